@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def _arc(radius: float, start: float = 0.0, stop: float = 2 * np.pi, points: int = 40) -> np.ndarray:
+def _arc(
+    radius: float, start: float = 0.0, stop: float = 2 * np.pi, points: int = 40
+) -> np.ndarray:
     angle = np.linspace(start, stop, points)
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
