@@ -1,15 +1,35 @@
-"""What a quantized layer is; pure torch."""
+"""What a quantized layer is; pure torch (mmcv and spconv layers only where installed)."""
 
+from . import deform, sparse  # noqa: F401  (they enter their layers into QUANT_LAYERS)
+from .convert import (
+    QuantPlan,
+    freeze,
+    quantize_model,
+    quantized_layers,
+    quantizers_off,
+    rebuild,
+)
 from .errors import QuantizationError
+from .fake_quantizer import FakeQuantizer
 from .functional import choose_qparams, dequantize, fake_quantize, lp_error, quantize
+from .layers import QUANT_LAYERS, QuantMixin
 from .scheme import QScheme
 
 __all__ = [
+    'QUANT_LAYERS',
+    'FakeQuantizer',
     'QScheme',
+    'QuantMixin',
+    'QuantPlan',
     'QuantizationError',
     'choose_qparams',
     'dequantize',
     'fake_quantize',
+    'freeze',
     'lp_error',
     'quantize',
+    'quantize_model',
+    'quantized_layers',
+    'quantizers_off',
+    'rebuild',
 ]

@@ -60,11 +60,10 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme)
         scheme (QScheme): The grid.
     """
     if scheme.channel_axis is None:
-        return torch.fake_quantize_per_tensor_affine(
-            x, scale, zero_point, scheme.qmin, scheme.qmax
-        )
+        return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, scheme.qmin, scheme.qmax)
+    axis = scheme.channel_axis % x.dim()
     return torch.fake_quantize_per_channel_affine(
-        x, scale, zero_point, scheme.channel_axis, scheme.qmin, scheme.qmax
+        x, scale, zero_point, axis, scheme.qmin, scheme.qmax
     )
 
 

@@ -55,10 +55,6 @@ class QScheme:
         """Zero point of a symmetric range of two-sided data."""
         return 0 if self.signed else 2 ** (self.bits - 1) - int(self.narrow)
 
-    def num_scales(self, shape: torch.Size) -> int:
-        """Number of scales for a tensor of ``shape``."""
-        return 1 if self.channel_axis is None else shape[self.channel_axis]
-
     def broadcast(self, qparam: torch.Tensor, ndim: int) -> torch.Tensor:
         """Reshape scales or zero points (C,) so that they broadcast over an ``ndim`` tensor."""
         if self.channel_axis is None:

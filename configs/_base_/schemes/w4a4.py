@@ -1,0 +1,9 @@
+# W4A4; the first layer and the last layers of the heads keep 8 bits for weight and input.
+_base_ = './w4a8.py'
+quantizer = dict(
+    act=dict(bits=4),
+    rules=[
+        dict(role='first', weight=dict(bits=8), act=dict(bits=8), reason='first layer: 8 bit'),
+        dict(role='last', weight=dict(bits=8), act=dict(bits=8), reason='head output: 8 bit'),
+    ],
+)

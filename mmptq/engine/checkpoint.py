@@ -1,0 +1,135 @@
+"""Quantized checkpoints describe themselves: tensors and plain data, loaded strictly."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+import mmptq
+from mmptq.quantization import QuantizationError, QuantPlan, rebuild
+from mmptq.utils.files import complete_file
+
+META_KEY = 'quantizer'
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The detector inside of a distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def plain(data: Any) -> Any:
+    """Copy of nested data in which everything is a plain Python type."""
+    if isinstance(data, dict):
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [plain(value) for value in data]
+    if hasattr(data, 'tolist'):
+        return data.tolist()
+    return data if isinstance(data, (str, int, float, bool, type(None))) else str(data)
+
+
+def save_quantized(
+    model: nn.Module, plan: QuantPlan, path: str | Path, dataset_meta: dict, config: str
+) -> None:
+    """Write a frozen quantized model as a checkpoint of tensors and plain data.
+
+    Args:
+        model (nn.Module): Quantized and frozen.
+        plan (QuantPlan): What was folded and quantized.
+        path (str | Path): The file; it appears only when it is complete.
+        dataset_meta (dict): ``metainfo`` of the data set, for OpenMMLab's inference tools.
+        config (str): Text of the config.
+    """
+    state = {key: value.detach().cpu() for key, value in unwrap(model).state_dict().items()}
+    meta = {
+        META_KEY: plan.to_dict(),
+        'mmptq_version': mmptq.__version__,
+        'dataset_meta': plain(dataset_meta),
+        'cfg': config,
+    }
+    with complete_file(path) as temporary:
+        torch.save({'state_dict': state, 'meta': meta}, temporary)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint file without executing anything that it holds.
+
+    Raises:
+        QuantizationError: If it is missing, cut off, not a checkpoint, or holds code.
+    """
+    if not Path(path).is_file():
+        raise QuantizationError(f"checkpoint '{path}' does not exist: check the path")
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise QuantizationError(
+            f"checkpoint '{path}' cannot be read ({str(error).splitlines()[0][:200]}): it is cut "
+            'off, not a PyTorch checkpoint, or holds more than tensors and plain data'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise QuantizationError(f"checkpoint '{path}' holds no state dict: it is not a checkpoint")
+    return checkpoint
+
+
+def plan_of(checkpoint: dict[str, Any]) -> QuantPlan | None:
+    """The quantizer description of a checkpoint, or None for a float one."""
+    data = (checkpoint.get('meta') or {}).get(META_KEY)
+    return None if data is None else QuantPlan.from_dict(data)
+
+
+def check_keys(model: nn.Module, state: dict[str, torch.Tensor], strict: bool) -> list[str]:
+    """Compare a state dict with the model that it is for.
+
+    Args:
+        model (nn.Module): The model.
+        state (dict): The state dict.
+        strict (bool): Whether keys that the model has not are an error.
+
+    Returns:
+        list[str]: Keys that the model has not (if not ``strict``).
+
+    Raises:
+        QuantizationError: For missing, misshapen or (if ``strict``) unexpected keys.
+    """
+    own = model.state_dict()
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
+    unexpected = [key for key in state if key not in own]
+    # The kernels of spconv 1 and 2 have other axis orders; mmdet3d permutes them on loading.
+    misshapen = [k for k in own if k in state and own[k].numel() != state[k].numel()]
+    for problem, keys in (('lacks', missing), ('has another shape for', misshapen)):
+        if keys:
+            raise QuantizationError(
+                f"the checkpoint {problem} {len(keys)} keys of the model, '{keys[0]}' for one: it "
+                'is of another architecture than the config'
+            )
+    if strict and unexpected:
+        raise QuantizationError(
+            f"the checkpoint has {len(unexpected)} keys that the model has not, '{unexpected[0]}' "
+            'for one: use the config it was made with'
+        )
+    return unexpected
+
+
+def load_quantized(model: nn.Module, path: str | Path) -> nn.Module:
+    """Turn a freshly built float model into the quantized one of a checkpoint.
+
+    Args:
+        model (nn.Module): Built from the config that the checkpoint was made with.
+        path (str | Path): The quantized checkpoint.
+
+    Returns:
+        nn.Module: The same object, quantized, in eval mode.
+    """
+    checkpoint = read_checkpoint(path)
+    plan = plan_of(checkpoint)
+    if plan is None:
+        raise QuantizationError(
+            f"checkpoint '{path}' is a float one: quantize it with tools/ptq.py"
+        )
+    rebuild(model, plan)
+    check_keys(model, checkpoint['state_dict'], strict=True)
+    model.load_state_dict(checkpoint['state_dict'])
+    return model.eval()

@@ -1,0 +1,183 @@
+"""PTQ as a loop: it consumes training data and produces weights."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import LOOPS, TASK_UTILS
+from mmengine.runner import BaseLoop, Runner
+
+from mmptq.ptq.calibration_data import (
+    check_overlap,
+    choose_samples,
+    make_loader,
+    pipeline_of,
+    test_dataset_of,
+)
+from mmptq.ptq.context import PTQContext
+from mmptq.quantization import QuantizationError, freeze, quantize_model, quantized_layers
+from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
+from mmptq.utils.files import write_json
+
+from .checkpoint import save_quantized, unwrap
+
+CHECKPOINT_NAME = 'quantized.pth'
+
+
+@LOOPS.register_module()
+class PTQLoop(BaseLoop):
+    """Quantizes the model on the train split and evaluates it with the stock val loop.
+
+    The config of the runner holds, at its top level, ``quantizer`` (bits, ranges, rules: see
+    ``mmptq.quantization.placement.place``), ``stages`` (a list of configs of stages), and
+    optionally ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or
+    'warn' to accept calibration samples that the evaluation data holds too).
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (dict): Config of the train dataloader. Its dataset is loaded through the test
+            pipeline, without the wrappers that mix or repeat samples.
+        val_float (bool): Whether the float model is evaluated first. Defaults to True.
+
+    Note:
+        Writes ``quantized.pth``, ``coverage.json`` and ``result.json`` to the work directory.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
+        self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
+        self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
+        self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
+        self.val_float = val_float
+        # The float weights come from a checkpoint; initialising would overwrite or download some.
+        unwrap(runner.model).is_init = True
+        # A PTQ run has no epochs to keep checkpoints of, and no best one.
+        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
+        super().__init__(runner, self._make_loader(runner, dataloader))
+
+    def _make_loader(
+        self, runner: Runner, dataloader: dict[str, Any]
+    ) -> torch.utils.data.DataLoader:
+        val_cfg = runner.cfg.get('val_dataloader') or runner.cfg.get('test_dataloader') or {}
+        pipeline = pipeline_of(val_cfg.get('dataset') or {})
+        if pipeline is None:
+            raise QuantizationError(
+                'the config has no val_dataloader with a test pipeline: PTQ reads its calibration '
+                'samples through that pipeline'
+            )
+        cfg = dict(
+            dataset=test_dataset_of(dataloader['dataset'], pipeline),
+            batch_size=1,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+        dataset = runner.build_dataloader(cfg).dataset
+        indices = choose_samples(len(dataset), self.calibration['num_samples'], runner.seed)
+        return make_loader(dataset, indices, dataloader.get('num_workers', 0))
+
+    # What mmengine's runner asks of a train loop.
+    max_epochs = epoch = max_iters = iter = 0
+
+    def run(self) -> torch.nn.Module:
+        """Quantize, save, evaluate; returns the quantized model."""
+        runner = self.runner
+        ctx = PTQContext(
+            unwrap(runner.model).eval(), self.dataloader, Path(runner.work_dir), runner.seed
+        )
+        self._check_overlap()
+        before = runner.val_loop.run() if self.val_float and runner.val_loop else {}
+        start = time.perf_counter()
+        self._quantize(ctx)
+        for stage in self.stages:
+            stage.run(ctx)
+        self._check_calibrated(ctx)
+        freeze(ctx.model)
+        seconds = time.perf_counter() - start
+        path = ctx.work_dir / CHECKPOINT_NAME
+        meta = self.dataloader.dataset.dataset.metainfo
+        save_quantized(ctx.model, ctx.plan, path, meta, runner.cfg.pretty_text)
+        runner.logger.info(f'quantized checkpoint: {path}')
+        after = runner.val_loop.run() if runner.val_loop else {}
+        self._report(ctx, before, after, seconds)
+        return runner.model
+
+    def _check_overlap(self) -> None:
+        if self.runner.val_loop is not None:
+            data = self.dataloader.dataset
+            evaluation = self.runner.val_dataloader.dataset
+            only_warn = self.calibration['overlap'] == 'warn'
+            check_overlap(data.dataset, data.indices, evaluation, only_warn)
+
+    def _quantize(self, ctx: PTQContext) -> None:
+        first = next(iter(ctx.batches('trace')))
+        ctx.plan = quantize_model(ctx.model, self.quantizer, lambda: ctx.predict(first))
+        ctx.make_units()
+        rows = coverage_rows(ctx.plan)
+        count = len(ctx.units)
+        float_count = len(rows) - count - len(ctx.plan.unfolded)
+        ctx.logger.info(
+            f'{count} layers quantized, {float_count} left float, '
+            f'{len(ctx.plan.folded)} BatchNorms folded, {len(ctx.plan.unfolded)} not:\n'
+            + format_table(rows)
+        )
+        write_json(rows, ctx.work_dir / 'coverage.json')
+
+    @staticmethod
+    def _check_calibrated(ctx: PTQContext) -> None:
+        for name, layer in quantized_layers(ctx.model).items():
+            for slot in (layer.weight_quantizer, layer.input_quantizer):
+                if not getattr(slot, 'calibrated', True):
+                    raise QuantizationError(
+                        f"no stage calibrated '{name}': add dict(type='Calibrator') to stages"
+                    )
+
+    def _report(self, ctx: PTQContext, before: dict, after: dict, seconds: float) -> None:
+        float_bytes, quantized_bytes = model_size(ctx.model)
+        rows = comparison_rows(before, after)
+        ctx.logger.info(
+            f'result\n{format_table(rows)}\n'
+            f'weights: {float_bytes / 2**20:.2f} MB in float32, {quantized_bytes / 2**20:.2f} MB '
+            f'quantized; quantized in {seconds:.1f} s with {len(self.dataloader)} samples'
+        )
+        write_json(
+            dict(
+                float=before,
+                quantized=after,
+                float_bytes=float_bytes,
+                quantized_bytes=quantized_bytes,
+                seconds=seconds,
+                num_samples=len(self.dataloader),
+            ),
+            ctx.work_dir / 'result.json',
+        )
+
+
+def _required(cfg: Any, key: str, what: str) -> Any:
+    if not cfg.get(key):
+        raise QuantizationError(
+            f"the config has no '{key}': inherit {what} from configs/_base_, or name one with "
+            f'--{what.split()[-1]}'
+        )
+    return cfg[key]
+
+
+def _build_stage(cfg: dict[str, Any]) -> Any:
+    if cfg.get('type') not in TASK_UTILS:
+        raise QuantizationError(
+            f"there is no stage '{cfg.get('type')}': check stages in the config"
+        )
+    return TASK_UTILS.build(cfg)
+
+
+def _calibration_config(cfg: dict[str, Any]) -> dict[str, Any]:
+    known = dict(num_samples=256, overlap='error')
+    for key in cfg:
+        if key not in known:
+            raise QuantizationError(
+                f"calibration has an unknown key '{key}': use {', '.join(known)}"
+            )
+    known.update(cfg)
+    if known['overlap'] not in ('error', 'warn'):
+        raise QuantizationError(f"calibration.overlap='{known['overlap']}': use 'error' or 'warn'")
+    return known

@@ -1,0 +1,131 @@
+"""Calibration data: the train split through the test pipeline."""
+
+import copy
+import os
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
+from torch.utils.data import DataLoader, Dataset
+
+from mmptq.quantization import QuantizationError
+
+
+def test_dataset_of(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
+    """The config of a train dataset, turned so that it loads like a test dataset.
+
+    Wrappers that mix or repeat samples (CBGS, mosaic, repeat) are removed; a concatenation stays.
+
+    Args:
+        dataset (dict): The ``dataset`` of a train dataloader.
+        pipeline (list[dict]): The test pipeline.
+    """
+    if 'dataset' in dataset:
+        return test_dataset_of(dataset['dataset'], pipeline)
+    dataset = copy.deepcopy(dataset)
+    if 'datasets' in dataset:
+        dataset['datasets'] = [test_dataset_of(d, pipeline) for d in dataset['datasets']]
+        return dataset
+    dataset.update(pipeline=copy.deepcopy(pipeline), test_mode=True)
+    return dataset
+
+
+def pipeline_of(dataset: dict[str, Any]) -> list[dict] | None:
+    """The pipeline of a dataset config, looked for inside of wrappers."""
+    if 'pipeline' in dataset:
+        return dataset['pipeline']
+    inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
+    return None if inner is None else pipeline_of(inner)
+
+
+def sample_files(info: dict[str, Any]) -> set[str]:
+    """Files that a data info (``dataset.get_data_info(i)``) names, as absolute paths."""
+    paths = [info.get('img_path'), (info.get('lidar_points') or {}).get('lidar_path')]
+    paths += [image.get('img_path') for image in (info.get('images') or {}).values()]
+    return {os.path.realpath(path) for path in paths if path}
+
+
+def check_overlap(dataset: Dataset, indices: list[int], evaluation: Dataset, only_warn: bool):
+    """Refuse calibration samples that the evaluation data holds too.
+
+    Args:
+        dataset (Dataset): Holds the calibration samples.
+        indices (list[int]): The ones that are used.
+        evaluation (Dataset): The evaluation data.
+        only_warn (bool): Whether an overlap is reported and accepted.
+
+    Raises:
+        QuantizationError: If a file is in both, unless ``only_warn``.
+    """
+    seen = set().union(*(sample_files(evaluation.get_data_info(i)) for i in range(len(evaluation))))
+    shared = [
+        file for i in indices for file in sorted(sample_files(dataset.get_data_info(i)) & seen)
+    ]
+    if not shared:
+        return
+    message = (
+        f"{len(shared)} calibration samples are evaluation samples too, '{shared[0]}' for one: "
+        "calibrate on a train split, or set calibration.overlap='warn' to go on all the same"
+    )
+    if not only_warn:
+        raise QuantizationError(message)
+    MMLogger.get_current_instance().warning(message)
+
+
+class CalibrationDataset(Dataset):
+    """A fixed choice of samples; one that cannot be read becomes a sentence that says so.
+
+    Args:
+        dataset (Dataset): An OpenMMLab dataset.
+        indices (list[int]): The samples, in order.
+    """
+
+    def __init__(self, dataset: Dataset, indices: list[int]):
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any] | str:
+        index = self.indices[position]
+        # The sentence travels through a worker process as data: an exception would arrive
+        # there with the worker's whole traceback as its message.
+        try:
+            return self.dataset[index]
+        except Exception as error:
+            files = sorted(sample_files(self.dataset.get_data_info(index))) or [f'no. {index}']
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            return f"calibration sample '{files[0]}' cannot be read ({reason}): repair or remove it"
+
+
+def _collate(batch: list) -> Any:
+    return batch[0] if isinstance(batch[0], str) else pseudo_collate(batch)
+
+
+def choose_samples(total: int, num_samples: int, seed: int) -> list[int]:
+    """A random choice without repetition, sorted so that files are read in order.
+
+    Raises:
+        QuantizationError: If there are fewer samples than asked for, or none are asked for.
+    """
+    if num_samples < 1:
+        raise QuantizationError(f'calibration.num_samples={num_samples} must be at least 1')
+    if total < num_samples:
+        raise QuantizationError(
+            f'calibration.num_samples={num_samples} is more than the {total} samples of the '
+            f'train split: set it to at most {total}'
+        )
+    generator = torch.Generator().manual_seed(seed)
+    return sorted(torch.randperm(total, generator=generator)[:num_samples].tolist())
+
+
+def make_loader(dataset: Dataset, indices: list[int], num_workers: int) -> DataLoader:
+    """Loader of single-sample batches in a fixed order."""
+    return DataLoader(
+        CalibrationDataset(dataset, indices),
+        batch_size=1,
+        num_workers=num_workers,
+        collate_fn=_collate,
+    )

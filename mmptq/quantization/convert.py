@@ -1,0 +1,189 @@
+"""From a float model to a quantized one, in place, and back to plain data."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .errors import QuantizationError
+from .fake_quantizer import FakeQuantizer
+from .fold_bn import find_foldable, fold_bn, remove_folded
+from .layers import QUANT_LAYERS, QuantMixin, quant_type_of
+from .placement import LayerPlan, place
+from .scheme import QScheme
+from .trace import trace_layers
+
+PLAN_VERSION = 1
+
+
+@dataclass
+class QuantPlan:
+    """All that turns a freshly built float model into the quantized one.
+
+    Attributes:
+        layers (list[LayerPlan]): Layers that have a quantized version, quantized or not.
+        folded (list[tuple[str, str]]): (layer, BatchNorm) pairs that are folded.
+        unfolded (dict[str, str]): BatchNorms that stay, and why.
+        unsupported (dict[str, str]): Weighted layers without a quantized version, and their type.
+    """
+
+    layers: list[LayerPlan] = field(default_factory=list)
+    folded: list[tuple[str, str]] = field(default_factory=list)
+    unfolded: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the meta of a checkpoint."""
+        return dict(
+            version=PLAN_VERSION,
+            layers=[
+                dict(
+                    name=plan.name,
+                    kind=plan.kind,
+                    weight=plan.weight and plan.weight.to_dict(),
+                    act=plan.act and plan.act.to_dict(),
+                    reason=plan.reason,
+                )
+                for plan in self.layers
+            ],
+            folded=[list(pair) for pair in self.folded],
+            unfolded=dict(self.unfolded),
+            unsupported=dict(self.unsupported),
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> 'QuantPlan':
+        """Inverse of ``to_dict``."""
+        if data.get('version') != PLAN_VERSION:
+            raise QuantizationError(
+                f'the checkpoint holds version {data.get("version")!r} of the quantizer '
+                f'description and this mmptq reads version {PLAN_VERSION}: quantize again'
+            )
+        layers = [
+            LayerPlan(
+                item['name'],
+                item['kind'],
+                item['weight'] and QScheme(**item['weight']),
+                item['act'] and QScheme(**item['act']),
+                item['reason'],
+            )
+            for item in data['layers']
+        ]
+        folded = [tuple(pair) for pair in data['folded']]
+        return cls(layers, folded, data['unfolded'], data['unsupported'])
+
+
+def quantize_model(
+    model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any]
+) -> QuantPlan:
+    """Fold BatchNorms and turn layers into quantized ones, in place.
+
+    Args:
+        model (nn.Module): Float, in eval mode.
+        quantizer (dict): See ``place``.
+        run (Callable): Runs the model on one sample; what runs after what is seen there.
+
+    Returns:
+        QuantPlan: What was done. The new quantizers are not calibrated yet.
+    """
+    if any(isinstance(module, QuantMixin) for module in model.modules()):
+        raise QuantizationError('the model is quantized already: start from the float checkpoint')
+    refuse_mmcv_sparse(model)
+    trace = trace_layers(model, tuple(QUANT_LAYERS), run)
+    folded, unfolded = find_foldable(model, trace)
+    unused = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and name not in trace.norm_inputs
+    ]
+    unfolded.update(dict.fromkeys(unused, 'it does not run'))
+    plan = QuantPlan(place(model, quantizer, trace), folded, unfolded, find_unsupported(model))
+    if not any(layer.quantized for layer in plan.layers):
+        raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
+    fold_bn(model, plan.folded)
+    convert(model, plan)
+    return plan
+
+
+def rebuild(model: nn.Module, plan: QuantPlan) -> None:
+    """Give a freshly built float model the structure of a frozen quantized one.
+
+    Its numbers come from the checkpoint that the plan was stored with.
+    """
+    refuse_mmcv_sparse(model)
+    names = {name for name, _ in model.named_modules()}
+    for name in [layer.name for layer in plan.layers] + [
+        name for pair in plan.folded for name in pair
+    ]:
+        if name not in names:
+            raise QuantizationError(
+                f"the quantized checkpoint has a layer '{name}' that the model of this config "
+                'has not: use the config it was made with'
+            )
+    remove_folded(model, plan.folded)
+    convert(model, plan)
+    for layer in quantized_layers(model).values():
+        layer.weight_quantizer.enabled = False
+
+
+def convert(model: nn.Module, plan: QuantPlan) -> None:
+    """Turn the planned layers into their quantized versions, in place."""
+    modules = dict(model.named_modules())
+    for layer in plan.layers:
+        if layer.quantized:
+            module = modules[layer.name]
+            module.__class__ = quant_type_of(type(module))
+            module.attach(layer.weight, layer.act)
+
+
+def quantized_layers(model: nn.Module) -> dict[str, QuantMixin]:
+    """Quantized layers by their first name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, QuantMixin)}
+
+
+@torch.no_grad()
+def freeze(model: nn.Module) -> None:
+    """Write on-grid weights into the layers; their weight quantizers keep the scales only."""
+    for layer in quantized_layers(model).values():
+        quantizer = layer.weight_quantizer
+        if isinstance(quantizer, FakeQuantizer):
+            layer.weight.copy_(quantizer(layer.weight))
+            quantizer.enabled = False
+
+
+@contextmanager
+def quantizers_off(model: nn.Module) -> Iterator[None]:
+    """Within this context the model computes in float."""
+    quantizers = [m for m in model.modules() if isinstance(m, FakeQuantizer)]
+    states = [quantizer.enabled for quantizer in quantizers]
+    for quantizer in quantizers:
+        quantizer.enabled = False
+    try:
+        yield
+    finally:
+        for quantizer, state in zip(quantizers, states, strict=True):
+            quantizer.enabled = state
+
+
+def refuse_mmcv_sparse(model: nn.Module) -> None:
+    """Raise where the model was built on mmcv's own sparse convolutions."""
+    for name, module in model.named_modules():
+        if type(module).__module__ == 'mmcv.ops.sparse_conv':
+            raise QuantizationError(
+                f"'{name}' is one of mmcv's own sparse convolutions, which cannot be quantized: "
+                'install spconv (pip install spconv) so that mmdet3d builds the model on it'
+            )
+
+
+def find_unsupported(model: nn.Module) -> dict[str, str]:
+    """Layers with a weight matrix that have no quantized version: name to type."""
+    unsupported = {}
+    for name, module in model.named_modules():
+        weights = [p for p in module.parameters(recurse=False) if p.dim() > 1]
+        if weights and quant_type_of(type(module)) is None:
+            unsupported[name] = type(module).__name__
+    return unsupported

@@ -1,0 +1,159 @@
+"""Which layers are quantized, and how: ordered rules over module names, later ones win."""
+
+import difflib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from .errors import QuantizationError
+from .layers import quant_type_of
+from .scheme import QScheme
+from .trace import LayerTrace, Trace
+
+FEW_CHANNELS = 16
+RULE_KEYS = ('name', 'role', 'weight', 'act', 'reason')
+ROLES = ('first', 'last', 'few_channels', 'depthwise')
+
+
+@dataclass
+class LayerPlan:
+    """How one layer is quantized.
+
+    Attributes:
+        name (str): First name of the module.
+        kind (str): Class name of the float layer.
+        weight (QScheme | None): None leaves the weight float.
+        act (QScheme | None): None leaves the input float.
+        reason (str): Why something is float, or which rule changed it.
+    """
+
+    name: str
+    kind: str
+    weight: QScheme | None
+    act: QScheme | None
+    reason: str = ''
+
+    @property
+    def quantized(self) -> bool:
+        """Whether anything of the layer is quantized."""
+        return self.weight is not None or self.act is not None
+
+
+def roles_of(module: nn.Module, record: LayerTrace | None) -> set[str]:
+    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise."""
+    roles = set()
+    if record is not None and record.is_first:
+        roles.add('first')
+    if record is not None and not record.feeds_layer:
+        roles.add('last')
+    channels = [getattr(module, f'{end}_channels', None) for end in ('in', 'out')]
+    channels = [c for c in channels if c is not None]
+    groups = getattr(module, 'groups', 1)
+    if groups > 1 and groups == getattr(module, 'in_channels', None):
+        roles.add('depthwise')
+    elif channels and min(channels) < FEW_CHANNELS:
+        roles.add('few_channels')
+    return roles
+
+
+def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[LayerPlan]:
+    """Decide the scheme of every layer that has a quantized version.
+
+    Args:
+        model (nn.Module): The float model.
+        quantizer (dict): ``weight`` and ``act`` are scheme dicts (keys of QScheme plus
+            ``per_channel``), or None for float. ``rules`` is a list of dicts with ``name`` (glob
+            on module names), or ``role`` (first, last, few_channels, depthwise), or both, and
+            with ``weight`` and/or ``act``: a dict updates the default, None is float.
+        trace (Trace): What the model ran, for the roles.
+
+    Returns:
+        list[LayerPlan]: In order of execution; layers that did not run come last.
+
+    Raises:
+        QuantizationError: For an unknown key or role, or a rule whose name matches nothing.
+    """
+    _check(quantizer)
+    rules = quantizer.get('rules') or []
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if quant_type_of(type(module)) is not None:
+            names.setdefault(module, []).append(name)
+    matched = [False] * len(rules)
+    plans = []
+    for module, aliases in names.items():
+        chosen = {'weight': quantizer.get('weight'), 'act': quantizer.get('act')}
+        reason = ''
+        roles = roles_of(module, trace.layers.get(aliases[0]))
+        for index, rule in enumerate(rules):
+            if not _applies(rule, aliases, roles):
+                continue
+            matched[index] = True
+            reason = rule.get('reason') or f'rule {rule.get("name") or rule.get("role")}'
+            for part in ('weight', 'act'):
+                if part in rule:
+                    chosen[part] = _merge(quantizer.get(part), rule[part])
+        plans.append(_plan(aliases[0], module, chosen, reason))
+    _check_matched(rules, matched, names)
+    order = {name: index for index, name in enumerate(trace.layers)}
+    return sorted(plans, key=lambda plan: order.get(plan.name, len(order)))
+
+
+def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:
+    quant_type = quant_type_of(type(module))
+    axes = {'weight': quant_type.weight_axis, 'act': quant_type.input_axis}
+    schemes = {
+        part: None if cfg is None else QScheme.from_config(cfg, axes[part], f'quantizer.{part}')
+        for part, cfg in chosen.items()
+    }
+    plan = LayerPlan(name, type(module).__name__, reason=reason, **schemes)
+    if plan.quantized and getattr(module, 'transposed', False) and module.groups > 1:
+        raise QuantizationError(
+            f"'{name}' is a transposed convolution with groups={module.groups}, which cannot be "
+            f"quantized: keep it float with the rule dict(name='{name}', weight=None, act=None)"
+        )
+    return plan
+
+
+def _check(quantizer: dict) -> None:
+    for key in quantizer:
+        if key not in ('weight', 'act', 'rules'):
+            raise QuantizationError(
+                f"the quantizer config has an unknown key '{key}': use weight, act or rules"
+            )
+    for rule in quantizer.get('rules') or []:
+        unknown = [key for key in rule if key not in RULE_KEYS]
+        if unknown:
+            raise QuantizationError(
+                f"rule {dict(rule)} has an unknown key '{unknown[0]}': use {', '.join(RULE_KEYS)}"
+            )
+        if 'name' not in rule and 'role' not in rule:
+            raise QuantizationError(f'rule {dict(rule)} needs a name (glob) or a role')
+        if 'role' in rule and rule['role'] not in ROLES:
+            raise QuantizationError(
+                f"rule {dict(rule)} has an unknown role '{rule['role']}': use {', '.join(ROLES)}"
+            )
+
+
+def _applies(rule: dict, aliases: list[str], roles: set[str]) -> bool:
+    if 'role' in rule and rule['role'] not in roles:
+        return False
+    return 'name' not in rule or any(fnmatchcase(alias, rule['name']) for alias in aliases)
+
+
+def _merge(default: dict | None, change: dict | None) -> dict | None:
+    return None if change is None else {**(default or {}), **change}
+
+
+def _check_matched(rules: list[dict], matched: list[bool], names: dict) -> None:
+    known = [alias for aliases in names.values() for alias in aliases]
+    for rule, hit in zip(rules, matched, strict=True):
+        # A rule by role is a preset: that a network has no such layer is fine.
+        if not hit and 'name' in rule:
+            close = difflib.get_close_matches(rule['name'], known, n=1, cutoff=0)
+            raise QuantizationError(
+                f"quantizer rule name='{rule['name']}' matches no layer: the closest is "
+                f"'{close[0] if close else 'none, the model has no layer to quantize'}'"
+            )

@@ -1,0 +1,180 @@
+"""Which weighted layers a model really runs, in what order, and what uses their outputs."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+@dataclass
+class LayerTrace:
+    """What one layer did while the model ran.
+
+    Attributes:
+        name (str): First name of the module.
+        calls (int): How often it ran.
+        is_first (bool): Whether a call took its input from no other traced layer.
+        feeds_layer (bool): Whether an output reached another traced layer.
+        norms (set[str]): BatchNorms that took its output directly.
+        other_uses (int): Direct uses of its outputs by anything but a BatchNorm.
+    """
+
+    name: str
+    calls: int = 0
+    is_first: bool = False
+    feeds_layer: bool = False
+    norms: set[str] = field(default_factory=set)
+    other_uses: int = 0
+
+
+@dataclass
+class Trace:
+    """The traced layers in order of their first call, and what fed each BatchNorm.
+
+    Attributes:
+        layers (dict[str, LayerTrace]): By module name, in order of execution.
+        norm_inputs (dict[str, set[str | None]]): Layers whose output each BatchNorm took; None
+            stands for a tensor that no traced layer made.
+    """
+
+    layers: dict[str, LayerTrace] = field(default_factory=dict)
+    norm_inputs: dict[str, set[str | None]] = field(default_factory=dict)
+
+
+def tensors_in(data: Any) -> Iterable[Tensor]:
+    """All tensors in nested lists, tuples, dicts and sparse tensors (their features)."""
+    if isinstance(data, Tensor):
+        yield data
+    elif isinstance(getattr(data, 'features', None), Tensor):
+        yield data.features
+    elif isinstance(data, dict):
+        for value in data.values():
+            yield from tensors_in(value)
+    elif isinstance(data, (list, tuple)):
+        for value in data:
+            yield from tensors_in(value)
+
+
+class _Tracer(TorchDispatchMode):
+    """Follows tensors from layer to layer by the operators that run.
+
+    Operators outside of torch's dispatcher (compiled extensions) are seen through the tensors
+    that Python allocates for them (``x.new_zeros``) and through the hooks on layers.
+    """
+
+    def __init__(self, trace: Trace):
+        super().__init__()
+        self.trace = trace
+        self.maker = WeakTensorKeyDictionary()  # direct output of a layer -> its name
+        self.sources = WeakTensorKeyDictionary()  # tensor -> layers it was computed from
+        self.running: list[str] = []  # layers and norms being executed
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if self.running:
+            return result
+        inputs = list(tensors_in((args, kwargs or {})))
+        sources = set().union(*(self.sources.get(x, ()) for x in inputs))
+        for x in inputs:
+            if x in self.maker:
+                self.trace.layers[self.maker[x]].other_uses += 1
+        for y in tensors_in(result):
+            # Indices and masks choose among values (proposals, NMS): they carry no features.
+            # An in-place result is its own input: what it was computed from adds up.
+            if y.is_floating_point():
+                self.sources[y] = sources | self.sources.get(y, set())
+        return result
+
+    def enter_layer(self, name: str, inputs: Any) -> None:
+        layer = self.trace.layers.setdefault(name, LayerTrace(name))
+        layer.calls += 1
+        if self.running:  # inside another layer, like the offset branch of a deformable one
+            layer.feeds_layer = True
+            return
+        inputs = list(tensors_in(inputs))
+        sources = set().union(*(self.sources.get(x, ()) for x in inputs))
+        layer.is_first |= not sources
+        for source in sources:
+            self.trace.layers[source].feeds_layer = True
+        for x in inputs:
+            if x in self.maker:
+                self.trace.layers[self.maker[x]].other_uses += 1
+
+    def leave_layer(self, name: str, output: Any) -> None:
+        for y in tensors_in(output):
+            self.maker[y] = name
+            self.sources[y] = {name}
+
+    def enter_norm(self, name: str, inputs: Any) -> None:
+        feeders = self.trace.norm_inputs.setdefault(name, set())
+        for x in tensors_in(inputs):
+            feeders.add(self.maker.get(x))
+            if x in self.maker:
+                self.trace.layers[self.maker[x]].norms.add(name)
+
+    def leave_norm(self, inputs: Any, output: Any) -> None:
+        sources = set().union(*(self.sources.get(x, ()) for x in tensors_in(inputs)))
+        for y in tensors_in(output):
+            self.sources[y] = set(sources)
+
+
+def trace_layers(model: nn.Module, layer_types: tuple[type, ...], run: Callable[[], Any]) -> Trace:
+    """Run the model once and record what its weighted layers and BatchNorms did.
+
+    Args:
+        model (nn.Module): In eval mode.
+        layer_types (tuple[type]): Layers to trace.
+        run (Callable): Runs the model on one sample.
+
+    Returns:
+        Trace: The record. Layers inside another traced layer (the offset convolution of a
+        deformable one) count as run, but the outer layer stands for their connections.
+    """
+    trace = Trace()
+    tracer = _Tracer(trace)
+    handles = []
+
+    def hook(module: nn.Module, enter: Callable, leave: Callable) -> None:
+        handles.append(module.register_forward_pre_hook(enter))
+        handles.append(module.register_forward_hook(leave))
+
+    def watch_layer(name: str, module: nn.Module) -> None:
+        def enter(_, args):
+            tracer.enter_layer(name, args)
+            tracer.running.append(name)
+
+        def leave(_, args, output):
+            tracer.running.pop()
+            if not tracer.running:
+                tracer.leave_layer(name, output)
+
+        hook(module, enter, leave)
+
+    def watch_norm(name: str, module: nn.Module) -> None:
+        def enter(_, args):
+            tracer.enter_norm(name, args)
+            tracer.running.append(name)
+
+        def leave(_, args, output):
+            tracer.running.pop()
+            tracer.leave_norm(args, output)
+
+        hook(module, enter, leave)
+
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm):
+            watch_norm(name, module)
+        elif isinstance(module, layer_types):
+            watch_layer(name, module)
+    try:
+        with torch.no_grad(), tracer:
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return trace

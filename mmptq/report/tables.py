@@ -1,0 +1,47 @@
+"""Plain text tables."""
+
+from typing import Any
+
+
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """Align rows of equal keys into a Markdown table; the keys are the header."""
+    if not rows:
+        return '(no rows)'
+    header = list(rows[0])
+    cells = [header] + [[_text(row[key]) for key in header] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(header))]
+    lines = [
+        '| '
+        + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + ' |'
+        for line in cells
+    ]
+    lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
+    return '\n'.join(lines)
+
+
+def comparison_rows(before: dict[str, float], after: dict[str, float]) -> list[dict[str, Any]]:
+    """Float and quantized value of every metric that both have, and their difference.
+
+    Args:
+        before (dict): Metrics of the float model; may be empty.
+        after (dict): Metrics of the quantized model.
+    """
+    rows = []
+    for name, value in after.items():
+        reference = before.get(name)
+        rows.append(
+            dict(
+                metric=name,
+                float=reference,
+                quantized=value,
+                difference=None if reference is None else value - reference,
+            )
+        )
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return '-'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)

@@ -1,0 +1,112 @@
+"""Quantize a float model after training, evaluate it before and after, save it.
+
+    python tools/ptq.py CONFIG [CHECKPOINT]                     CONFIG is a PTQ config of configs/
+    python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    CONFIG is any float config
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+from mmptq.engine.checkpoint import plan_of, read_checkpoint
+from mmptq.quantization import QuantizationError
+
+BASE_CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='PTQ config, or a float config with --scheme and --recipe')
+    parser.add_argument('checkpoint', nargs='?', help='float checkpoint (default: load_from)')
+    parser.add_argument('--work-dir', help='default: work_dirs/CONFIG_NAME')
+    parser.add_argument('--recipe', help='a name of configs/_base_/recipes')
+    parser.add_argument('--scheme', help='a name of configs/_base_/schemes')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args()
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with recipe, scheme and options merged in."""
+    if not Path(args.config).is_file():
+        raise QuantizationError(f"config '{args.config}' does not exist: check the path")
+    cfg = Config.fromfile(args.config)
+    for kind, key, name in (
+        ('scheme', 'quantizer', args.scheme),
+        ('recipe', 'stages', args.recipe),
+    ):
+        if name is not None:
+            cfg[key] = base_config(kind, name)[key]
+    if args.scheme is not None or args.recipe is not None:
+        make_ptq_config(cfg)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.load_from = args.checkpoint or cfg.get('load_from')
+    cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def base_config(kind: str, name: str) -> Config:
+    """A scheme or recipe by its name."""
+    folder = BASE_CONFIGS / f'{kind}s'
+    path = folder / f'{name}.py'
+    if not path.is_file():
+        known = ', '.join(sorted(p.stem for p in folder.glob('*.py')))
+        raise QuantizationError(f"there is no {kind} '{name}': use one of {known}")
+    return Config.fromfile(path)
+
+
+def make_ptq_config(cfg: Config) -> None:
+    """Turn a float config into one that any stock tool can test the result with."""
+    runtime = Config.fromfile(BASE_CONFIGS / 'ptq_runtime.py')
+    imports = list((cfg.get('custom_imports') or {}).get('imports', []))
+    cfg.custom_imports = dict(imports=[*imports, 'mmptq'], allow_failed_imports=False)
+    cfg.custom_hooks = runtime.custom_hooks
+    cfg.train_cfg = dict(type='PTQLoop')
+
+
+def check_config(cfg: Config) -> None:
+    """Refuse what would fail only after minutes of work."""
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
+        if not cfg.get(key):
+            raise QuantizationError(
+                f"the config has no '{key}': PTQ calibrates on the train data and evaluates on "
+                'the validation data of the config'
+            )
+    if (cfg.get('train_cfg') or {}).get('type') != 'PTQLoop':
+        raise QuantizationError(
+            "the config is a float one (train_cfg is not dict(type='PTQLoop')): name a scheme and "
+            'a recipe with --scheme and --recipe'
+        )
+    if not cfg.load_from:
+        raise QuantizationError(
+            'there is no float checkpoint: give one after the config or set load_from'
+        )
+    if '://' not in cfg.load_from and plan_of(read_checkpoint(cfg.load_from)) is not None:
+        raise QuantizationError(
+            f"checkpoint '{cfg.load_from}' is quantized already: give the float checkpoint, or "
+            'test this one with tools/test.py'
+        )
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        cfg = load_config(args)
+        check_config(cfg)
+        # The runner asks for an optimizer wherever there is a train loop; it is not used.
+        cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
+        cfg.param_scheduler = None
+        cfg.auto_scale_lr = None
+        Runner.from_cfg(cfg).train()
+    except (QuantizationError, OSError) as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('error: interrupted, nothing was saved under a final name')
+
+
+if __name__ == '__main__':
+    main()
