@@ -101,9 +101,13 @@ def quantize_model(
         if isinstance(module, _BatchNorm) and name not in trace.norm_inputs
     ]
     unfolded.update(dict.fromkeys(unused, 'it does not run'))
-    plan = QuantPlan(place(model, quantizer, trace), folded, unfolded, find_unsupported(model))
-    if not any(layer.quantized for layer in plan.layers):
+    layers = place(model, quantizer, trace)
+    quantized = {layer.name for layer in layers if layer.quantized}
+    if not quantized:
         raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
+    unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
+    folded = [(name, norm) for name, norm in folded if name in quantized]
+    plan = QuantPlan(layers, folded, unfolded, find_unsupported(model))
     fold_bn(model, plan.folded)
     convert(model, plan)
     return plan

@@ -59,12 +59,24 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme)
         zero_point (Tensor): (C,) or (1,) int32.
         scheme (QScheme): The grid.
     """
-    if scheme.channel_axis is None:
-        return torch.fake_quantize_per_tensor_affine(x, scale, zero_point, scheme.qmin, scheme.qmax)
-    axis = scheme.channel_axis % x.dim()
-    return torch.fake_quantize_per_channel_affine(
-        x, scale, zero_point, axis, scheme.qmin, scheme.qmax
-    )
+    scale, zero_point = (scheme.broadcast(q, x.dim()) for q in (scale, zero_point))
+    return _FakeQuantize.apply(x, scale, zero_point.to(x.dtype), scheme.qmin, scheme.qmax)
+
+
+class _FakeQuantize(torch.autograd.Function):
+    """In-place steps on one copy: on a CPU many times faster than torch's own operator."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
+        y = (x * (1.0 / scale)).round_().add_(zero_point)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward((y >= qmin) & (y <= qmax))
+        return y.clamp_(qmin, qmax).sub_(zero_point).mul_(scale)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        (inside,) = ctx.saved_tensors
+        return grad * inside, None, None, None, None
 
 
 def lp_error(x: Tensor, target: Tensor, p: float, channel_axis: int | None = None) -> Tensor:

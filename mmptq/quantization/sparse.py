@@ -24,10 +24,11 @@ else:
             self, input: SparseConvTensor, add_input: SparseConvTensor | None = None
         ) -> SparseConvTensor:
             quantized = input.replace_feature(self.input_quantizer(input.features))
-            # spconv's inference path calls an operator without autograd, so what decides is
-            # whether a gradient is wanted, not self.training.
+            # What decides between spconv's two paths is whether a gradient is wanted, and not
+            # self.training: the inference path calls an operator without autograd. On a CPU it
+            # refuses a bias too, which every layer with a folded BatchNorm has.
             return self._conv_forward(
-                torch.is_grad_enabled(),
+                torch.is_grad_enabled() or not quantized.features.is_cuda,
                 quantized,
                 self.weight_quantizer(self.weight),
                 self.bias,
