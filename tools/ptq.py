@@ -61,10 +61,9 @@ def base_config(kind: str, name: str) -> Config:
 
 def make_ptq_config(cfg: Config) -> None:
     """Turn a float config into one that any stock tool can test the result with."""
-    runtime = Config.fromfile(BASE_CONFIGS / 'ptq_runtime.py')
     imports = list((cfg.get('custom_imports') or {}).get('imports', []))
     cfg.custom_imports = dict(imports=[*imports, 'mmptq'], allow_failed_imports=False)
-    cfg.custom_hooks = runtime.custom_hooks
+    cfg.custom_hooks = [dict(type='QuantizationHook')]
     cfg.train_cfg = dict(type='PTQLoop')
 
 
