@@ -1,0 +1,50 @@
+"""Packaging of mmptq; the exact versions of the tests are in tools/requirements.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# torch and mmcv are only checked, never fetched, where a suitable one is installed already: pip
+# leaves a satisfied requirement alone. mmptq/utils/env.py holds the same ranges for import time.
+REQUIREMENTS = [
+    'torch>=2.6',  # first that loads checkpoints with weights_only=True by default
+    'mmengine>=0.10.4,<0.11',
+    'mmcv>=2.1.0,<2.2.0',  # mmdet 3.3 refuses 2.2
+    'mmdet>=3.2.0,<3.4.0',
+    'packaging',
+    'numpy>=1.26,<2',  # nuscenes-devkit refuses 2
+    'opencv-python<4.13',  # later ones need numpy 2
+    'setuptools<81',  # mmengine imports pkg_resources, which 81 removed
+]
+EXTRAS = {
+    # With a GPU install spconv-cu1xx yourself and take mmdet3d alone: both fill the folder spconv/.
+    '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.6,<2.4'],
+    'test': ['pytest>=8'],
+    'lint': ['ruff>=0.9'],
+    'plot': ['matplotlib>=3.8'],
+}
+
+
+def read_version() -> str:
+    """Returns the version without importing the package, which needs torch."""
+    source = (ROOT / 'mmptq' / '__init__.py').read_text()
+    return re.search(r"^__version__ = '(.+)'$", source, re.MULTILINE).group(1)
+
+
+readme = ROOT / 'README.md'
+setup(
+    name='mmptq',
+    version=read_version(),
+    description='Post-training quantization for MMDetection and MMDetection3D',
+    long_description=readme.read_text() if readme.exists() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmptq', 'mmptq.*']),
+    python_requires='>=3.11',
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    zip_safe=False,
+)
