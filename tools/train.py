@@ -1,0 +1,34 @@
+"""Trains a float model; like the stock tools/train.py of mmdet and mmdet3d.
+
+python tools/train.py CONFIG [--resume [CHECKPOINT]]
+"""
+
+import sys
+
+import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='continue from this checkpoint, or from the latest one in the work directory',
+    )
+    args = parser.parse_args()
+    try:
+        config = load_config(args)
+        if args.resume:
+            config.resume = True
+            config.load_from = None if args.resume == 'auto' else args.resume
+        if config.get('load_from'):
+            require_file(config.load_from, 'checkpoint')
+        build_runner(config).train()
+    except OSError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
