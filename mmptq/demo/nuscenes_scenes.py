@@ -1,0 +1,110 @@
+"""The demo data set in nuScenes format: LiDAR street scenes, any number and length."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmptq.demo.folder import is_complete, new_folder
+from mmptq.demo.lidar_scene import make_scene
+from mmptq.demo.nuscenes_infos import NuScenesInfos
+from mmptq.demo.nuscenes_recording import FOLDERS, SWEEP_PERIOD, count_sweeps, record_scene
+from mmptq.demo.nuscenes_tables import NuScenesTables
+
+GENERATOR_VERSION = 1  # raise it when the same seed would give other data
+SPLITS = ('train', 'val')
+_FIRST_TIMESTAMP = 1_532_402_900_000_000  # microseconds
+_HOUR = 3_600_000_000  # microseconds
+
+
+def generate(
+    out: str | Path,
+    train: int = 90,
+    val: int = 20,
+    keyframes: int = 3,
+    columns: int = 400,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> bool:
+    """Makes the data set, or does nothing if it is there with the same parameters.
+
+    Scene ``i`` of a split depends on the seed, the split, ``i``, ``keyframes`` and ``columns``
+    only, so a larger data set starts with the scenes of a smaller one. Layout: as nuScenes
+    ``v1.0-trainval`` with one sensor, LIDAR_TOP, plus ``nuscenes_infos_{train,val}.pkl`` of
+    mmdet3d and ``manifest.json``.
+
+    Args:
+        out (str | Path): The folder to make.
+        train (int): Number of training scenes, at most the 700 of the official split.
+        val (int): Number of validation scenes, at most 150.
+        keyframes (int): Labelled frames per scene, at least 2 so that velocities are known.
+        columns (int): Azimuth steps per turn of the sensor; 1084 on the real one.
+        seed (int): Non-negative seed.
+        on_progress (Callable | None): Called with (scenes done, scenes in total).
+
+    Returns:
+        bool: True if the data set was made, False if it was already there.
+
+    Raises:
+        ValueError: If a parameter is out of range.
+        FileExistsError: If ``out`` is something else than a generated data set.
+        OSError: If a file cannot be written.
+    """
+    counts = {'train': train, 'val': val}
+    parameters = dict(
+        format='nuscenes',
+        version=GENERATOR_VERSION,
+        seed=seed,
+        keyframes=keyframes,
+        columns=columns,
+        **counts,
+    )
+    names = _scene_names(counts)
+    _check(parameters)
+    if is_complete(out, parameters):
+        return False
+    done = 0
+    with new_folder(out, parameters) as folder:
+        for name in FOLDERS.values():
+            (folder / name).mkdir(parents=True)
+        tables = NuScenesTables(seed)
+        for split_index, split in enumerate(SPLITS):
+            infos = NuScenesInfos(tables)
+            for index, name in enumerate(names[split]):
+                rng = np.random.default_rng([seed, split_index, index])
+                scene = make_scene(rng, count_sweeps(keyframes) * SWEEP_PERIOD / 1e6)
+                start = _FIRST_TIMESTAMP + (split_index * 1000 + index) * _HOUR
+                frames = record_scene(rng, scene, folder, keyframes, columns, start, name)
+                tables.add_scene(name, frames)
+                infos.add_scene(name, frames)
+                done += 1
+                if on_progress is not None:
+                    on_progress(done, train + val)
+            infos.write(folder / f'nuscenes_infos_{split}.pkl')
+        tables.write(folder)
+    return True
+
+
+def _scene_names(counts: dict[str, int]) -> dict[str, list[str]]:
+    """Takes names from the official splits: the devkit refuses scenes it does not know."""
+    try:
+        from nuscenes.utils.splits import create_splits_scenes
+    except ImportError as error:
+        raise ValueError(
+            'the nuScenes demo set needs the official split names: pip install nuscenes-devkit'
+        ) from error
+    official = create_splits_scenes()
+    for split, count in counts.items():
+        if not 1 <= count <= len(official[split]):
+            raise ValueError(
+                f'{split}={count} scenes: choose 1 to {len(official[split])}, as many as the '
+                'official split has names.'
+            )
+    return {split: official[split][:count] for split, count in counts.items()}
+
+
+def _check(parameters: dict) -> None:
+    least = dict(keyframes=2, columns=60, seed=0)
+    for name, smallest in least.items():
+        if parameters[name] < smallest:
+            raise ValueError(f'{name}={parameters[name]} is too small: use at least {smallest}.')
