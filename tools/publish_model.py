@@ -5,7 +5,6 @@ python tools/publish_model.py work_dirs/x/epoch_12.pth model.pth
 
 import argparse
 import os
-import pickle
 import sys
 from pathlib import Path
 
@@ -46,11 +45,14 @@ def load_training_checkpoint(path: Path) -> dict:
     """Loads a checkpoint of mmengine without executing anything from the file.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is no checkpoint with a 'state_dict'.
     """
     try:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch fails on broken files with whatever it stumbles over
         raise ValueError(
             f"'{path}' is truncated or no checkpoint of mmengine: give one that training saved."
         ) from error

@@ -1,0 +1,36 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / 'tools' / 'make_demo_data.py'
+SMALL = ['--train', '2', '--val', '1', '--width', '64', '--height', '64']
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, arguments)],
+        cwd=ROOT,
+        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_coco_set_is_made_once(tmp_path):
+    first = run('coco', '--out', tmp_path / 'set', *SMALL)
+    assert first.returncode == 0, first.stderr
+    assert '3/3' in first.stdout
+    assert first.stdout.rstrip().endswith('set: made')
+    assert (tmp_path / 'set/annotations/instances_val.json').is_file()
+    second = run('coco', '--out', tmp_path / 'set', *SMALL)
+    assert second.returncode == 0, second.stderr
+    assert 'already there' in second.stdout
+
+
+def test_bad_parameter_is_one_sentence(tmp_path):
+    result = run('coco', '--out', tmp_path / 'set', '--train', '0')
+    assert result.returncode == 1
+    assert "error: 'train' is 0: it must be at least 1." in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert list(tmp_path.iterdir()) == []
