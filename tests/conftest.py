@@ -14,3 +14,27 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'real data not found at {folder}; set MMPTQ_REAL to its folder')
     return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_data(tmp_path_factory) -> Path:
+    """A generated COCO-format data set of six training and three validation images."""
+    from mmptq.demo.coco_scenes import generate
+
+    folder = tmp_path_factory.mktemp('data') / 'coco'
+    generate(folder, train=6, val=3, seed=0, width=96, height=64)
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_data, tmp_path) -> tuple[Path, Path]:
+    """Config file and float checkpoint of a tiny RetinaNet."""
+    from helpers import save_float_checkpoint, tiny_config
+
+    cfg = tiny_config(tiny_data, tmp_path / 'work')
+    checkpoint = tmp_path / 'float.pth'
+    save_float_checkpoint(cfg, checkpoint)
+    cfg.load_from = str(checkpoint)
+    path = tmp_path / 'tiny.py'
+    cfg.dump(path)
+    return path, checkpoint

@@ -1,51 +1,44 @@
 """Quantize a float model after training, evaluate it before and after, save it.
 
-    python tools/ptq.py CONFIG [CHECKPOINT]                     CONFIG is a PTQ config of configs/
-    python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    CONFIG is any float config
+python tools/ptq.py CONFIG [CHECKPOINT]                     CONFIG is a PTQ config of configs/
+python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    CONFIG is any float config
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config
 
 from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError
+from mmptq.utils.command_line import build_runner, load_config, make_parser
 
 BASE_CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='PTQ config, or a float config with --scheme and --recipe')
+    parser = make_parser(__doc__)
     parser.add_argument('checkpoint', nargs='?', help='float checkpoint (default: load_from)')
-    parser.add_argument('--work-dir', help='default: work_dirs/CONFIG_NAME')
     parser.add_argument('--recipe', help='a name of configs/_base_/recipes')
     parser.add_argument('--scheme', help='a name of configs/_base_/schemes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args()
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """The config with recipe, scheme and options merged in."""
-    if not Path(args.config).is_file():
-        raise QuantizationError(f"config '{args.config}' does not exist: check the path")
-    cfg = Config.fromfile(args.config)
-    for kind, key, name in (
-        ('scheme', 'quantizer', args.scheme),
-        ('recipe', 'stages', args.recipe),
-    ):
+def ptq_config(args: argparse.Namespace) -> Config:
+    """The config with scheme, recipe and checkpoint merged in; the options come last."""
+    cfg = load_config(args)
+    parts = (('scheme', 'quantizer', args.scheme), ('recipe', 'stages', args.recipe))
+    for kind, key, name in parts:
         if name is not None:
             cfg[key] = base_config(kind, name)[key]
-    if args.scheme is not None or args.recipe is not None:
-        make_ptq_config(cfg)
+            make_ptq_config(cfg)
     cfg.merge_from_dict(args.cfg_options)
     cfg.load_from = args.checkpoint or cfg.get('load_from')
-    cfg.work_dir = args.work_dir or str(Path('work_dirs') / Path(args.config).stem)
+    # The runner asks for an optimizer wherever there is a train loop; it is not used.
+    cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
+    cfg.param_scheduler = None
+    cfg.auto_scale_lr = None
     return cfg
 
 
@@ -61,8 +54,9 @@ def base_config(kind: str, name: str) -> Config:
 
 def make_ptq_config(cfg: Config) -> None:
     """Turn a float config into one that any stock tool can test the result with."""
-    imports = list((cfg.get('custom_imports') or {}).get('imports', []))
-    cfg.custom_imports = dict(imports=[*imports, 'mmptq'], allow_failed_imports=False)
+    imports = (cfg.get('custom_imports') or {}).get('imports', [])
+    imports = [name for name in imports if name != 'mmptq'] + ['mmptq']
+    cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
     cfg.custom_hooks = [dict(type='QuantizationHook')]
     cfg.train_cfg = dict(type='PTQLoop')
 
@@ -94,17 +88,13 @@ def check_config(cfg: Config) -> None:
 def main() -> None:
     args = parse_args()
     try:
-        cfg = load_config(args)
+        cfg = ptq_config(args)
         check_config(cfg)
-        # The runner asks for an optimizer wherever there is a train loop; it is not used.
-        cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
-        cfg.param_scheduler = None
-        cfg.auto_scale_lr = None
-        Runner.from_cfg(cfg).train()
-    except (QuantizationError, OSError) as error:
+        build_runner(cfg).train()
+    except (QuantizationError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('error: interrupted, nothing was saved under a final name')
+        sys.exit('error: interrupted; nothing was written under a final name')
 
 
 if __name__ == '__main__':

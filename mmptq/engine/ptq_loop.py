@@ -17,7 +17,7 @@ from mmptq.ptq.calibration_data import (
     test_dataset_of,
 )
 from mmptq.ptq.context import PTQContext
-from mmptq.quantization import QuantizationError, freeze, quantize_model, quantized_layers
+from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
 from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
 from mmptq.utils.files import write_json
 
@@ -50,8 +50,8 @@ class PTQLoop(BaseLoop):
         self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
         self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
         self.val_float = val_float
-        # The float weights come from a checkpoint; initialising would overwrite or download some.
-        unwrap(runner.model).is_init = True
+        # The float weights come from a checkpoint; initialising could download others first.
+        unwrap(runner.model).init_weights = lambda: None
         # A PTQ run has no epochs to keep checkpoints of, and no best one.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
         super().__init__(runner, self._make_loader(runner, dataloader))
@@ -86,9 +86,11 @@ class PTQLoop(BaseLoop):
             unwrap(runner.model).eval(), self.dataloader, Path(runner.work_dir), runner.seed
         )
         self._check_overlap()
+        self._plan(ctx)
         before = runner.val_loop.run() if self.val_float and runner.val_loop else {}
         start = time.perf_counter()
-        self._quantize(ctx)
+        apply_plan(ctx.model, ctx.plan)
+        ctx.make_units()
         for stage in self.stages:
             stage.run(ctx)
         self._check_calibrated(ctx)
@@ -109,16 +111,15 @@ class PTQLoop(BaseLoop):
             only_warn = self.calibration['overlap'] == 'warn'
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
 
-    def _quantize(self, ctx: PTQContext) -> None:
+    def _plan(self, ctx: PTQContext) -> None:
         first = next(iter(ctx.batches('trace')))
-        ctx.plan = quantize_model(ctx.model, self.quantizer, lambda: ctx.predict(first))
-        ctx.make_units()
+        ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
         rows = coverage_rows(ctx.plan)
-        count = len(ctx.units)
-        float_count = len(rows) - count - len(ctx.plan.unfolded)
+        count = sum(layer.quantized for layer in ctx.plan.layers)
+        float_count = len(ctx.plan.layers) - count + len(ctx.plan.unsupported)
         ctx.logger.info(
-            f'{count} layers quantized, {float_count} left float, '
-            f'{len(ctx.plan.folded)} BatchNorms folded, {len(ctx.plan.unfolded)} not:\n'
+            f'{count} layers are quantized, {float_count} stay float, '
+            f'{len(ctx.plan.folded)} BatchNorms are folded, {len(ctx.plan.unfolded)} not:\n'
             + format_table(rows)
         )
         write_json(rows, ctx.work_dir / 'coverage.json')

@@ -29,6 +29,8 @@ class Calibrator:
         weight_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006 (never changed)
         act_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006
     ):
+        for cfg in (weight_observer, act_observer):
+            _check_type(cfg)
         self.weight_observer = weight_observer
         self.act_observer = act_observer
 
@@ -74,12 +76,15 @@ class Calibrator:
             quantizer.set_qparams(*observer.qparams())
 
 
-def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: Unit):
+def _check_type(cfg: dict[str, Any]) -> None:
     if cfg.get('type') not in TASK_UTILS:
         known = sorted(name for name in TASK_UTILS.module_dict if name.endswith('Observer'))
         raise QuantizationError(
             f"there is no observer '{cfg.get('type')}': use one of {', '.join(known)}"
         )
+
+
+def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: Unit):
     cfg = dict(cfg, scheme=quantizer.scheme)
     if unit.p is not None:
         cfg['p'] = unit.p

@@ -77,40 +77,38 @@ class QuantPlan:
         return cls(layers, folded, data['unfolded'], data['unsupported'])
 
 
-def quantize_model(
-    model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any]
-) -> QuantPlan:
-    """Fold BatchNorms and turn layers into quantized ones, in place.
+def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any]) -> QuantPlan:
+    """Decide what is folded and quantized, without changing the model.
 
     Args:
         model (nn.Module): Float, in eval mode.
         quantizer (dict): See ``place``.
         run (Callable): Runs the model on one sample; what runs after what is seen there.
 
-    Returns:
-        QuantPlan: What was done. The new quantizers are not calibrated yet.
+    Raises:
+        QuantizationError: If the model is quantized already, or the config does not fit it.
     """
     if any(isinstance(module, QuantMixin) for module in model.modules()):
         raise QuantizationError('the model is quantized already: start from the float checkpoint')
     refuse_mmcv_sparse(model)
     trace = trace_layers(model, tuple(QUANT_LAYERS), run)
     folded, unfolded = find_foldable(model, trace)
-    unused = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and name not in trace.norm_inputs
-    ]
-    unfolded.update(dict.fromkeys(unused, 'it does not run'))
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and name not in trace.norm_inputs:
+            unfolded[name] = 'it does not run'
     layers = place(model, quantizer, trace)
     quantized = {layer.name for layer in layers if layer.quantized}
     if not quantized:
         raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
     unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
     folded = [(name, norm) for name, norm in folded if name in quantized]
-    plan = QuantPlan(layers, folded, unfolded, find_unsupported(model))
+    return QuantPlan(layers, folded, unfolded, find_unsupported(model))
+
+
+def apply_plan(model: nn.Module, plan: QuantPlan) -> None:
+    """Fold BatchNorms and turn layers into quantized ones, in place; nothing is calibrated yet."""
     fold_bn(model, plan.folded)
     convert(model, plan)
-    return plan
 
 
 def rebuild(model: nn.Module, plan: QuantPlan) -> None:

@@ -11,9 +11,10 @@ from mmptq.quantization import (
     FakeQuantizer,
     QuantizationError,
     QuantPlan,
+    apply_plan,
     choose_qparams,
     freeze,
-    quantize_model,
+    make_plan,
     quantized_layers,
     quantizers_off,
     rebuild,
@@ -27,6 +28,12 @@ def make_net() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 1)
     ).eval()
+
+
+def quantize_model(net, cfg, run) -> QuantPlan:
+    plan = make_plan(net, cfg, run)
+    apply_plan(net, plan)
+    return plan
 
 
 def quantized_net(x: torch.Tensor) -> tuple[nn.Module, QuantPlan]:

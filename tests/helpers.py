@@ -1,0 +1,70 @@
+"""Small float detectors and data that tests quantize."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+QUANTIZER = dict(
+    weight=dict(bits=8, symmetric=True, signed=True, narrow=True, per_channel=True),
+    act=dict(bits=8),
+    rules=[],
+)
+
+
+def tiny_config(data_root: Path, work_dir: Path) -> Config:
+    """PTQ config of a RetinaNet on tiny generated data; no checkpoint yet."""
+    cfg = Config.fromfile(ROOT / 'configs/minmax/retinanet_r18_fpn_minmax_int8_demo-coco.py')
+    annotations = str(data_root / 'annotations/instances_{}.json')
+    for split in ('train', 'val'):
+        loader = cfg[f'{split}_dataloader']
+        loader.dataset.data_root = str(data_root)
+        loader.update(num_workers=0, persistent_workers=False)
+        cfg[f'{split}_dataloader'] = loader
+    cfg.val_evaluator.ann_file = annotations.format('val')
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.model.backbone.base_channels = 8
+    cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16)
+    cfg.model.bbox_head.update(in_channels=16, feat_channels=16)
+    cfg.model.test_cfg.update(score_thr=0.0, max_per_img=10)
+    cfg.work_dir = str(work_dir)
+    cfg.calibration = dict(num_samples=4)
+    cfg.load_from = None
+    cfg.randomness = dict(seed=0)
+    return cfg
+
+
+def save_float_checkpoint(cfg: Config, path: Path) -> None:
+    """Random weights and plausible BatchNorm statistics of the config's model, seeded."""
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for name, buffer in model.named_buffers():
+        if name.endswith('running_var'):
+            buffer.uniform_(0.5, 1.5)
+        elif name.endswith('running_mean'):
+            buffer.normal_(0, 0.1)
+    for name, parameter in model.named_parameters():
+        if 'retina_cls.weight' in name or 'retina_reg.weight' in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+
+
+def run_tool(name: str, *args: str) -> None:
+    """Run ``tools/NAME.py`` in this process with these arguments."""
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    argv, sys.argv = sys.argv, [f'tools/{name}.py', *map(str, args)]
+    try:
+        module.main()
+    finally:
+        sys.argv = argv

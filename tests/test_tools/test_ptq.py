@@ -1,0 +1,257 @@
+"""tools/ptq.py on a tiny detector: what it writes, and what it says of bad input."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers import ROOT, run_tool
+from mmengine.config import Config
+
+from mmptq.engine.checkpoint import read_checkpoint
+
+
+def error_of(capsys, *args) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run_tool('ptq', *args)
+    message = str(stop.value.code)
+    assert message.startswith('error: ')
+    assert '\n' not in message
+    return message
+
+
+def written(path):
+    work = path.parent / 'work'
+    return (
+        {p.name for p in work.glob('*') if p.suffix in ('.pth', '.tmp')} if work.exists() else set()
+    )
+
+
+def test_writes_checkpoint_coverage_and_result(tiny):
+    path, _ = tiny
+    run_tool('ptq', path)
+    work = path.parent / 'work'
+    result = json.loads((work / 'result.json').read_text())
+    assert (
+        result['float'].keys()
+        == result['quantized'].keys()
+        == {f'coco/bbox_mAP{suffix}' for suffix in ('', '_50', '_75', '_s', '_m', '_l')}
+    )
+    assert result['num_samples'] == 4
+    assert 3.5 < result['float_bytes'] / result['quantized_bytes'] < 4
+    rows = json.loads((work / 'coverage.json').read_text())
+    assert [row['layer'] for row in rows][:2] == ['backbone.conv1', 'backbone.layer1.0.conv1']
+    assert all(row['weight'] == 'int8 sym narrow per-channel' for row in rows)
+    assert rows[0]['note'] == '+ backbone.bn1'
+    assert written(path) == {'quantized.pth'}
+    checkpoint = read_checkpoint(work / 'quantized.pth')
+    assert checkpoint['meta']['quantizer']['folded'][0] == ['backbone.conv1', 'backbone.bn1']
+    assert checkpoint['meta']['dataset_meta']['classes'][0] == 'button'
+
+
+def test_two_runs_give_identical_checkpoints(tiny, tmp_path):
+    path, _ = tiny
+    states = []
+    for name in ('a', 'b'):
+        options = ('--cfg-options', 'train_cfg.val_float=False')
+        run_tool('ptq', path, '--work-dir', tmp_path / name, *options)
+        states.append(read_checkpoint(tmp_path / name / 'quantized.pth')['state_dict'])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+@pytest.mark.parametrize('tool', ['own', 'mmdet'])
+def test_stock_test_tool_gives_the_same_metrics_in_a_fresh_process(tiny, tmp_path, tool):
+    import mmdet
+
+    path, _ = tiny
+    run_tool('ptq', path)
+    expected = json.loads((path.parent / 'work/result.json').read_text())['quantized']
+    script = ROOT / 'tools/test.py'
+    if tool == 'mmdet':
+        script = f'{mmdet.__path__[0]}/.mim/tools/test.py'
+    command = [sys.executable, script, path, path.parent / 'work/quantized.pth']
+    command += ['--work-dir', tmp_path / 'test']
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (log,) = (tmp_path / 'test').glob('*/*.json')
+    metrics = json.loads(log.read_text().splitlines()[-1])
+    assert {key: metrics[key] for key in expected} == expected
+
+
+def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
+    path, checkpoint = tiny
+    cfg = Config.fromfile(path)
+    for key in ('quantizer', 'stages', 'custom_hooks', 'custom_imports', 'load_from'):
+        cfg.pop(key)
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.dump(path)
+    run_tool('ptq', path, checkpoint, '--scheme', 'w4a8', '--recipe', 'percentile')
+    rows = json.loads((path.parent / 'work/coverage.json').read_text())
+    notes = {row['layer']: (row['weight'].split()[0], row['note']) for row in rows}
+    assert notes['backbone.layer1.0.conv1'][0] == 'uint4'
+    assert notes['backbone.conv1'][0] == notes['bbox_head.retina_cls'][0] == 'uint8'
+    assert notes['bbox_head.retina_cls'][1] == 'head output: 8 bit'
+    # The config that the runner keeps is one that the stock tools can test with.
+    kept = Config.fromfile(path.parent / 'work/tiny.py')
+    assert kept.custom_hooks == [dict(type='QuantizationHook')]
+    assert 'mmptq' in kept.custom_imports.imports
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--recipe', 'magic'], "there is no recipe 'magic': use one of .*minmax"),
+        (['--scheme', 'int9'], "there is no scheme 'int9': use one of int8"),
+        (['--cfg-options', 'stages.0.act_observer.type=Magic'], "no observer 'Magic': use one of"),
+        (['--cfg-options', 'stages.0.type=Magic'], "no stage 'Magic'"),
+        (['--cfg-options', 'calibration.num_samples=7'], 'more than the 6 samples .* at most 6'),
+        (['--cfg-options', 'calibration.num_samples=0'], 'must be at least 1'),
+        (['--cfg-options', 'calibration.samples=5'], "unknown key 'samples'"),
+        (['--cfg-options', 'quantizer.act.bits=9'], 'use 2 to 8, or 16'),
+        (['--cfg-options', 'val_dataloader=None'], "the config has no 'val_dataloader'"),
+        (['--cfg-options', 'train_dataloader=None'], "the config has no 'train_dataloader'"),
+        (['--cfg-options', 'load_from=None'], 'no float checkpoint'),
+        (['--cfg-options', 'load_from=nowhere.pth'], "'nowhere.pth' does not exist"),
+        (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], '--scheme and --recipe'),
+        (['--cfg-options', 'stages=[]'], "the config has no 'stages'"),
+        (['--cfg-options', 'model.backbone.depth=34'], 'of another architecture'),
+    ],
+)
+def test_bad_arguments(tiny, capsys, options, message):
+    path, _ = tiny
+    error = error_of(capsys, path, *options)
+    assert re.search(message, error), error
+    assert written(path) == set()
+
+
+def test_rule_that_matches_nothing(tiny, capsys):
+    path, _ = tiny
+    cfg = Config.fromfile(path)
+    cfg.quantizer.rules = [dict(name='bbox_head.retina_clf', act=None)]
+    cfg.dump(path)
+    assert "the closest is 'bbox_head.retina_cls'" in error_of(capsys, path)
+
+
+def test_missing_config(capsys, tmp_path):
+    assert "no.py' does not exist" in error_of(capsys, tmp_path / 'no.py')
+
+
+def test_bad_checkpoints(tiny, capsys, tmp_path):
+    path, checkpoint = tiny
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(checkpoint.read_bytes()[:5000])
+    assert 'cut.pth' in error_of(capsys, path, cut)
+
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f'touch {tmp_path / "executed"}',)
+
+    evil = tmp_path / 'evil.pth'
+    torch.save({'state_dict': Payload()}, evil)
+    assert 'evil.pth' in error_of(capsys, path, evil)
+    assert not (tmp_path / 'executed').exists()
+
+    run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
+    quantized = path.parent / 'work/quantized.pth'
+    assert 'quantized already' in error_of(capsys, path, quantized)
+
+
+def test_overlap_of_calibration_and_evaluation(tiny, capsys):
+    path, _ = tiny
+    cfg = Config.fromfile(path)
+    cfg.train_dataloader.dataset.ann_file = cfg.val_dataloader.dataset.ann_file
+    cfg.train_dataloader.dataset.data_prefix = cfg.val_dataloader.dataset.data_prefix
+    cfg.calibration = dict(num_samples=2)
+    cfg.dump(path)
+    error = error_of(capsys, path)
+    assert '2 calibration samples are evaluation samples too' in error
+    assert "calibration.overlap='warn'" in error
+    run_tool('ptq', path, '--cfg-options', 'calibration.overlap=warn')
+    assert written(path) == {'quantized.pth'}
+
+
+def test_unreadable_sample_is_named(tiny, capsys, tiny_data, tmp_path):
+    path, _ = tiny
+    broken = tmp_path / 'broken'
+    shutil.copytree(tiny_data, broken)
+    for image in (broken / 'train').glob('*.jpg'):
+        image.write_bytes(image.read_bytes()[:20])
+    error = error_of(capsys, path, '--cfg-options', f'train_dataloader.dataset.data_root={broken}')
+    assert 'cannot be read' in error
+    assert '.jpg' in error
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'), [(np.nan, 'contains NaN or Inf'), (np.inf, 'contains NaN or Inf')]
+)
+def test_non_finite_sample_is_named(tiny, capsys, monkeypatch, value, message):
+    from mmdet.models import DetDataPreprocessor
+
+    forward = DetDataPreprocessor.forward
+
+    def poisoned(self, data, training=False):
+        data = forward(self, data, training)
+        data['inputs'][0, 0, 0, 0] = value
+        return data
+
+    path, _ = tiny
+    monkeypatch.setattr(DetDataPreprocessor, 'forward', poisoned)
+    error = error_of(capsys, path, '--cfg-options', 'train_cfg.val_float=False')
+    assert message in error
+    assert '.jpg' in error
+
+
+def test_layer_that_saw_no_data(tiny, capsys, monkeypatch):
+    from mmdet.models import RetinaNet
+
+    init = RetinaNet.__init__
+
+    def with_unused_layer(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.unused = torch.nn.Conv2d(3, 32, 1)
+
+    path, checkpoint = tiny
+    content = torch.load(checkpoint, weights_only=True)
+    layer = torch.nn.Conv2d(3, 32, 1)
+    content['state_dict'].update({f'unused.{k}': v for k, v in layer.state_dict().items()})
+    torch.save(content, checkpoint)
+    monkeypatch.setattr(RetinaNet, '__init__', with_unused_layer)
+    error = error_of(capsys, path, '--cfg-options', 'train_cfg.val_float=False')
+    assert "'unused' saw no data" in error
+    assert "dict(name='unused', weight=None, act=None)" in error
+
+
+def test_full_disk_leaves_nothing(tiny, capsys, monkeypatch):
+    def full(content, file):
+        file.write_bytes(b'half')
+        raise RuntimeError('[enforce fail at inline_container.cc] No space left on device')
+
+    path, _ = tiny
+    import mmptq.engine.checkpoint as module
+
+    monkeypatch.setattr(module.torch, 'save', full)
+    error = error_of(capsys, path, '--cfg-options', 'train_cfg.val_float=False')
+    assert 'quantized.pth' in error
+    assert 'No space left' in error
+    assert '--work-dir' in error
+    assert written(path) == set()
+
+
+def test_interrupted_run_leaves_nothing(tiny, monkeypatch):
+    from mmptq.ptq import Calibrator
+
+    def interrupt(self, ctx):
+        raise KeyboardInterrupt
+
+    path, _ = tiny
+    monkeypatch.setattr(Calibrator, 'run', interrupt)
+    with pytest.raises(SystemExit, match='interrupted'):
+        run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
+    assert written(path) == set()
