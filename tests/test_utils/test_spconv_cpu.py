@@ -1,0 +1,84 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmptq.utils import spconv_cpu
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_cpu_fix = pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA trains spconv itself')
+
+
+@pytest.fixture
+def tensor():
+    spconv = pytest.importorskip('spconv.pytorch')
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.randperm(6**3, generator=generator)[:60]
+    places = torch.stack([cells * 0, cells // 36, cells // 6 % 6, cells % 6], dim=1).int()
+
+    def build(features):
+        return spconv.SparseConvTensor(features, places, [6, 6, 6], 1)
+
+    return build, torch.randn(60, 3, generator=generator)
+
+
+@needs_cpu_fix
+@pytest.mark.parametrize('kind', ['SubMConv3d', 'SparseConv3d', 'SparseInverseConv3d'])
+def test_gradients_agree_with_finite_differences(tensor, kind):
+    import spconv.pytorch as spconv
+
+    build, features = tensor
+    torch.manual_seed(0)
+    if kind == 'SparseInverseConv3d':
+        net = spconv.SparseSequential(
+            spconv.SparseConv3d(3, 4, 3, stride=2, padding=1, bias=False, indice_key='down'),
+            spconv.SparseInverseConv3d(4, 5, 3, bias=False, indice_key='down'),
+        )
+    else:
+        net = spconv.SparseSequential(getattr(spconv, kind)(3, 5, 3, padding=1, bias=False))
+
+    def loss(values):
+        return net(build(values)).features.square().sum()
+
+    features.requires_grad_()
+    loss(features).backward()
+    for parameter in (features, *net.parameters()):
+        direction = torch.randn_like(parameter)
+        step = 1e-2
+        with torch.no_grad():
+            parameter += step * direction
+            above = loss(features)
+            parameter -= 2 * step * direction
+            below = loss(features)
+            parameter += step * direction
+        # The loss is a quartic polynomial at most, so the central difference is nearly exact.
+        numeric = float(above - below) / (2 * step)
+        analytic = float((parameter.grad * direction).sum())
+        assert analytic == pytest.approx(numeric, rel=1e-2)
+
+
+def test_nothing_is_changed_where_cuda_works(monkeypatch):
+    ops = pytest.importorskip('spconv.pytorch.ops')
+    monkeypatch.setattr(ops, 'get_current_stream', 'untouched')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert not spconv_cpu.enable_cpu_training()
+    assert ops.get_current_stream == 'untouched'
+
+
+@needs_cpu_fix
+def test_importing_the_module_is_enough_and_repeating_is_safe():
+    pytest.importorskip('spconv')
+    code = (
+        'import mmptq.utils.spconv_cpu as fix, spconv.pytorch.ops as ops;'
+        'assert ops.get_current_stream() == 0; assert fix.enable_cpu_training()'
+    )
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
+
+
+def test_missing_spconv_is_no_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'spconv', None)
+    monkeypatch.setitem(sys.modules, 'spconv.pytorch', None)
+    monkeypatch.setitem(sys.modules, 'spconv.pytorch.ops', None)
+    assert not spconv_cpu.enable_cpu_training()
