@@ -48,10 +48,36 @@ def add_coco(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(make=make_coco)
 
 
+def make_nuscenes(args: argparse.Namespace) -> bool:
+    from mmptq.demo.nuscenes_scenes import generate
+
+    return generate(
+        args.out,
+        train=args.train,
+        val=args.val,
+        keyframes=args.keyframes,
+        columns=args.columns,
+        seed=args.seed,
+        on_progress=ProgressLine(),
+    )
+
+
+def add_nuscenes(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser('nuscenes', help='nuScenes format: LiDAR street scenes')
+    parser.add_argument('--out', type=Path, default=Path('data/demo_nuscenes'))
+    parser.add_argument('--train', type=int, default=90, help='number of training scenes')
+    parser.add_argument('--val', type=int, default=20, help='number of validation scenes')
+    parser.add_argument('--keyframes', type=int, default=3, help='labelled frames per scene')
+    parser.add_argument('--columns', type=int, default=400, help='azimuth steps of the sensor')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.set_defaults(make=make_nuscenes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     subparsers = parser.add_subparsers(dest='data_set', required=True)
     add_coco(subparsers)
+    add_nuscenes(subparsers)
     args = parser.parse_args()
     try:
         made = args.make(args)
