@@ -23,7 +23,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10, norm_type=2),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=200),
+    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=400),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,

@@ -63,15 +63,15 @@ def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: (h, w, 3) uint8.
     """
-    gain = np.exp(rng.uniform(-0.7, 0.35)) * np.exp(rng.uniform(-0.1, 0.1, 3))
+    gain = np.exp(rng.uniform(-0.6, 0.3)) * np.exp(rng.uniform(-0.1, 0.1, 3))
     image = 255 * (np.clip(image * gain, 0, 255) / 255) ** np.exp(rng.uniform(-0.3, 0.3))
     image = image.astype(np.float32)
     if rng.random() < 0.5:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.4))
     elif rng.random() < 0.3:
         length = int(rng.integers(3, 8))
         kernel = np.full((1, length), 1 / length, np.float32)
         image = cv2.filter2D(image, -1, kernel if rng.random() < 0.5 else kernel.T)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
-    image = image + rng.uniform(1, 14) * noise
+    image = image + rng.uniform(1, 10) * noise
     return np.clip(np.round(image), 0, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 from mmptq.demo.folder import is_complete, new_folder
 from mmptq.demo.scene_2d import CLASSES, SceneObject, render_scene
 
-GENERATOR_VERSION = 1  # raise it when the same seed would give other images
+GENERATOR_VERSION = 2  # raise it when the same seed would give other images
 JPEG_QUALITY = 92
 SPLITS = ('train', 'val')
 

@@ -72,7 +72,7 @@ class Scene:
     def _random_pose(self) -> Pose:
         rng = self.rng
         scale = min(self.width, self.height)
-        half = 0.5 * scale * np.exp(rng.uniform(np.log(0.055), np.log(0.6)))
+        half = 0.5 * scale * np.exp(rng.uniform(np.log(0.075), np.log(0.65)))
         aspect = np.exp(rng.uniform(-0.3, 0.3))
         return Pose(
             x=rng.uniform(0, self.width),
