@@ -14,7 +14,7 @@ from mmptq.ptq.calibration_data import (
     choose_samples,
     make_loader,
     pipeline_of,
-    test_dataset_of,
+    as_test_dataset,
 )
 from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
@@ -67,7 +67,7 @@ class PTQLoop(BaseLoop):
                 'samples through that pipeline'
             )
         cfg = dict(
-            dataset=test_dataset_of(dataloader['dataset'], pipeline),
+            dataset=as_test_dataset(dataloader['dataset'], pipeline),
             batch_size=1,
             num_workers=0,
             sampler=dict(type='DefaultSampler', shuffle=False),
@@ -112,7 +112,7 @@ class PTQLoop(BaseLoop):
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
 
     def _plan(self, ctx: PTQContext) -> None:
-        first = next(iter(ctx.batches('trace')))
+        first = ctx.first_batch()
         ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
         rows = coverage_rows(ctx.plan)
         count = sum(layer.quantized for layer in ctx.plan.layers)

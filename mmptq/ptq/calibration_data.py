@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmptq.quantization import QuantizationError
 
 
-def test_dataset_of(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
+def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
     """The config of a train dataset, turned so that it loads like a test dataset.
 
     Wrappers that mix or repeat samples (CBGS, mosaic, repeat) are removed; a concatenation stays.
@@ -22,10 +22,10 @@ def test_dataset_of(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, 
         pipeline (list[dict]): The test pipeline.
     """
     if 'dataset' in dataset:
-        return test_dataset_of(dataset['dataset'], pipeline)
+        return as_test_dataset(dataset['dataset'], pipeline)
     dataset = copy.deepcopy(dataset)
     if 'datasets' in dataset:
-        dataset['datasets'] = [test_dataset_of(d, pipeline) for d in dataset['datasets']]
+        dataset['datasets'] = [as_test_dataset(d, pipeline) for d in dataset['datasets']]
         return dataset
     dataset.update(pipeline=copy.deepcopy(pipeline), test_mode=True)
     return dataset
@@ -42,7 +42,8 @@ def pipeline_of(dataset: dict[str, Any]) -> list[dict] | None:
 def sample_files(info: dict[str, Any]) -> set[str]:
     """Files that a data info (``dataset.get_data_info(i)``) names, as absolute paths."""
     paths = [info.get('img_path'), (info.get('lidar_points') or {}).get('lidar_path')]
-    paths += [image.get('img_path') for image in (info.get('images') or {}).values()]
+    images = (info.get('images') or {}).values()  # cameras, and for KITTI matrices among them
+    paths += [image.get('img_path') for image in images if isinstance(image, dict)]
     return {os.path.realpath(path) for path in paths if path}
 
 

@@ -1,5 +1,6 @@
 """The stage that finds ranges: the only code that moves observer results into quantizers."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ def _check_type(cfg: dict[str, Any]) -> None:
 
 def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: Unit):
     cfg = dict(cfg, scheme=quantizer.scheme)
-    if unit.p is not None:
+    takes_p = 'p' in inspect.signature(TASK_UTILS.get(cfg['type'])).parameters
+    if unit.p is not None and takes_p:
         cfg['p'] = unit.p
     return TASK_UTILS.build(cfg)
 

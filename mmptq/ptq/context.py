@@ -49,17 +49,20 @@ class PTQContext:
         return MMLogger.get_current_instance()
 
     def batches(self, description: str) -> Iterator[dict[str, Any]]:
-        """Calibration batches as the model's forward takes them, with a progress bar.
-
-        Raises:
-            QuantizationError: If a sample cannot be read, is empty, or is not finite.
-        """
+        """Calibration batches as the model's forward takes them, with a progress bar."""
         for batch in track(self.loader, description, total=len(self.loader)):
-            if isinstance(batch, str):
-                raise QuantizationError(batch)
-            data = self.model.data_preprocessor(batch, False)
-            check_inputs(data)
-            yield data
+            yield self._prepare(batch)
+
+    def first_batch(self) -> dict[str, Any]:
+        """The first calibration batch, as the model's forward takes it."""
+        return self._prepare(next(iter(self.loader)))
+
+    def _prepare(self, batch: dict[str, Any] | str) -> dict[str, Any]:
+        if isinstance(batch, str):
+            raise QuantizationError(batch)
+        data = self.model.data_preprocessor(batch, False)
+        check_inputs(data)
+        return data
 
     @torch.no_grad()
     def predict(self, data: dict[str, Any]) -> Any:
