@@ -112,7 +112,9 @@ class RotatedIoU3DMetric(BaseMetric):
             metrics[f'AP_{name}'] = float(np.mean(aps))
             class_aps.append(metrics[f'AP_{name}'])
             if len(thresholds) > 1:
-                metrics.update({f'AP_{name}@{t:.2f}': ap for t, ap in zip(thresholds, aps)})
+                metrics.update(
+                    {f'AP_{name}@{t:.2f}': ap for t, ap in zip(thresholds, aps, strict=True)}
+                )
             num_gt = sum(((r['gt_labels'] == label) & ~r['gt_ignored']).sum() for r in results)
             logger.info(
                 f'{name}: AP {metrics[f"AP_{name}"]:.4f} at 3D IoU '

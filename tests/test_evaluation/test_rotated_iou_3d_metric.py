@@ -120,9 +120,11 @@ def random_samples(seed=0):
         spurious = random.uniform([0, 0, -1, 3, 1.5, 1.4, -3], [40, 40, 0, 5, 2, 1.8, 3], (3, 7))
         boxes = np.concatenate([(objects + noise)[random.random(6) < 0.8], spurious])
         labels = random.integers(0, 2, 6)
-        truth = [(box.tolist(), label) for box, label in zip(objects, labels)]
+        truth = [(box.tolist(), label) for box, label in zip(objects, labels, strict=True)]
         scores = random.random(len(boxes))
-        pred = [(box.tolist(), random.integers(0, 2), s) for box, s in zip(boxes, scores)]
+        pred = [
+            (box.tolist(), random.integers(0, 2), s) for box, s in zip(boxes, scores, strict=True)
+        ]
         samples.append(sample(truth, pred))
     return samples
 
