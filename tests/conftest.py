@@ -4,6 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(autouse=True)
+def no_scope_left_behind():
+    """The scope that a runner sets for its process must not decide about the next test."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='session')
