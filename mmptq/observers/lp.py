@@ -20,7 +20,10 @@ class LpObserver(Observer):
     and symmetric grids are searched over the range, two-sided values on an asymmetric grid over
     range and zero point (BRECQ, QDrop and PD-Quant search like this with p = 2.4). The smaller p,
     the more is clipped. Fractions from 0.5 to 1.2 are the light search of LiDAR-PTQ
-    (https://arxiv.org/abs/2401.15865, section 3.2), safe for sparse tensors.
+    (https://arxiv.org/abs/2401.15865), safe for sparse tensors at 8 bits.
+
+    Note:
+        The bounds 0.5 and 1.2 are our reading of that paper, which we know by its summaries.
 
     One scale per tensor is searched on a histogram, so that time and memory do not depend on the
     number of samples. One scale per channel is searched on the tensor itself as long as there is
