@@ -16,9 +16,9 @@ SMALLEST_EXPONENT = -100
 class StreamingHistogram:
     """Histogram with bins of width ``2**exponent`` on both sides of zero.
 
-    The width is the smallest power of two at which the largest magnitude seen has a bin. When a larger
-    value comes, bins are merged by powers of two, which is exact: the counts depend neither on the
-    order of the values nor on how they were cut into updates. Exact zeros, which every grid
+    The width is the smallest power of two at which the largest magnitude seen has a bin. When a
+    larger value comes, bins are merged by powers of two, which is exact: the counts depend neither
+    on the order of the values nor on how they were cut into updates. Exact zeros, which every grid
     represents without an error, have a bin of their own.
 
     Bin ``k`` = 1, 2, ... holds ``(k - 1) * width < |x| <= k * width`` of one sign.
