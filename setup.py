@@ -15,15 +15,15 @@ REQUIREMENTS = [
     'mmcv>=2.1.0,<2.2.0',  # mmdet 3.3 refuses 2.2
     'mmdet>=3.2.0,<3.4.0',
     'packaging',
-    'numpy>=1.26,<2',  # nuscenes-devkit refuses 2
-    'opencv-python<4.13',  # later ones need numpy 2
+    'numpy>=1.26,<2.3',  # nuscenes-devkit, which mmdet3d depends on, allows <2 only
+    'opencv-python>=4.11,<4.13',
     'setuptools<81',  # mmengine imports pkg_resources, which 81 removed
 ]
 EXTRAS = {
     # With a GPU install spconv-cu1xx yourself and take mmdet3d alone: both fill the folder spconv/.
-    '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.6,<2.4'],
+    '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.8,<2.4'],
     'test': ['pytest>=8'],
-    'lint': ['ruff>=0.9'],
+    'lint': ['ruff==0.17.5'],  # others may format differently
     'plot': ['matplotlib>=3.8'],
 }
 
