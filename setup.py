@@ -7,12 +7,10 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-# torch and mmcv are only checked, never fetched, where a suitable one is installed already: pip
-# leaves a satisfied requirement alone. mmptq/utils/env.py holds the same ranges for import time.
+# pip leaves alone what is installed and fits; mmptq/utils/env.py checks the same ranges on import.
 REQUIREMENTS = [
     'torch>=2.6',  # first that loads checkpoints with weights_only=True by default
     'mmengine>=0.10.4,<0.11',
-    'mmcv>=2.1.0,<2.2.0',  # mmdet 3.3 refuses 2.2
     'mmdet>=3.2.0,<3.4.0',
     'packaging',
     'numpy>=1.26,<2.3',  # nuscenes-devkit, which mmdet3d depends on, allows <2 only
@@ -20,6 +18,10 @@ REQUIREMENTS = [
     'setuptools<81',  # mmengine imports pkg_resources, which 81 removed
 ]
 EXTRAS = {
+    # mmcv is needed, but pip fails with a riddle where it would have to compile it in isolation,
+    # also for those who have mmcv-lite; without it here they get a clear error on import.
+    # `pip install --no-build-isolation -e .[mmcv]` compiles it for the torch that is installed.
+    'mmcv': ['mmcv>=2.1.0,<2.2.0'],  # mmdet 3.3 refuses 2.2
     # With a GPU install spconv-cu1xx yourself and take mmdet3d alone: both fill the folder spconv/.
     '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.8,<2.4'],
     'test': ['pytest>=8'],

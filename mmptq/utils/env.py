@@ -14,6 +14,10 @@ SUPPORTED = {
     'mmdet': ('3.2.0', '3.4.0'),
 }
 
+COMPILE_MMCV = (
+    'run `pip install --no-build-isolation mmcv==2.1.0`, which compiles it for your torch'
+)
+
 
 def check_environment() -> None:
     """Checks that the packages mmptq stands on are there, new enough and complete.
@@ -24,8 +28,8 @@ def check_environment() -> None:
         ImportError: If torch, mmengine, mmcv or mmdet is missing, broken or too old, or if mmcv
             has no compiled operators (mmcv-lite).
     """
-    for name, (lowest, untested) in SUPPORTED.items():
-        _check_version(name, lowest, untested)
+    for name in SUPPORTED:
+        _check_version(name)
         if name == 'mmcv':  # before mmdet, which fails on it with a riddle
             _check_operators()
 
@@ -48,16 +52,20 @@ def require_spconv(reason: str) -> ModuleType:
         ) from error
 
 
-def _check_version(name: str, lowest: str, untested: str) -> None:
+def _range(name: str) -> str:
+    lowest, untested = SUPPORTED[name]
+    return f'{name}>={lowest},<{untested}'
+
+
+def _check_version(name: str) -> None:
+    lowest, untested = SUPPORTED[name]
     version = Version(_import(name).__version__)
     if version < Version(lowest):
-        raise ImportError(
-            f'{name} {version} is too old for mmptq: install {name}>={lowest},<{untested}'
-        )
+        raise ImportError(f'{name} {version} is too old for mmptq: install {_range(name)}')
     if version >= Version(untested):
         warnings.warn(
             f'{name} {version} is newer than what mmptq was tested with: if something fails, '
-            f'install {name}>={lowest},<{untested}',
+            f'install {_range(name)}',
             stacklevel=4,
         )
 
@@ -68,10 +76,8 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise ImportError(f'{name} is incomplete ({error}): install it again') from error
-        lowest, untested = SUPPORTED[name]
-        raise ImportError(
-            f'mmptq needs {name}, which is not installed: install {name}>={lowest},<{untested}'
-        ) from error
+        fix = COMPILE_MMCV if name == 'mmcv' else f'install {_range(name)}'
+        raise ImportError(f'mmptq needs {name}, which is not installed: {fix}') from error
     except (ImportError, AssertionError) as error:
         # mmdet asserts the ranges of mmcv and mmengine when it is imported.
         raise ImportError(f'{name} does not work in this environment: {error}') from error
@@ -82,6 +88,6 @@ def _check_operators() -> None:
         import_module('mmcv.ops')
     except ImportError as error:
         raise ImportError(
-            f'mmcv is installed without working compiled operators ({error}): remove mmcv-lite and '
-            'mmcv and install an mmcv that was built for your torch (README, section Set-up)'
+            f'mmcv is installed without working compiled operators ({error}): uninstall mmcv-lite '
+            f'and mmcv, then {COMPILE_MMCV}'
         ) from error
