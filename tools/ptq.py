@@ -39,6 +39,8 @@ def ptq_config(args: argparse.Namespace) -> Config:
     cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
     cfg.param_scheduler = None
     cfg.auto_scale_lr = None
+    # Without a seed the runner would draw one, and every run other calibration samples.
+    cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
     return cfg
 
 

@@ -10,11 +10,11 @@ from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import BaseLoop, Runner
 
 from mmptq.ptq.calibration_data import (
+    as_test_dataset,
     check_overlap,
     choose_samples,
     make_loader,
     pipeline_of,
-    as_test_dataset,
 )
 from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
@@ -82,19 +82,12 @@ class PTQLoop(BaseLoop):
     def run(self) -> torch.nn.Module:
         """Quantize, save, evaluate; returns the quantized model."""
         runner = self.runner
-        ctx = PTQContext(
-            unwrap(runner.model).eval(), self.dataloader, Path(runner.work_dir), runner.seed
-        )
+        ctx = self.make_context()
         self._check_overlap()
-        self._plan(ctx)
+        self.plan(ctx)
         before = runner.val_loop.run() if self.val_float and runner.val_loop else {}
         start = time.perf_counter()
-        apply_plan(ctx.model, ctx.plan)
-        ctx.make_units()
-        for stage in self.stages:
-            stage.run(ctx)
-        self._check_calibrated(ctx)
-        freeze(ctx.model)
+        self.quantize(ctx)
         seconds = time.perf_counter() - start
         path = ctx.work_dir / CHECKPOINT_NAME
         meta = self.dataloader.dataset.dataset.metainfo
@@ -104,6 +97,20 @@ class PTQLoop(BaseLoop):
         self._report(ctx, before, after, seconds)
         return runner.model
 
+    def make_context(self) -> PTQContext:
+        """What the stages work on: the model and the calibration data."""
+        model = unwrap(self.runner.model).eval()
+        return PTQContext(model, self.dataloader, Path(self.runner.work_dir), self.runner.seed)
+
+    def quantize(self, ctx: PTQContext) -> None:
+        """Carry out the plan of the context, run the stages, freeze the weights."""
+        apply_plan(ctx.model, ctx.plan)
+        ctx.make_units()
+        for stage in self.stages:
+            stage.run(ctx)
+        self._check_calibrated(ctx)
+        freeze(ctx.model)
+
     def _check_overlap(self) -> None:
         if self.runner.val_loop is not None:
             data = self.dataloader.dataset
@@ -111,7 +118,8 @@ class PTQLoop(BaseLoop):
             only_warn = self.calibration['overlap'] == 'warn'
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
 
-    def _plan(self, ctx: PTQContext) -> None:
+    def plan(self, ctx: PTQContext) -> None:
+        """Decide what is folded and quantized; logs and saves the coverage table."""
         first = ctx.first_batch()
         ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
         rows = coverage_rows(ctx.plan)
