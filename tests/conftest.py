@@ -46,3 +46,13 @@ def tiny(tiny_data, tmp_path) -> tuple[Path, Path]:
     path = tmp_path / 'tiny.py'
     cfg.dump(path)
     return path, checkpoint
+
+
+@pytest.fixture(scope='session')
+def tiny_nuscenes(tmp_path_factory) -> Path:
+    """A generated nuScenes-format set: two scenes of two keyframes each for train and val."""
+    from mmptq.demo.nuscenes_scenes import generate
+
+    folder = tmp_path_factory.mktemp('data') / 'nuscenes'
+    generate(folder, train=2, val=2, keyframes=2, columns=180, seed=3)
+    return folder

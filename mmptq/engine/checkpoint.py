@@ -42,7 +42,11 @@ def save_quantized(
         dataset_meta (dict): ``metainfo`` of the data set, for OpenMMLab's inference tools.
         config (str): Text of the config.
     """
-    state = {key: value.detach().cpu() for key, value in unwrap(model).state_dict().items()}
+    state = unwrap(model).state_dict()
+    # In place, so that the versions of the modules (``_metadata``) stay attached: without them
+    # mmdet3d would take the kernels of spconv 2 for those of spconv 1 and permute their axes.
+    for key, value in state.items():
+        state[key] = value.detach().cpu()
     meta = {
         META_KEY: plan.to_dict(),
         'mmptq_version': mmptq.__version__,
@@ -129,7 +133,19 @@ def load_quantized(model: nn.Module, path: str | Path) -> nn.Module:
         raise QuantizationError(
             f"checkpoint '{path}' is a float one: quantize it with tools/ptq.py"
         )
-    rebuild(model, plan)
-    check_keys(model, checkpoint['state_dict'], strict=True)
-    model.load_state_dict(checkpoint['state_dict'])
+    load_into(model, plan, checkpoint['state_dict'])
     return model.eval()
+
+
+def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, torch.Tensor]) -> None:
+    """Convert a freshly built float model by a plan and load the weights strictly."""
+    rebuild(model, plan)
+    check_keys(model, state, strict=True)
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = ' '.join(str(error).split())[:300]
+        raise QuantizationError(
+            f'the quantized checkpoint does not fit the model ({reason}): use the config it was '
+            'made with'
+        ) from error

@@ -4,9 +4,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmptq.quantization import QuantizationError, rebuild
+from mmptq.quantization import QuantizationError
 
-from .checkpoint import check_keys, plan_of, unwrap
+from .checkpoint import check_keys, load_into, plan_of, unwrap
 from .ptq_loop import PTQLoop
 
 
@@ -36,8 +36,8 @@ class QuantizationHook(Hook):
                     f"checkpoint '{runner._load_from}' is quantized already: give the float "
                     'checkpoint, or test this one with tools/test.py'
                 )
-            rebuild(model, plan)
-            check_keys(model, state, strict=True)
+            # The runner loads again after this hook, but without complaint about what differs.
+            load_into(model, plan, state)
         elif quantizing:
             unexpected = check_keys(model, state, strict=False)
             if unexpected:
