@@ -6,6 +6,7 @@ python tools/publish_model.py work_dirs/x/epoch_12.pth model.pth
 import argparse
 import os
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -30,7 +31,10 @@ def to_half(state_dict: dict) -> dict:
     Raises:
         ValueError: If a finite value does not fit into half precision.
     """
-    published = {}
+    published = OrderedDict()
+    # The versions of the modules: without them mmdet3d would take the kernels of spconv 2 for
+    # those of spconv 1 and permute their axes on loading.
+    published._metadata = getattr(state_dict, '_metadata', OrderedDict())
     for name, tensor in state_dict.items():
         if tensor.is_floating_point():
             half = tensor.detach().cpu().half()

@@ -86,3 +86,10 @@ def test_overflow_is_refused_and_leaves_nothing(tool, tmp_path):
     with pytest.raises(ValueError, match="'bn.running_var' holds values that half precision"):
         tool.publish(tmp_path / 'big.pth', tmp_path / 'model.pth')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['big.pth']
+
+
+def test_versions_of_the_modules_are_kept(tool, training_checkpoint, tmp_path):
+    """mmdet3d permutes the kernels of sparse convolutions that come without a version."""
+    tool.publish(training_checkpoint, tmp_path / 'model.pth')
+    state = torch.load(tmp_path / 'model.pth', weights_only=True)['state_dict']
+    assert state._metadata['1']['version'] == 2
