@@ -145,3 +145,5 @@ if ! is_current; then
     exec 9>&-
 fi
 export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+# mmengine uses what setuptools is about to remove; the pin of setuptools takes care of it.
+export PYTHONWARNINGS=${PYTHONWARNINGS:+$PYTHONWARNINGS,}ignore:pkg_resources\ is\ deprecated:UserWarning
