@@ -14,18 +14,15 @@ model = dict(
             max_num_points=10,
             point_cloud_range=point_cloud_range,
             voxel_size=voxel_size,
-            max_voxels=(10000, 10000))),
+            max_voxels=(10000, 10000),
+        )
+    ),
     pts_voxel_encoder=dict(
-        feat_channels=[32],
-        voxel_size=voxel_size,
-        point_cloud_range=point_cloud_range),
+        feat_channels=[32], voxel_size=voxel_size, point_cloud_range=point_cloud_range
+    ),
     pts_middle_encoder=dict(in_channels=32, output_shape=(192, 192)),
-    pts_backbone=dict(
-        in_channels=32, out_channels=[32, 64, 128], layer_nums=[2, 3, 3]),
-    pts_neck=dict(
-        in_channels=[32, 64, 128],
-        out_channels=[32, 32, 32],
-        upsample_strides=[1, 2, 4]),
+    pts_backbone=dict(in_channels=32, out_channels=[32, 64, 128], layer_nums=[2, 3, 3]),
+    pts_neck=dict(in_channels=[32, 64, 128], out_channels=[32, 32, 32], upsample_strides=[1, 2, 4]),
     pts_bbox_head=dict(
         in_channels=96,
         share_conv_channel=32,
@@ -33,16 +30,23 @@ model = dict(
         bbox_coder=dict(
             pc_range=point_cloud_range[:2],
             out_size_factor=out_size_factor,
-            voxel_size=voxel_size[:2])),
+            voxel_size=voxel_size[:2],
+        ),
+    ),
     train_cfg=dict(
         pts=dict(
             grid_size=[192, 192, 1],
             voxel_size=voxel_size,
             out_size_factor=out_size_factor,
-            point_cloud_range=point_cloud_range)),
+            point_cloud_range=point_cloud_range,
+        )
+    ),
     test_cfg=dict(
         pts=dict(
             nms_type='circle',
             pc_range=point_cloud_range[:2],
             voxel_size=voxel_size[:2],
-            out_size_factor=out_size_factor)))
+            out_size_factor=out_size_factor,
+        )
+    ),
+)

@@ -5,8 +5,7 @@ _base_ = [
     '../_base_/schedules/demo_lidar.py',
 ]
 # Lets spconv train without a GPU.
-custom_imports = dict(
-    imports=['mmptq.utils.spconv_cpu'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmptq.utils.spconv_cpu'], allow_failed_imports=False)
 
 point_cloud_range = _base_.point_cloud_range
 voxel_size = [0.25, 0.25, 0.4]
@@ -14,16 +13,16 @@ out_size_factor = 4
 model = dict(
     data_preprocessor=dict(
         voxel_layer=dict(
-            point_cloud_range=point_cloud_range,
-            voxel_size=voxel_size,
-            max_voxels=(30000, 30000))),
+            point_cloud_range=point_cloud_range, voxel_size=voxel_size, max_voxels=(30000, 30000)
+        )
+    ),
     pts_middle_encoder=dict(
         sparse_shape=[21, 384, 384],
         output_channels=32,
         encoder_channels=((16, 16, 16), (16, 16, 32), (32, 32)),
-        encoder_paddings=((0, 0, 1), (0, 0, [0, 1, 1]), (0, 0))),
-    pts_backbone=dict(
-        in_channels=64, out_channels=[32, 64], layer_nums=[3, 3]),
+        encoder_paddings=((0, 0, 1), (0, 0, [0, 1, 1]), (0, 0)),
+    ),
+    pts_backbone=dict(in_channels=64, out_channels=[32, 64], layer_nums=[3, 3]),
     pts_neck=dict(in_channels=[32, 64], out_channels=[48, 48]),
     pts_bbox_head=dict(
         in_channels=96,
@@ -32,16 +31,23 @@ model = dict(
         bbox_coder=dict(
             pc_range=point_cloud_range[:2],
             out_size_factor=out_size_factor,
-            voxel_size=voxel_size[:2])),
+            voxel_size=voxel_size[:2],
+        ),
+    ),
     train_cfg=dict(
         pts=dict(
             grid_size=[384, 384, 20],
             voxel_size=voxel_size,
             out_size_factor=out_size_factor,
-            point_cloud_range=point_cloud_range)),
+            point_cloud_range=point_cloud_range,
+        )
+    ),
     test_cfg=dict(
         pts=dict(
             nms_type='circle',
             pc_range=point_cloud_range[:2],
             voxel_size=voxel_size[:2],
-            out_size_factor=out_size_factor)))
+            out_size_factor=out_size_factor,
+        )
+    ),
+)

@@ -1,4 +1,8 @@
-_base_ = ['../kitti/pointpillars_kitti-mini.py', '../_base_/schemes/w4a8_lidar.py', '../_base_/recipes/mse.py']
+_base_ = [
+    '../kitti/pointpillars_kitti-mini.py',
+    '../_base_/schemes/w4a8_lidar.py',
+    '../_base_/recipes/mse.py',
+]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmptq.utils.env import require_spconv
+
 from .errors import QuantizationError
 from .fake_quantizer import FakeQuantizer
 from .fold_bn import find_foldable, fold_bn, remove_folded
@@ -175,9 +177,10 @@ def refuse_mmcv_sparse(model: nn.Module) -> None:
     """Raise where the model was built on mmcv's own sparse convolutions."""
     for name, module in model.named_modules():
         if type(module).__module__ == 'mmcv.ops.sparse_conv':
+            require_spconv(f"quantizing the sparse convolution '{name}'")
             raise QuantizationError(
                 f"'{name}' is one of mmcv's own sparse convolutions, which cannot be quantized: "
-                'install spconv (pip install spconv) so that mmdet3d builds the model on it'
+                'import mmdet3d before the model is built, so that it is built on spconv'
             )
 
 

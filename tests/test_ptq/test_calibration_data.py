@@ -4,12 +4,12 @@ import pytest
 
 from mmptq.ptq.calibration_data import (
     CalibrationDataset,
+    as_test_dataset,
     check_overlap,
     choose_samples,
     make_loader,
     pipeline_of,
     sample_files,
-    as_test_dataset,
 )
 from mmptq.quantization import QuantizationError
 

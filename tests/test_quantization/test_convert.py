@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 
 import pytest
 import torch
@@ -113,11 +114,14 @@ def test_plan_of_another_model_or_version_is_refused():
         QuantPlan.from_dict(dict(plan.to_dict(), version=0))
 
 
-def test_mmcv_sparse_convolution_asks_for_spconv():
+def test_mmcv_sparse_convolution_asks_for_spconv(monkeypatch):
     from mmcv.ops.sparse_conv import SubMConv3d
 
     net = nn.Sequential(SubMConv3d(4, 4, 3))
-    with pytest.raises(QuantizationError, match='install spconv'):
+    with pytest.raises(QuantizationError, match="'0' is one of mmcv's own sparse convolutions"):
+        quantize_model(net, W4A8, lambda: None)
+    monkeypatch.setitem(sys.modules, 'spconv.pytorch', None)  # as if it were not installed
+    with pytest.raises(ImportError, match="sparse convolution '0' needs spconv 2.*pip install"):
         quantize_model(net, W4A8, lambda: None)
 
 
