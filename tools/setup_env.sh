@@ -68,18 +68,6 @@ make_venv() {
 
 pip_install() { "$venv/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
 
-# Without a GPU the 3 GB of CUDA libraries of PyPI's torch are spared, where PyTorch's own index of
-# CPU builds can be reached.
-torch_index() {
-    local url=https://download.pytorch.org/whl/cpu
-    if ! has_gpu && "$venv/bin/python" - "$url" <<'PYTHON' 2>/dev/null; then
-import sys, urllib.request
-urllib.request.urlopen(sys.argv[1] + '/torch/', timeout=5)
-PYTHON
-        echo "--extra-index-url=$url"
-    fi
-}
-
 requirement() { grep -E "^$1==" "$root/tools/requirements.txt"; }
 
 # mmcv publishes no wheel for this torch: one that was built before may lie in pip's find-links.
@@ -125,8 +113,7 @@ install() {
     make_venv
     mmcv_wheel=true
     if ! mmcv_has_wheel; then mmcv_wheel=false && check_compiler; fi
-    # shellcheck disable=SC2046
-    step 'torch' pip_install -c "$root/tools/requirements.txt" $(torch_index) torch setuptools wheel ninja
+    step 'torch' pip_install -c "$root/tools/requirements.txt" torch setuptools wheel ninja
     step 'the other packages' pip_install --no-deps -r <(grep -v '^mmcv==' "$root/tools/requirements.txt")
     install_mmcv
     step 'mmptq' pip_install --no-deps --no-build-isolation -e "$root"
