@@ -1,0 +1,49 @@
+"""Crop of the sky."""
+
+import numpy as np
+from mmdet.registry import TRANSFORMS
+
+from .lane_transform import LaneTransform
+
+
+@TRANSFORMS.register_module()
+class LaneCropTop(LaneTransform):
+    """Cut off the upper rows, which show sky and no lanes.
+
+    Adds ``crop_offset``, (0, rows): what was cut off at the left and at the top, in pixels of the
+    image at that point of the pipeline.
+
+    Args:
+        rows (int): Number of rows in pixels.
+
+    Example:
+        >>> train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LaneCropTop', rows=240)]
+    """
+
+    def __init__(self, rows: int) -> None:
+        if rows < 0:
+            raise ValueError(f'LaneCropTop cuts off 0 rows or more, not {rows}')
+        self.rows = rows
+
+    def transform(self, results: dict) -> dict:
+        """Crop the image and move the lanes up.
+
+        Args:
+            results (dict): With ``img`` (H, W, C).
+
+        Returns:
+            dict: The same dict.
+
+        Raises:
+            ValueError: If no row would be left.
+        """
+        height, width = results['img'].shape[:2]
+        if self.rows >= height:
+            raise ValueError(
+                f"'{results.get('img_path')}' is {width}x{height} pixels: LaneCropTop(rows="
+                f'{self.rows}) would leave nothing of it; choose rows for this size of image'
+            )
+        self.set_image(results, results['img'][self.rows :])
+        results['crop_offset'] = (0, self.rows)
+        self.move_lanes(results, np.array([[1.0, 0, 0], [0, 1, -self.rows], [0, 0, 1]]))
+        return results

@@ -1,0 +1,100 @@
+"""Lane points under image transforms, and back again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points under an affine map.
+
+    Args:
+        points (np.ndarray): (N, 2) x and y in pixels.
+        matrix (np.ndarray): (3, 3), last row (0, 0, 1).
+
+    Returns:
+        np.ndarray: (N, 2) float64.
+    """
+    return np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def clip_lane(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The part of a lane inside the image, ending on the border where it leaves.
+
+    The image reaches from 0 to ``width - 1`` and from 0 to ``height - 1``, the centres of its outer
+    pixels. Of a lane that leaves and comes back, the part with the largest extent stays.
+
+    Args:
+        points (np.ndarray): (N, 2) x and y in pixels, in order along the lane.
+        width (int): Of the image.
+        height (int): Of the image.
+
+    Returns:
+        np.ndarray: (M, 2) float64, empty where nothing longer than a point is inside.
+    """
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    start, end = points[:-1], points[1:]
+    low, high = _inside(start, end - start, np.array([width - 1.0, height - 1.0]))
+    enter = start + low[:, None] * (end - start)
+    leave = np.where(high[:, None] == 1, end, start + high[:, None] * (end - start))
+    inside = np.flatnonzero(low <= high)
+    gaps = (np.diff(inside) > 1) | (low[inside[1:]] > 0) | (high[inside[:-1]] < 1)
+    runs = np.split(inside, np.flatnonzero(gaps) + 1)
+    parts = [np.concatenate([enter[run[:1]], leave[run]]) for run in runs]
+    longest = max(parts, key=_extent)
+    return longest if _extent(longest) > 0 else np.empty((0, 2))
+
+
+def bottom_to_top(points: np.ndarray) -> np.ndarray:
+    """The lane in the order of the data form: its lower end (larger y) first."""
+    return points[::-1] if len(points) and points[0, 1] < points[-1, 1] else points
+
+
+def lanes_to_original(lanes: Sequence, metainfo: dict) -> list:
+    """Predicted lanes in pixels of the original image.
+
+    Args:
+        lanes (Sequence[np.ndarray or Tensor]): (N, 2) points each, in pixels of the model's input.
+        metainfo (dict): Of the data sample; its ``homography_matrix`` maps the original image to
+            the input.
+
+    Returns:
+        list[np.ndarray or Tensor]: (N, 2) each, of the kinds, types and devices given.
+    """
+    inverse = np.linalg.inv(np.asarray(metainfo['homography_matrix'], dtype=np.float64))
+    moved = []
+    for lane in lanes:
+        if isinstance(lane, torch.Tensor):
+            matrix = lane.new_tensor(inverse.tolist())
+            moved.append(lane @ matrix[:2, :2].T + matrix[:2, 2])
+        else:
+            moved.append(move_points(lane, inverse).astype(lane.dtype))
+    return moved
+
+
+def _extent(points: np.ndarray) -> float:
+    """Length of a lane in pixels, 0 for less than two points."""
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
+
+
+def _inside(
+    start: np.ndarray, step: np.ndarray, corner: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of each segment at which it enters and leaves 0 <= (x, y) <= corner.
+
+    Args:
+        start (np.ndarray): (S, 2) first points.
+        step (np.ndarray): (S, 2) from the first to the last point.
+        corner (np.ndarray): (2,) largest x and y.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: (S,) each, the first above the second for a segment outside.
+    """
+    still = step == 0
+    divisor = np.where(still, 1, step)
+    borders = np.stack([-start / divisor, (corner - start) / divisor])
+    reach = np.where((start >= 0) & (start <= corner), 2, -2)  # out of the range 0 to 1
+    near = np.where(still, -reach, borders.min(axis=0))
+    far = np.where(still, reach, borders.max(axis=0))
+    return near.max(axis=1).clip(min=0), far.min(axis=1).clip(max=1)

@@ -1,0 +1,85 @@
+"""Reading of lane annotation files; what is wrong is said with the file and the line."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+
+def read_lines(path: str | Path, what: str) -> list[str]:
+    """Lines of a text file, without line ends.
+
+    Args:
+        path (str | Path): The file.
+        what (str): What it is, for the error message.
+
+    Raises:
+        ValueError: If it is missing or no text.
+    """
+    try:
+        return Path(path).read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise ValueError(
+            f"{what} '{path}' cannot be read ({error.strerror}): check data_root and the names "
+            'below it'
+        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} '{path}' is not a text file") from None
+
+
+def parse_points(line: str, where: str) -> np.ndarray:
+    """Points of one line ``x y x y ...``.
+
+    Args:
+        line (str): Numbers separated by white space.
+        where (str): File and line, for the error message.
+
+    Returns:
+        np.ndarray: (N, 2) float64.
+
+    Raises:
+        ValueError: If a value is no finite number, or one is left over.
+    """
+    words = line.split()
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        wrong = next(word for word in words if not _is_number(word))
+        raise ValueError(f'{where}: {wrong!r} is not a number (expected: x y x y ...)') from None
+    if not all(map(math.isfinite, values)):
+        wrong = words[[math.isfinite(value) for value in values].index(False)]
+        raise ValueError(f'{where}: {wrong!r} is no place in an image: remove the point')
+    if len(values) % 2:
+        raise ValueError(f'{where}: {len(values)} values, an odd number: each point needs x and y')
+    return np.array(values).reshape(-1, 2)
+
+
+def read_lane_file(path: str | Path) -> list[np.ndarray]:
+    """Lanes of a ``.lines.txt`` file, one per line.
+
+    An empty file is an image without lanes. A blank line is a lane of no points, as for CULane's
+    evaluator.
+
+    Args:
+        path (str | Path): The file.
+
+    Returns:
+        list[np.ndarray]: (N, 2) float64 each, in file order.
+
+    Raises:
+        ValueError: If the file is missing or a line is malformed.
+    """
+    lines = read_lines(path, 'lane file')
+    return [
+        parse_points(line, f"lane file '{path}', line {number}")
+        for number, line in enumerate(lines, start=1)
+    ]
+
+
+def _is_number(word: str) -> bool:
+    """Whether Python reads it as a float."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,97 @@
+"""Reader of TuSimple's lane annotations."""
+
+import json
+import math
+import os.path as osp
+
+import numpy as np
+from mmdet.registry import DATASETS
+
+from .lane_dataset import LaneDataset
+from .lane_text import read_lines
+
+
+@DATASETS.register_module()
+class TuSimpleLaneDataset(LaneDataset):
+    """TuSimple: one JSON object per line with ``raw_file``, ``lanes`` and ``h_samples``.
+
+    Each lane is a list of x, one for each row of ``h_samples``, negative where the lane is absent.
+    In test mode ``eval_ann_info`` also holds ``lane_xs`` and ``h_samples`` as annotated. Several
+    annotation files are joined by mmengine's ``ConcatDataset``.
+
+    Data: https://github.com/TuSimple/tusimple-benchmark
+
+    Example:
+        >>> dataset = dict(
+        ...     type='TuSimpleLaneDataset', data_root='data/tusimple/', ann_file='test_label.json',
+        ...     test_mode=True,
+        ...     pipeline=[dict(type='LoadImageFromFile'), dict(type='PackLaneInputs')])
+    """
+
+    METAINFO = LaneDataset.METAINFO | dict(image_size=(1280, 720), dataset_type='tusimple')
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file.
+
+        Returns:
+            list[dict]: ``img_path``, ``h_samples`` and ``lane_xs``.
+
+        Raises:
+            ValueError: If the file is missing, empty or malformed.
+        """
+        data_list = []
+        lines = read_lines(self.ann_file, 'annotation file')
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"annotation file '{self.ann_file}', line {number}"
+            image = _parse(line, where)
+            data_list.append(
+                dict(
+                    img_path=osp.join(self.data_prefix['img_path'], image['raw_file']),
+                    h_samples=image['h_samples'],
+                    lane_xs=image['lanes'],
+                    lane_source=f'{self.ann_file}, line {number}',
+                )
+            )
+        if not data_list:
+            raise ValueError(f"annotation file '{self.ann_file}' names no image")
+        return data_list
+
+    def read_lanes(self, info: dict) -> list[np.ndarray]:
+        """Lanes as points, without the rows where they are absent."""
+        rows = np.array(info.pop('h_samples'), dtype=np.float64)
+        lane_xs = info.pop('lane_xs')
+        if self.test_mode:
+            info['eval_ann_info'] = dict(h_samples=rows, lane_xs=lane_xs)
+        points = [np.stack([np.array(xs, dtype=np.float64), rows], axis=1) for xs in lane_xs]
+        return [lane[lane[:, 0] >= 0] for lane in points]
+
+
+def _parse(line: str, where: str) -> dict:
+    """One checked annotation."""
+    try:
+        image = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{where}: not JSON ({error.msg}); expected one object per line') from None
+    missing = {'raw_file', 'lanes', 'h_samples'} - set(image if isinstance(image, dict) else ())
+    if missing:
+        raise ValueError(f'{where}: {", ".join(sorted(missing))} missing')
+    rows, lanes = image['h_samples'], image['lanes']
+    if not isinstance(lanes, list) or not _are_numbers(rows) or not rows:
+        raise ValueError(f'{where}: h_samples must be a list of numbers and lanes a list of lists')
+    for index, lane in enumerate(lanes, start=1):
+        if not _are_numbers(lane):
+            raise ValueError(f'{where}: lane {index} is not a list of finite numbers')
+        if len(lane) != len(rows):
+            raise ValueError(f'{where}: lane {index} has {len(lane)} x for {len(rows)} h_samples')
+    if not isinstance(image['raw_file'], str):
+        raise ValueError(f'{where}: raw_file must be the path of an image')
+    return image
+
+
+def _are_numbers(values) -> bool:
+    """Whether it is a list of finite numbers."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    )

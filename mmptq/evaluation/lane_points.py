@@ -1,0 +1,54 @@
+"""Lanes in the forms that metrics need: checked arrays, and x at given rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+
+def to_point_arrays(lanes: Sequence, where: str) -> list[np.ndarray]:
+    """Lanes as float64 arrays.
+
+    Args:
+        lanes (Sequence[np.ndarray or Tensor]): (N, 2) points each; an empty one may have any shape.
+        where (str): What they are, for the error message.
+
+    Returns:
+        list[np.ndarray]: (N, 2) each.
+
+    Raises:
+        ValueError: If a lane has another shape.
+    """
+    arrays = []
+    for index, lane in enumerate(lanes):
+        lane = lane.detach().cpu().numpy() if isinstance(lane, torch.Tensor) else lane
+        points = np.asarray(lane, dtype=np.float64)
+        points = points if points.size else np.empty((0, 2))
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(
+                f'lane {index} of {where} has shape {points.shape}: a lane is an (N, 2) array of '
+                'x and y in pixels'
+            )
+        arrays.append(points)
+    return arrays
+
+
+def lane_xs(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """x of a lane at image rows, linear between its points, NaN where the lane does not reach.
+
+    Points with NaN or infinity are left out. Order along the lane plays no role; of several points
+    in one row, the first counts.
+
+    Args:
+        points (np.ndarray): (N, 2) x and y in pixels.
+        rows (np.ndarray): (R,) y in pixels.
+
+    Returns:
+        np.ndarray: (R,) float64.
+    """
+    rows = np.asarray(rows, dtype=np.float64)
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return np.full(len(rows), np.nan)
+    ys, first = np.unique(points[:, 1], return_index=True)
+    return np.interp(rows, ys, points[first, 0], left=np.nan, right=np.nan)
