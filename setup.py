@@ -15,6 +15,7 @@ REQUIREMENTS = [
     'packaging',
     'numpy>=1.26,<2.3',  # nuscenes-devkit, which mmdet3d depends on, allows <2 only
     'opencv-python>=4.11,<4.13',
+    'scipy>=1.10',
     'setuptools<81',  # mmengine imports pkg_resources, which 81 removed
 ]
 EXTRAS = {
