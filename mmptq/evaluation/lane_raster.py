@@ -59,11 +59,14 @@ def interpolate_lane(points: np.ndarray) -> np.ndarray:
     linear = slopes - lengths * (2 * curvature[:-1] + curvature[1:]) / 6
     cubic = np.diff(curvature, axis=0) / (6 * lengths)
     along = lengths * (np.arange(SAMPLES_PER_SEGMENT) / SAMPLES_PER_SEGMENT)
-    along = along[:, :, None]
-    samples = points[:-1, None] + along * (
-        linear[:, None] + along * (curvature[:-1, None] / 2 + along * cubic[:, None])
-    )
-    return np.concatenate([samples.reshape(-1, 2), points[-1:]]).astype(np.float32)
+    samples = np.empty((len(steps) * SAMPLES_PER_SEGMENT + 1, 2), dtype=np.float32)
+    samples[-1] = points[-1]
+    for axis in range(2):  # x and y apart: long rows are what numpy is fast at
+        constant, first, second, third = (
+            terms[: len(steps), axis, None] for terms in (points, linear, curvature / 2, cubic)
+        )
+        samples[:-1, axis] = (constant + along * (first + along * (second + along * third))).ravel()
+    return samples
 
 
 def _curvature(lengths: np.ndarray, slopes: np.ndarray) -> np.ndarray:
@@ -101,13 +104,14 @@ def pen_path(points: np.ndarray) -> np.ndarray:
     path = np.rint(interpolate_lane(points)).clip(-FARTHEST, FARTHEST).astype(np.int32)
     if len(path) < 3:
         return path
-    steps = np.diff(path, axis=0)
-    moved = (steps != 0).any(axis=1)
-    path, steps = np.concatenate([path[:1], path[1:][moved]]), steps[moved]
-    if len(path) < 3:
-        return path
-    straight = (steps[1:] == steps[:-1]).all(axis=1) & (np.abs(steps[1:]) <= 1).all(axis=1)
-    return path[np.concatenate([[True], ~straight, [True]])]
+    moved = (path[1:, 0] != path[:-1, 0]) | (path[1:, 1] != path[:-1, 1])
+    path = path[np.concatenate([[True], moved])]
+    if len(path) == 1:  # OpenCV draws a disc between two equal points and nothing around one
+        return np.repeat(path, 2, axis=0)
+    steps_x, steps_y = np.diff(path[:, 0]), np.diff(path[:, 1])
+    turns = (steps_x[1:] != steps_x[:-1]) | (steps_y[1:] != steps_y[:-1])
+    long = (np.abs(steps_x[1:]) > 1) | (np.abs(steps_y[1:]) > 1)
+    return path[np.concatenate([[True], turns | long, [True]])]
 
 
 def draw_lane(points: np.ndarray, image_size: tuple[int, int], lane_width: int) -> LaneMask | None:

@@ -66,8 +66,9 @@ def test_iou_by_hand():
     assert lane_ious([lane], [lane, moved], SIZE, 30).tolist() == [[1, 21 / 41]]
 
 
-def test_disc_of_two_equal_points():
+def test_disc_of_a_lane_within_one_pixel():
     assert draw_lane(np.array([[800, 300], [800, 300]]), SIZE, 30).area == 709
+    assert draw_lane(np.array([[800, 300], [800.2, 300], [800.2, 299.8]]), SIZE, 30).area == 709
 
 
 def test_what_is_outside_or_no_lane_has_no_iou():

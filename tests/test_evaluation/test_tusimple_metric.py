@@ -76,3 +76,21 @@ def test_other_annotations_are_refused():
     data.eval_ann_info = dict(lanes=[])
     with pytest.raises(ValueError, match="'a.jpg' has no h_samples"):
         evaluate([data])
+
+
+@pytest.mark.parametrize(('split', 'accuracy'), [('test', 0.947), ('train', 0.976)])
+def test_real_frames_and_lanes_of_a_trained_network(real_data, split, accuracy):
+    """Accuracy of the authors' LSTR on ten frames, known from an independent implementation."""
+    folder = real_data / 'tusimple'
+    reference = json.loads((folder / 'lstr_reference_outputs.json').read_text())
+    rows = np.array(reference['h_samples'])
+    samples = []
+    for index in range(10):
+        gt_xs = []
+        for line in (folder / f'{split}_labels/{index}.txt').read_text().splitlines():
+            values = [float(word) for word in line.split()]
+            x_at = dict(zip(values[1::2], values[::2], strict=True))
+            gt_xs.append([x_at.get(row, -2.0) for row in rows])
+        pred_xs = reference['frames'][f'{split}_images/{index}.jpg']['lanes_x']
+        samples.append(sample(gt_xs, [points(xs, rows) for xs in pred_xs], rows))
+    assert evaluate(samples)['tusimple/accuracy'] == pytest.approx(accuracy, abs=5e-4)
