@@ -71,7 +71,7 @@ class _FakeQuantize(torch.autograd.Function):
         y = (x * (1.0 / scale)).round_().add_(zero_point)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward((y >= qmin) & (y <= qmax))
-        return y.clamp_(qmin, qmax).sub_(zero_point).mul_(scale)
+        return y.clamp_(qmin, qmax).sub_(zero_point).mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
