@@ -66,8 +66,10 @@ def lanes_to_original(lanes: Sequence, metainfo: dict) -> list:
     moved = []
     for lane in lanes:
         if isinstance(lane, torch.Tensor):
-            matrix = lane.new_tensor(inverse.tolist())
-            moved.append(lane @ matrix[:2, :2].T + matrix[:2, 2])
+            # Half precision would be too coarse on the way.
+            points = lane.to(torch.promote_types(lane.dtype, torch.float32))
+            matrix = points.new_tensor(inverse.tolist())
+            moved.append((points @ matrix[:2, :2].T + matrix[:2, 2]).to(lane.dtype))
         else:
             moved.append(move_points(lane, inverse).astype(lane.dtype))
     return moved

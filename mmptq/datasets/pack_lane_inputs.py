@@ -32,7 +32,8 @@ class PackLaneInputs(BaseTransform):
 
     - ``gt_lanes`` (list[Tensor]): (N, 2) float32 x and y in pixels of the model's input, bottom to
       top. Lanes are cut off where they leave the image
-      (:func:`~mmptq.datasets.lane_geometry.clip_lane`) and dropped where nothing is left.
+      (:func:`~mmptq.datasets.lane_geometry.clip_lane`) and dropped where nothing is left. The
+      tensors of a list stay on the CPU when the preprocessor moves the sample.
     - ``gt_lane_slots`` (Tensor): (num_lanes,) int64 positions, -1 where unknown.
     - ``eval_ann_info`` (dict): In test mode, what metrics compare with, in original pixels.
 

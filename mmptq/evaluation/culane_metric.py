@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from .lane_matching import count_hits, precision_recall_f1
-from .lane_points import to_point_arrays
+from .lane_points import read_lanes
 from .lane_raster import lane_ious
 
 IOU_THRS = np.arange(50, 100, 5) / 100
@@ -120,32 +120,3 @@ class CULaneMetric(BaseMetric):
             f'{totals[1]} lanes, {totals[0]} predicted, {hits[0]} hit'
         )
         return {name: value.item() for name, value in metrics.items()}
-
-
-def read_lanes(sample: dict, metric: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """True and predicted lanes of a data sample.
-
-    Args:
-        sample (dict): A data sample as a dict.
-        metric (str): Name of the metric, for the error message.
-
-    Returns:
-        tuple[list[np.ndarray], list[np.ndarray]]: (N, 2) points each, original image pixels.
-
-    Raises:
-        ValueError: When one is missing or malformed; the message names the image.
-    """
-    image = sample.get('img_path')
-    if 'eval_ann_info' not in sample:
-        raise ValueError(
-            f"sample '{image}' has no eval_ann_info for {metric}: set test_mode=True in the "
-            'evaluated dataset and end its pipeline with PackLaneInputs'
-        )
-    if 'pred_lanes' not in sample:
-        raise ValueError(
-            f"the model gave no pred_lanes for '{image}': {metric} evaluates lane detectors only"
-        )
-    return (
-        to_point_arrays(sample['eval_ann_info']['lanes'], f"the annotation of '{image}'"),
-        to_point_arrays(sample['pred_lanes'], f"the prediction for '{image}'"),
-    )

@@ -1,9 +1,38 @@
-"""Lanes in the forms that metrics need: checked arrays, and x at given rows."""
+"""Lanes in the forms that metrics need: from samples, as checked arrays, and x at given rows."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+
+
+def read_lanes(sample: dict, metric: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """True and predicted lanes of a data sample.
+
+    Args:
+        sample (dict): A data sample as a dict.
+        metric (str): Name of the metric, for the error message.
+
+    Returns:
+        tuple[list[np.ndarray], list[np.ndarray]]: (N, 2) points each, original image pixels.
+
+    Raises:
+        ValueError: When one is missing or malformed; the message names the image.
+    """
+    image = sample.get('img_path')
+    if 'eval_ann_info' not in sample:
+        raise ValueError(
+            f"sample '{image}' has no eval_ann_info for {metric}: set test_mode=True in the "
+            'evaluated dataset and end its pipeline with PackLaneInputs'
+        )
+    if 'pred_lanes' not in sample:
+        raise ValueError(
+            f"the model gave no pred_lanes for '{image}': {metric} evaluates lane detectors only"
+        )
+    return (
+        to_point_arrays(sample['eval_ann_info']['lanes'], f"the annotation of '{image}'"),
+        to_point_arrays(sample['pred_lanes'], f"the prediction for '{image}'"),
+    )
 
 
 def to_point_arrays(lanes: Sequence, where: str) -> list[np.ndarray]:

@@ -6,8 +6,7 @@ import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from .culane_metric import read_lanes
-from .lane_points import lane_xs
+from .lane_points import lane_xs, read_lanes
 from .tusimple_accuracy import tusimple_image_scores
 
 

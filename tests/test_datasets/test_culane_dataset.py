@@ -26,10 +26,9 @@ def scope():
     DefaultScope.get_instance('lanes', scope_name='mmdet')
 
 
-def build(root, ann_file='list/train_gt.txt', **kwargs):
-    return DATASETS.build(
-        dict(type='CULaneDataset', data_root=str(root), ann_file=ann_file, metainfo=META, **kwargs)
-    )
+def build(root, ann_file='list/train_gt.txt', serialize_data=False, **kwargs):
+    cfg = dict(type='CULaneDataset', data_root=str(root), ann_file=ann_file, metainfo=META)
+    return DATASETS.build(dict(cfg, serialize_data=serialize_data, **kwargs))
 
 
 def test_lanes_of_each_image(culane):
@@ -82,12 +81,13 @@ def test_category_list_of_another_split(culane):
 def test_from_files_to_scores(culane):
     """The lanes of a perfect model score 1, through loader, pipeline and metric."""
     lists = dict(normal='list/test_split/normal.txt', cross='list/test_split/cross.txt')
-    dataset = build(
-        culane, 'list/test.txt', category_lists=lists, test_mode=True, pipeline=PIPELINE
-    )
+    settings = dict(category_lists=lists, test_mode=True, pipeline=PIPELINE)
+    dataset = build(culane, 'list/test.txt', serialize_data=True, **settings)
     metric = METRICS.build(dict(type='CULaneMetric', image_size=(164, 59), lane_width=3))
     evaluator = Evaluator(metric)
-    for batch in DataLoader(dataset, batch_size=2, collate_fn=lambda samples: samples):
+    for batch in DataLoader(
+        dataset, batch_size=2, num_workers=1, collate_fn=lambda samples: samples
+    ):
         for item in batch:
             assert item['inputs'].shape == (3, 20, 82)
             sample = item['data_samples']
