@@ -1,6 +1,6 @@
 """Leaf configs on real data: the stock metric of the quantized network against the float one.
 
-The bounds are wider than what was measured, by what a few borderline boxes among so few frames move.
+The bounds are wider than what was measured, by what a few borderline boxes move on so few frames.
 """
 
 import json
