@@ -17,13 +17,13 @@ _base_ = [
 model = dict(bbox_head=dict(num_classes=3))
 load_from = '{{ fileDirname }}/../demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
 
-max_epochs = 40
+max_epochs = 30
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=10, norm_type=2),
 )
@@ -33,11 +33,11 @@ param_scheduler = [
         type='CosineAnnealingLR',
         by_epoch=True,
         convert_to_iter_based=True,
-        begin=4,
+        begin=2,
         end=max_epochs,
-        T_max=max_epochs - 4,
+        T_max=max_epochs - 2,
         eta_min=1e-5,
     ),
 ]
 randomness = dict(seed=0)
-default_hooks = dict(logger=dict(interval=13), checkpoint=dict(interval=5, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=26), checkpoint=dict(interval=5, max_keep_ckpts=1))
