@@ -90,7 +90,7 @@ def make_scene(rng: np.random.Generator, duration: float) -> LidarScene:
     street.build()
     return LidarScene(
         street.terrain,
-        street.static.to_solids(),
+        street.clutter.solids.to_solids(),
         street.actors,
         street.ego_speed,
         street.ego_y,

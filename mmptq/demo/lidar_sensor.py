@@ -100,15 +100,28 @@ def scan(
         ray[np.isfinite(hit)], solids.owner[solid[np.isfinite(hit)]], owner, actors
     )
 
+    points, kept = _measure(rng, local, distance, material, tint, facing)
+    return Sweep(points[kept].astype(np.float32), owner[kept], visibility)
+
+
+def _measure(
+    rng: np.random.Generator,
+    local: np.ndarray,
+    distance: np.ndarray,
+    material: np.ndarray,
+    tint: np.ndarray,
+    facing: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the sensor reports for each ray, (R, 5), and which rays come back, (R,) bool."""
     strength = _INTENSITY[material] * tint
     kept = _returned(rng, distance, strength * facing, _LOSS[material])
-    noise = np.exp(_SPREAD[material] * rng.standard_normal(len(rays)))
+    noise = np.exp(_SPREAD[material] * rng.standard_normal(len(local)))
     intensity = np.clip(np.round(strength * noise), 0, 255)
-    measured = distance + RANGE_NOISE * rng.standard_normal(len(rays))
-    ring = np.repeat(np.arange(BEAMS), columns)
+    measured = distance + RANGE_NOISE * rng.standard_normal(len(local))
+    ring = np.repeat(np.arange(BEAMS), len(local) // BEAMS)
     with np.errstate(invalid='ignore'):
         points = np.column_stack([local * measured[:, None], intensity, ring])
-    return Sweep(points[kept].astype(np.float32), owner[kept], visibility)
+    return points, kept
 
 
 def _returned(

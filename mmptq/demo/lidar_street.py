@@ -2,28 +2,13 @@
 
 import numpy as np
 
-from mmptq.demo.lidar_catalog import BOX, CYLINDER, ELLIPSOID
-from mmptq.demo.lidar_solids import Actor, SolidList, make_actor
+from mmptq.demo.lidar_clutter import Clutter, Occupancy
+from mmptq.demo.lidar_solids import Actor, make_actor
 from mmptq.demo.lidar_terrain import Terrain
 
 LANE = 3.5  # metres
 PARKING = 2.5  # metres
 SIGHT = 72.0  # metres of street before the start and after the end of the drive
-
-
-class Occupancy:
-    """Axis-aligned rectangles that are taken."""
-
-    def __init__(self) -> None:
-        self._taken: list[tuple[float, float, float, float]] = []
-
-    def take(self, x: tuple[float, float], y: tuple[float, float]) -> bool:
-        """Takes a rectangle if it is free and returns whether it was."""
-        for left, right, low, high in self._taken:
-            if x[0] < right and left < x[1] and y[0] < high and low < y[1]:
-                return False
-        self._taken.append((*x, *y))
-        return True
 
 
 class Street:
@@ -37,12 +22,12 @@ class Street:
     def __init__(self, rng: np.random.Generator, duration: float) -> None:
         self.rng = rng
         self.duration = duration
-        self.static = SolidList()
         self.actors: list[Actor] = []
         self.occupancy = Occupancy()
         self.lanes = int(rng.integers(1, 3))
         self.half_width = self.lanes * LANE + PARKING
         self.terrain = Terrain.random(rng, self.half_width)
+        self.clutter = Clutter(rng, self.terrain, self.occupancy)
         self.pavement = rng.uniform(4, 7)
         self.ego_speed = float(rng.choice([0.0, rng.uniform(3, 13)], p=[0.15, 0.85]))
         ego_lane = int(rng.integers(self.lanes))
@@ -228,55 +213,20 @@ class Street:
         rng = self.rng
         kerb = self.half_width + 0.7
         for _ in range(rng.poisson(7)):
-            self._add_post(self._uniform_x(), side * (kerb + rng.uniform(0, 0.6)))
+            self.clutter.add_post(self._uniform_x(), side * (kerb + rng.uniform(0, 0.6)))
         for _ in range(rng.poisson(5)):
-            self._add_tree(self._uniform_x(), side * (kerb + rng.uniform(0, self.pavement)))
+            self.clutter.add_tree(self._uniform_x(), side * (kerb + rng.uniform(0, self.pavement)))
         for _ in range(rng.poisson(4)):
-            self._add_bush(self._uniform_x(), side * (kerb + rng.uniform(0, self.pavement + 4)))
+            self.clutter.add_bush(
+                self._uniform_x(), side * (kerb + rng.uniform(0, self.pavement + 4))
+            )
         for _ in range(rng.poisson(2)):
             y = side * (kerb + rng.uniform(0, self.pavement))
             self.place('bin', self._uniform_x(), y, 0.0, gap=0.1)
         for _ in range(rng.poisson(2)):
             x, y = self._uniform_x(), side * (kerb + rng.uniform(0.5, self.pavement))
             size = rng.uniform([0.4, 0.4, 0.8], [1.2, 3.0, 2.2])
-            self._add_block(x, y, size, rng.choice(['concrete', 'metal', 'glass']))
-
-    def _ground(self, x: float, y: float) -> float:
-        return float(self.terrain.height(x, y))
-
-    def _add_post(self, x: float, y: float) -> None:
-        if not self.occupancy.take((x - 0.3, x + 0.3), (y - 0.3, y + 0.3)):
-            return
-        rng, ground = self.rng, self._ground(x, y)
-        width, height = rng.uniform(0.08, 0.35), rng.uniform(0.9, 8)
-        self.static.add(CYLINDER, (x, y, ground + height / 2), (width, width, height), 'metal')
-        if rng.random() < 0.4 and height > 2:
-            self.static.add(BOX, (x, y, ground + height - 0.5), (0.05, 0.8, 0.7), 'reflector')
-
-    def _add_tree(self, x: float, y: float) -> None:
-        if not self.occupancy.take((x - 0.4, x + 0.4), (y - 0.4, y + 0.4)):
-            return
-        rng, ground = self.rng, self._ground(x, y)
-        width, stem, crown = rng.uniform(0.2, 0.6), rng.uniform(1.8, 4), rng.uniform(2, 6)
-        self.static.add(CYLINDER, (x, y, ground + stem / 2), (width, width, stem), 'foliage')
-        size = (crown, crown, crown * rng.uniform(0.8, 1.5))
-        density = rng.uniform(0.4, 1.5)
-        centre = (x, y, ground + stem + 0.4 * size[2])
-        self.static.add(ELLIPSOID, centre, size, 'foliage', density=density)
-
-    def _add_bush(self, x: float, y: float) -> None:
-        rng = self.rng
-        size = rng.uniform([0.5, 0.5, 0.5], [3.0, 1.4, 2.0])
-        if not self.occupancy.take((x - size[0] / 2, x + size[0] / 2), (y - 0.7, y + 0.7)):
-            return
-        shape = BOX if rng.random() < 0.4 else ELLIPSOID
-        centre = (x, y, self._ground(x, y) + 0.45 * size[2])
-        self.static.add(shape, centre, tuple(size), 'foliage', density=rng.uniform(2, 8))
-
-    def _add_block(self, x: float, y: float, size: np.ndarray, material: str) -> None:
-        half = size / 2
-        if self.occupancy.take((x - half[0], x + half[0]), (y - half[1], y + half[1])):
-            self.static.add(BOX, (x, y, self._ground(x, y) + half[2]), tuple(size), material)
+            self.clutter.add_block(x, y, size, rng.choice(['concrete', 'metal', 'glass']))
 
     def _add_frontage(self, side: int) -> None:
         """Houses, walls and hedges behind the pavement, where nothing else is."""
@@ -292,10 +242,12 @@ class Street:
             if kind != 'open':
                 size = np.array([width - rng.uniform(0, 3), depth, height])
                 y = side * (setback + depth / 2)
-                self._add_block(
+                self.clutter.add_block(
                     x + width / 2, y, size, rng.choice(['concrete', 'concrete', 'glass'])
                 )
             else:
                 for _ in range(rng.integers(1, 5)):
-                    self._add_tree(x + rng.uniform(0, width), side * (setback + rng.uniform(0, 15)))
+                    self.clutter.add_tree(
+                        x + rng.uniform(0, width), side * (setback + rng.uniform(0, 15))
+                    )
             x += width

@@ -63,26 +63,41 @@ def generate(
     _check(parameters)
     if is_complete(out, parameters):
         return False
-    done = 0
     with new_folder(out, parameters) as folder:
-        for name in FOLDERS.values():
-            (folder / name).mkdir(parents=True)
-        tables = NuScenesTables(seed)
-        for split_index, split in enumerate(SPLITS):
-            infos = NuScenesInfos(tables)
-            for index, name in enumerate(names[split]):
-                rng = np.random.default_rng([seed, split_index, index])
-                scene = make_scene(rng, count_sweeps(keyframes) * SWEEP_PERIOD / 1e6)
-                start = _FIRST_TIMESTAMP + (split_index * 1000 + index) * _HOUR
-                frames = record_scene(rng, scene, folder, keyframes, columns, start, name)
-                tables.add_scene(name, frames)
-                infos.add_scene(name, frames)
-                done += 1
-                if on_progress is not None:
-                    on_progress(done, train + val)
-            infos.write(folder / f'nuscenes_infos_{split}.pkl')
-        tables.write(folder)
+        _make(folder, names, parameters, on_progress or _ignore)
     return True
+
+
+def _make(
+    folder: Path,
+    names: dict[str, list[str]],
+    parameters: dict,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Fills the folder with the scenes of both splits."""
+    for name in FOLDERS.values():
+        (folder / name).mkdir(parents=True)
+    keyframes, columns = parameters['keyframes'], parameters['columns']
+    duration = count_sweeps(keyframes) * SWEEP_PERIOD / 1e6
+    tables = NuScenesTables(parameters['seed'])
+    done, total = 0, sum(map(len, names.values()))
+    for split_index, split in enumerate(SPLITS):
+        infos = NuScenesInfos(tables)
+        for index, name in enumerate(names[split]):
+            rng = np.random.default_rng([parameters['seed'], split_index, index])
+            scene = make_scene(rng, duration)
+            start = _FIRST_TIMESTAMP + (split_index * 1000 + index) * _HOUR
+            frames = record_scene(rng, scene, folder, keyframes, columns, start, name)
+            tables.add_scene(name, frames)
+            infos.add_scene(name, frames)
+            done += 1
+            on_progress(done, total)
+        infos.write(folder / f'nuscenes_infos_{split}.pkl')
+    tables.write(folder)
+
+
+def _ignore(done: int, total: int) -> None:
+    """Shows no progress."""
 
 
 def _scene_names(counts: dict[str, int]) -> dict[str, list[str]]:

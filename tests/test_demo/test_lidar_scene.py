@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from mmptq.demo.lidar_clutter import Occupancy
 from mmptq.demo.lidar_scene import make_scene
-from mmptq.demo.lidar_street import Occupancy
 from mmptq.demo.nuscenes_infos import CLASSES
 
 DURATION = 3.0

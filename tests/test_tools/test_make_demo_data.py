@@ -34,3 +34,23 @@ def test_bad_parameter_is_one_sentence(tmp_path):
     assert "error: 'train' is 0: it must be at least 1." in result.stderr
     assert 'Traceback' not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nuscenes_set_is_made_once(tmp_path):
+    size = ['--train', '1', '--val', '1', '--keyframes', '2', '--columns', '60']
+    first = run('nuscenes', '--out', tmp_path / 'set', *size)
+    assert first.returncode == 0, first.stderr
+    assert '2/2' in first.stdout
+    assert (tmp_path / 'set/v1.0-trainval/sample_annotation.json').is_file()
+    assert (tmp_path / 'set/nuscenes_infos_val.pkl').is_file()
+    second = run('nuscenes', '--out', tmp_path / 'set', *size)
+    assert second.returncode == 0, second.stderr
+    assert 'already there' in second.stdout
+
+
+def test_too_many_scenes_is_one_sentence(tmp_path):
+    result = run('nuscenes', '--out', tmp_path / 'set', '--val', '151')
+    assert result.returncode == 1
+    assert 'error: val=151 scenes: choose 1 to 150' in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert list(tmp_path.iterdir()) == []
