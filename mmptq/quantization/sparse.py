@@ -1,7 +1,8 @@
 """Quantized versions of spconv 2 sparse convolutions (import-guarded).
 
 The weight is (out, k..., in), so its channel axis is 0. Only the features of active sites are
-quantized; zero is always exactly representable, so the empty sites stay empty.
+quantized; zero is always exactly representable, so the empty sites stay empty. A scan without a
+single active site passes through with the right shapes, which spconv itself refuses.
 """
 
 import torch
@@ -14,6 +15,7 @@ except ImportError:  # spconv is optional: asked for when a sparse model is quan
     SPARSE_CONVS: tuple[type, ...] = ()
 else:
     from spconv.pytorch import SparseConvTensor
+    from spconv.pytorch.ops import get_conv_output_size
 
     SPARSE_CONVS = (spconv.conv.SparseConvolution,)
 
@@ -23,6 +25,8 @@ else:
         def forward(
             self, input: SparseConvTensor, add_input: SparseConvTensor | None = None
         ) -> SparseConvTensor:
+            if len(input.features) == 0 and not self.inverse:
+                return self._forward_nothing(input)
             quantized = input.replace_feature(self.input_quantizer(input.features))
             # What decides between spconv's two paths is whether a gradient is wanted, and not
             # self.training: the inference path calls an operator without autograd. On a CPU it
@@ -39,6 +43,15 @@ else:
                 act_alpha=self.act_alpha,
                 act_beta=self.act_beta,
             )
+
+        def _forward_nothing(self, input: SparseConvTensor) -> SparseConvTensor:
+            """The output for an input without active sites."""
+            output = input.replace_feature(input.features.new_zeros(0, self.out_channels))
+            if not self.subm:
+                output.spatial_shape = get_conv_output_size(
+                    input.spatial_shape, self.kernel_size, self.stride, self.padding, self.dilation
+                )
+            return output
 
     @quantized_version_of(spconv.SubMConv2d)
     class QuantSubMConv2d(QuantSparseMixin, spconv.SubMConv2d):

@@ -17,13 +17,13 @@ LAYERS = [
 ]
 
 
-def sparse_input(ndim: int, requires_grad: bool = False):
+def sparse_input(ndim: int, requires_grad: bool = False, num_sites: int = 20):
     generator = torch.Generator().manual_seed(0)
     shape = [8] * ndim
-    cells = torch.randperm(8**ndim, generator=generator)[:20]
+    cells = torch.randperm(8**ndim, generator=generator)[:num_sites]
     coords = torch.stack([cells // 8**i % 8 for i in reversed(range(ndim))], 1)
-    indices = torch.cat([torch.zeros(20, 1), coords], 1).int()
-    features = torch.randn(20, 4, generator=generator).requires_grad_(requires_grad)
+    indices = torch.cat([torch.zeros(num_sites, 1), coords], 1).int()
+    features = torch.randn(num_sites, 4, generator=generator).requires_grad_(requires_grad)
     return spconv.SparseConvTensor(features, indices, shape, 1)
 
 
@@ -69,3 +69,28 @@ def test_input_is_not_changed():
     with torch.no_grad():
         converted(LAYERS[0])(x)
     assert torch.equal(x.features, before)
+
+
+@pytest.mark.parametrize('num_sites', [0, 1])
+@pytest.mark.parametrize('layer', LAYERS, ids=lambda v: str(v)[:12])
+def test_scan_without_sites_or_with_one(layer, num_sites):
+    with torch.no_grad():
+        shape = converted(layer)(sparse_input(3)).dense().shape
+        y = converted(layer)(sparse_input(3, num_sites=num_sites))
+    assert y.dense().shape == shape
+    assert y.features.shape[1] == 6
+    assert (len(y.features) == 0) == (num_sites == 0)
+
+
+@pytest.mark.parametrize('layer', LAYERS, ids=lambda v: str(v)[:12])
+def test_gradients_reach_the_weight_and_the_input_in_eval_mode(layer):
+    from mmptq.utils import spconv_cpu  # noqa: F401  (lets spconv train without a GPU)
+
+    quantized = converted(layer)
+    x = sparse_input(3, requires_grad=True)
+    quantized(x).features.square().sum().backward()
+    assert quantized.weight.grad.abs().sum() > 0
+    levels = (x.features / 0.3).round()
+    inside = (levels >= -8) & (levels <= 7)
+    assert x.features.grad[inside].abs().sum() > 0
+    assert x.features.grad[~inside].abs().sum() == 0
