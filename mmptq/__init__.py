@@ -12,4 +12,4 @@ __version__ = '0.1.0'
 check_environment()
 register_safe_globals()
 
-from . import datasets, engine, evaluation, models, observers, ptq  # noqa: E402, F401 (they register)
+from . import adapters, datasets, engine, evaluation, models, observers, ptq  # noqa: E402, F401 (they register)

@@ -1,0 +1,21 @@
+"""Heads of mmdet on anchors whose boxes the box coder decodes."""
+
+from typing import ClassVar
+
+from mmengine.registry import TASK_UTILS
+from torch import Tensor
+
+from .dense_head import DenseHeadAdapter
+
+
+@TASK_UTILS.register_module()
+class AnchorHeadAdapter(DenseHeadAdapter):
+    """RetinaNet, ATSS and SSD: box deltas to anchors."""
+
+    head_types: ClassVar = ('RetinaHead', 'RetinaSepBNHead', 'ATSSHead', 'SSDHead')
+
+    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+        flat = self.head.bbox_coder.decode(
+            priors.repeat(len(bbox), 1), bbox.reshape(-1, bbox.shape[-1])
+        )
+        return flat.view(len(bbox), -1, 4)

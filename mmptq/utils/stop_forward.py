@@ -1,0 +1,36 @@
+"""Running a model only as far as one of its modules."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+
+class StopForward(Exception):
+    """Raised by a hook to leave a forward pass that has done what was needed."""
+
+
+def output_of(module: nn.Module, run: Callable[[], Any]) -> Any:
+    """Output of the first call of ``module`` while ``run()`` runs; nothing after it runs.
+
+    Args:
+        module (nn.Module): A part of the model that ``run`` runs.
+        run (Callable): Runs the model.
+
+    Raises:
+        RuntimeError: If ``run`` ended and the module was never called.
+    """
+    found = []
+
+    def hook(module, args, output):
+        found.append(output)
+        raise StopForward
+
+    handle = module.register_forward_hook(hook)
+    try:
+        run()
+    except StopForward:
+        return found[0]
+    finally:
+        handle.remove()
+    raise RuntimeError(f'{type(module).__name__} did not run')
