@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from .culane_dataset import CULaneDataset
 from .lane_crop_top import LaneCropTop
 from .lane_dataset import LaneDataset
+from .lane_folder_dataset import LaneFolderDataset
 from .lane_geometry import lanes_to_original
 from .lane_random_affine import LaneRandomAffine
 from .lane_random_flip import LaneRandomFlip
@@ -16,6 +17,7 @@ __all__ = [
     'CULaneDataset',
     'LaneCropTop',
     'LaneDataset',
+    'LaneFolderDataset',
     'LaneRandomAffine',
     'LaneRandomFlip',
     'LaneResize',

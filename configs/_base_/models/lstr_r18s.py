@@ -1,0 +1,23 @@
+# LSTR with its reduced ResNet-18, for any size of input. BGR images, normalised as its authors do.
+model = dict(
+    type='LaneDetector',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean=[104.01362, 114.03422, 119.91660],
+        std=[73.60278, 69.89082, 70.91508],
+    ),
+    backbone=dict(type='ReducedResNet', depth=18, base_channels=16, out_indices=(3,)),
+    lane_head=dict(
+        type='LSTRHead',
+        in_channels=128,
+        transformer=dict(
+            type='LaneTransformer',
+            embed_dims=32,
+            num_heads=2,
+            feedforward_channels=128,
+            num_layers=2,
+            dropout=0.1,
+        ),
+        num_queries=7,
+    ),
+)
