@@ -56,3 +56,13 @@ def tiny_nuscenes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data') / 'nuscenes'
     generate(folder, train=2, val=2, keyframes=2, columns=180, seed=3)
     return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_lanes(tmp_path_factory) -> Path:
+    """A generated CULane-format set of 820x295 pixels, two training and nine validation images."""
+    from mmptq.demo.lane_scenes import generate
+
+    folder = tmp_path_factory.mktemp('data') / 'lane'
+    generate(folder, train=2, val=9, seed=0)
+    return folder

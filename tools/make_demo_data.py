@@ -73,11 +73,37 @@ def add_nuscenes(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(make=make_nuscenes)
 
 
+def make_lane(args: argparse.Namespace) -> bool:
+    from mmptq.demo.lane_scenes import generate
+
+    return generate(
+        args.out,
+        train=args.train,
+        val=args.val,
+        seed=args.seed,
+        width=args.width,
+        height=args.height,
+        on_progress=ProgressLine(),
+    )
+
+
+def add_lane(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser('lane', help='CULane format: road scenes with lanes')
+    parser.add_argument('--out', type=Path, default=Path('data/demo_lane'))
+    parser.add_argument('--train', type=int, default=2000, help='number of training images')
+    parser.add_argument('--val', type=int, default=300, help='number of validation images')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--width', type=int, default=820, help='CULane has 1640')
+    parser.add_argument('--height', type=int, default=295, help='CULane has 590')
+    parser.set_defaults(make=make_lane)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     subparsers = parser.add_subparsers(dest='data_set', required=True)
     add_coco(subparsers)
     add_nuscenes(subparsers)
+    add_lane(subparsers)
     args = parser.parse_args()
     try:
         made = args.make(args)

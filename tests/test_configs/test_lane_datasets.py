@@ -1,4 +1,4 @@
-"""The data set configs of CULane and TuSimple run on files of the real layout and size."""
+"""The data set configs of CULane, TuSimple and the demo lanes run on files of their layout."""
 
 import json
 from pathlib import Path
@@ -63,6 +63,20 @@ def test_culane(tmp_path, monkeypatch):
     for item in (train[0], train[7]):
         assert item['inputs'].shape == (3, 288, 800)
         assert len(item['data_samples'].gt_lanes) == len(item['data_samples'].gt_lane_slots)
+
+
+def test_demo_lanes(tiny_lanes, tmp_path, monkeypatch):
+    cfg = load('demo_lane', tmp_path, monkeypatch)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(tiny_lanes)
+    assert cfg.val_dataloader.dataset == cfg.test_dataloader.dataset
+    scores = scores_of_its_own_lanes(cfg)
+    assert scores['culane/F1'] == 1 and scores['culane/FP_cross'] == 0
+    assert {f'culane/F1_{name}' for name in cfg.category_lists if name != 'cross'} < set(scores)
+    train = DATASETS.build(cfg.train_dataloader.dataset)
+    np.random.seed(0)
+    assert train[1]['inputs'].shape == (3, 128, 320)
+    assert len(train[1]['data_samples'].gt_lanes) >= 2
 
 
 def test_tusimple_on_real_frames(real_data, tmp_path, monkeypatch):

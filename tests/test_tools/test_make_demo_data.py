@@ -54,3 +54,11 @@ def test_too_many_scenes_is_one_sentence(tmp_path):
     assert 'error: val=151 scenes: choose 1 to 150' in result.stderr
     assert 'Traceback' not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lane_set_is_made(tmp_path):
+    size = ['--train', '1', '--val', '9', '--width', '164', '--height', '59']
+    result = run('lane', '--out', tmp_path / 'set', *size)
+    assert result.returncode == 0, result.stderr
+    assert '10/10' in result.stdout
+    assert (tmp_path / 'set/list/val_gt.txt').is_file()
