@@ -12,4 +12,13 @@ __version__ = '0.1.0'
 check_environment()
 register_safe_globals()
 
-from . import adapters, datasets, engine, evaluation, models, observers, ptq  # noqa: E402, F401 (they register)
+from . import (  # noqa: E402
+    adapters,  # noqa: F401
+    datasets,  # noqa: F401
+    engine,  # noqa: F401
+    evaluation,  # noqa: F401
+    losses,  # noqa: F401
+    models,  # noqa: F401
+    observers,  # noqa: F401
+    ptq,  # noqa: F401
+)

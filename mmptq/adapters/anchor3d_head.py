@@ -1,0 +1,59 @@
+"""PointPillars and SECOND: 3D boxes relative to anchors."""
+
+import copy
+from typing import Any, ClassVar
+
+import torch
+from mmengine.registry import TASK_UTILS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from .adapter import Adapter, copy_tree, metas_of, need_train_cfg, no_grad_copy, sum_losses
+from .ground_truth_3d import as_ground_truth_3d, best_detections
+from .head_output import HeadOutput, flatten_levels
+
+
+@TASK_UTILS.register_module()
+class Anchor3DHeadAdapter(Adapter):
+    """Detectors with mmdet3d's ``Anchor3DHead``: class scores, box deltas and a direction."""
+
+    head_types: ClassVar = ('Anchor3DHead',)
+
+    def raw_outputs(self, data: dict[str, Any]) -> Any:
+        # PillarFeatureNet in its default (legacy) mode changes the voxels it is given in place;
+        # on a second run of the same batch they would be others.
+        return super().raw_outputs(dict(data, inputs=copy_tree(data['inputs'])))
+
+    def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
+        head = self.head
+        regs = {'bbox': flatten_levels(raw[1], head.box_code_size)}
+        if head.use_direction_classifier:
+            regs['direction'] = flatten_levels(raw[2], 2)
+        scores = flatten_levels(raw[0], head.num_classes)
+        softmax = not head.use_sigmoid_cls
+        return [HeadOutput(self.head_names[-1], scores, regs, softmax=softmax)]
+
+    @torch.no_grad()
+    def pseudo_labels(
+        self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
+    ) -> list[BaseDataElement]:
+        cfg = copy.deepcopy(self.head.test_cfg)
+        cfg.update(score_thr=score_thr, max_num=top_k)
+        samples = data['data_samples']
+        results = self.head.predict_by_feat(
+            *no_grad_copy(raw), batch_input_metas=metas_of(samples), cfg=cfg
+        )
+        return [
+            as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
+            for sample, result in zip(samples, results, strict=True)
+        ]
+
+    def loss(
+        self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        need_train_cfg(self.head, self.head_names[-1])
+        instances = [sample.gt_instances_3d for sample in pseudo_labels]
+        losses = self.head.loss_by_feat(*copy_tree(raw), instances, metas_of(pseudo_labels))
+        if not self.head.use_direction_classifier:
+            losses.pop('loss_dir')  # a list of None
+        return sum_losses(losses)

@@ -1,0 +1,79 @@
+"""The head's own loss on what the float model detects."""
+
+from typing import Any
+
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mmptq.adapters import Adapter
+
+
+@MODELS.register_module()
+class GlobalPositiveLoss(nn.Module):
+    """Task-guided global positive loss (TGPL) of LiDAR-PTQ.
+
+    Detections of the float model become pseudo labels, once, with the decoding of deployment. The
+    loss of the quantized model is that of its head's training on them: the head's own target
+    assignment, classification everywhere, regression on positives only. No ground truth is read.
+
+    https://arxiv.org/abs/2401.15865, section 3.3:
+    ``L_TGPL = L_cls + alpha * L_reg``, ``L_total = L_local + loss_weight * L_TGPL``.
+
+    Note:
+        ``score_thr`` and ``top_k`` are what is recalled of the paper; both equal what CenterPoint
+        decodes with. ``alpha`` is the weight of the detector's own training. In a head with
+        several tasks the two limits hold per task, and the losses of the tasks add up.
+
+    Args:
+        score_thr (float): Detections must score higher. Defaults to 0.1.
+        top_k (int): Most detections per sample (and task), the best first. Defaults to 500.
+        loss_weight (float): Factor of the sum of all losses. Defaults to 1.0.
+
+    Example:
+        >>> task_loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=500)
+    """
+
+    def __init__(self, score_thr: float = 0.1, top_k: int = 500, loss_weight: float = 1.0):
+        super().__init__()
+        self.score_thr = score_thr
+        self.top_k = top_k
+        self.loss_weight = loss_weight
+
+    def make_target(
+        self, adapter: Adapter, raw: Any, data: dict[str, Any]
+    ) -> list[BaseDataElement] | None:
+        """Pseudo labels from the raw outputs of the float model.
+
+        Args:
+            adapter (Adapter): Of the model.
+            raw (Any): Raw outputs of the float model.
+            data (dict): The batch that they were made from.
+
+        Returns:
+            list or None: One data sample per sample; None where the float model detects nothing
+            in the whole batch, so that there is nothing to learn from.
+        """
+        labels = adapter.pseudo_labels(raw, data, self.score_thr, self.top_k)
+        return labels if any(map(count_boxes, labels)) else None
+
+    def forward(
+        self, adapter: Adapter, raw: Any, data: dict[str, Any], target: list[BaseDataElement]
+    ) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            adapter (Adapter): Of the model.
+            raw (Any): Raw outputs of the quantized model.
+            data (dict): The batch that they were made from.
+            target (list): From ``make_target``.
+        """
+        losses = adapter.loss(raw, data, target)
+        return self.loss_weight * sum(loss for name, loss in losses.items() if 'loss' in name)
+
+
+def count_boxes(sample: BaseDataElement) -> int:
+    """Number of boxes in the ground truth of a data sample, 2D or 3D."""
+    if 'gt_instances_3d' in sample:
+        return len(sample.gt_instances_3d.labels_3d)
+    return len(sample.gt_instances.labels)
