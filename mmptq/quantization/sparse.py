@@ -7,6 +7,8 @@ single active site passes through with the right shapes, which spconv itself ref
 
 import torch
 
+from mmptq.utils import spconv_cpu  # noqa: F401  (its import makes spconv right on a CPU)
+
 from .layers import QuantMixin, quantized_version_of
 
 try:

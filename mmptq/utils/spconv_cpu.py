@@ -1,13 +1,44 @@
-"""Lets spconv 2 train on a CPU; importing this module is enough.
+"""Makes spconv 2 right on a CPU; importing this module, or mmptq, is enough.
 
-spconv computes gradients on a CPU, but its backward pass first asks CUDA for the current stream,
-also for CPU tensors, and that call fails where there is no GPU. The stream is not used for CPU
-tensors, so any number will do.
+Two things are wrong there. With more than one thread the strided convolutions of spconv 2.3.8 race:
+outputs differ from run to run by as much as they are large. And its backward pass, which computes
+right gradients, first asks CUDA for the current stream, also for CPU tensors, and that call fails
+where there is no GPU. Tensors on a GPU are not affected.
 
-In a config: ``custom_imports = dict(imports=['mmptq.utils.spconv_cpu'])``.
+A float model that trains on spconv without a quantizer names it in its config:
+``custom_imports = dict(imports=['mmptq.utils.spconv_cpu'])``.
 """
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
+
+_MARK = '_mmptq_one_thread'
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within this context torch, and spconv with it, computes on a single CPU thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _on_one_thread(function: Callable) -> Callable:
+    @functools.wraps(function)
+    def wrapped(features: torch.Tensor, *args, **kwargs):
+        if features.is_cuda:
+            return function(features, *args, **kwargs)
+        with one_thread():
+            return function(features, *args, **kwargs)
+
+    setattr(wrapped, _MARK, True)
+    return wrapped
 
 
 def _no_stream() -> int:
@@ -15,24 +46,25 @@ def _no_stream() -> int:
     return 0
 
 
-def enable_cpu_training() -> bool:
-    """Makes spconv's backward pass work on a machine without a GPU.
+def fix_spconv_on_cpu() -> bool:
+    """Makes convolutions of CPU tensors right and, where there is no GPU, lets them train.
 
-    Does nothing where CUDA is available or spconv is missing. Safe to call several times.
+    Safe to call several times.
 
     Returns:
-        bool: Whether spconv now trains on the CPU by this fix.
+        bool: Whether spconv is there and fixed.
     """
-    if torch.cuda.is_available():
-        return False
     try:
         import spconv.pytorch.ops as ops
     except ImportError:
         return False
-    if not hasattr(ops, 'get_current_stream'):
-        return False
-    ops.get_current_stream = _no_stream
+    for name in ('indice_conv', 'indice_conv_backward'):
+        function = getattr(ops, name)
+        if not hasattr(function, _MARK):
+            setattr(ops, name, _on_one_thread(function))
+    if not torch.cuda.is_available() and hasattr(ops, 'get_current_stream'):
+        ops.get_current_stream = _no_stream
     return True
 
 
-enable_cpu_training()
+fix_spconv_on_cpu()

@@ -59,20 +59,54 @@ def test_gradients_agree_with_finite_differences(tensor, kind):
         assert analytic == pytest.approx(numeric, rel=1e-2)
 
 
-def test_nothing_is_changed_where_cuda_works(monkeypatch):
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize('kind', ['SubMConv3d', 'SparseConv3d'])
+def test_two_threads_compute_what_torch_computes(two_threads, kind):
+    spconv = pytest.importorskip('spconv.pytorch')
+    torch.manual_seed(0)
+    size, count = 40, 20_000
+    cells = torch.randperm(size**3)[:count]
+    places = torch.stack([cells * 0, cells // size**2, cells // size % size, cells % size], 1).int()
+    features = torch.randn(count, 8, requires_grad=True)
+    stride = 1 if kind == 'SubMConv3d' else 2
+    conv = getattr(spconv, kind)(8, 8, 3, stride=stride, padding=1, bias=False)
+    tensor = spconv.SparseConvTensor(features, places, [size] * 3, 1)
+    weight = conv.weight.detach().permute(0, 4, 1, 2, 3)
+    expected = torch.nn.functional.conv3d(tensor.dense(), weight, stride=stride, padding=1)
+    for _ in range(3):  # without the fix, every other run is wrong
+        output = conv(tensor)
+        z, y, x = output.indices[:, 1:].long().T
+        target = expected[0, :, z, y, x].T
+        assert torch.allclose(output.features, target, atol=1e-4)
+    (from_sparse,) = torch.autograd.grad(output.features.square().sum(), features)
+    (from_dense,) = torch.autograd.grad(target.square().sum(), features)
+    assert torch.allclose(from_sparse, from_dense, atol=1e-3)
+    assert torch.get_num_threads() == 2
+
+
+def test_the_stream_of_cuda_stays_where_cuda_works(monkeypatch):
     ops = pytest.importorskip('spconv.pytorch.ops')
     monkeypatch.setattr(ops, 'get_current_stream', 'untouched')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    assert not spconv_cpu.enable_cpu_training()
+    assert spconv_cpu.fix_spconv_on_cpu()
     assert ops.get_current_stream == 'untouched'
 
 
 @needs_cpu_fix
-def test_importing_the_module_is_enough_and_repeating_is_safe():
+@pytest.mark.parametrize('module', ['mmptq', 'mmptq.utils.spconv_cpu'])
+def test_importing_the_module_is_enough_and_repeating_is_safe(module):
     pytest.importorskip('spconv')
     code = (
-        'import mmptq.utils.spconv_cpu as fix, spconv.pytorch.ops as ops;'
-        'assert ops.get_current_stream() == 0; assert fix.enable_cpu_training()'
+        f'import {module}; import mmptq.utils.spconv_cpu as fix, spconv.pytorch.ops as ops;'
+        'assert ops.get_current_stream() == 0; fixed = ops.indice_conv;'
+        'assert fix.fix_spconv_on_cpu(); assert ops.indice_conv is fixed'
     )
     subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True)
 
@@ -81,4 +115,4 @@ def test_missing_spconv_is_no_error(monkeypatch):
     monkeypatch.setitem(sys.modules, 'spconv', None)
     monkeypatch.setitem(sys.modules, 'spconv.pytorch', None)
     monkeypatch.setitem(sys.modules, 'spconv.pytorch.ops', None)
-    assert not spconv_cpu.enable_cpu_training()
+    assert not spconv_cpu.fix_spconv_on_cpu()
