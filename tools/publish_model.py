@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from mmptq.utils.messages import first_line
 from mmptq.utils.safe_globals import register_safe_globals
 
 
@@ -58,7 +59,8 @@ def load_training_checkpoint(path: Path) -> dict:
         raise
     except Exception as error:  # torch fails on broken files with whatever it stumbles over
         raise ValueError(
-            f"'{path}' is truncated or no checkpoint of mmengine: give one that training saved."
+            f"'{path}' is truncated or no checkpoint of mmengine ({first_line(error)}): "
+            'give one that training saved.'
         ) from error
     if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint:
         raise ValueError(f"'{path}' has no 'state_dict': give a checkpoint saved by mmengine.")

@@ -10,6 +10,7 @@ from torch import nn
 import mmptq
 from mmptq.quantization import QuantizationError, QuantPlan, rebuild
 from mmptq.utils.files import complete_file
+from mmptq.utils.messages import first_line
 
 META_KEY = 'quantizer'
 
@@ -69,7 +70,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise QuantizationError(
-            f"checkpoint '{path}' cannot be read ({str(error).splitlines()[0][:200]}): it is cut "
+            f"checkpoint '{path}' cannot be read ({first_line(error)}): it is cut "
             'off, not a PyTorch checkpoint, or holds more than tensors and plain data'
         ) from error
     if not isinstance(checkpoint, dict):

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader, Dataset
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.messages import first_line
 
 
 def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
@@ -97,8 +98,10 @@ class CalibrationDataset(Dataset):
             return self.dataset[index]
         except Exception as error:
             files = sorted(sample_files(self.dataset.get_data_info(index))) or [f'no. {index}']
-            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
-            return f"calibration sample '{files[0]}' cannot be read ({reason}): repair or remove it"
+            return (
+                f"calibration sample '{files[0]}' cannot be read ({first_line(error)}): "
+                'repair or remove it'
+            )
 
 
 def _collate(batch: list) -> Any:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .messages import first_line
+
 
 @contextmanager
 def complete_file(path: str | Path) -> Iterator[Path]:
@@ -27,7 +29,7 @@ def complete_file(path: str | Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its zip writer.
         raise OSError(
-            f"cannot write '{path}' ({str(error).splitlines()[0]}): free some space or choose "
+            f"cannot write '{path}' ({first_line(error)}): free some space or choose "
             'another --work-dir'
         ) from error
     finally:

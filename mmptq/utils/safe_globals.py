@@ -6,16 +6,21 @@ from pickle import UnpicklingError
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-_STATISTICS = ('min', 'max', 'current', 'mean')
+_METHODS = {
+    HistoryBuffer: ('min', 'max', 'current', 'mean'),
+    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+}
 _NUMBER_CODES = '?bhilqBHILQefd'
 
 
 def register_safe_globals() -> None:
     """Lets ``torch.load(..., weights_only=True)`` read the training checkpoints of mmengine.
 
-    Their message hub holds ``HistoryBuffer``, numpy arrays and numpy scalars. These are named one
-    by one; everything else in a file is still refused.
+    Their message hub holds ``HistoryBuffer``, numpy arrays and numpy scalars, and a one-cycle
+    schedule refers to its own class. These are named one by one; everything else in a file is
+    still refused.
     """
     reconstruct_array = np.zeros(0).__reduce__()[0]
     reconstruct_scalar = np.float64(0).__reduce__()[0]
@@ -28,8 +33,9 @@ def register_safe_globals() -> None:
             # numpy 1 and 2 write these functions under different names.
             *_under_names(reconstruct_array, '_reconstruct'),
             *_under_names(reconstruct_scalar, 'scalar'),
-            # A HistoryBuffer refers to its methods through getattr, which would be too much.
-            (_history_statistic, 'builtins.getattr'),
+            OneCycleParamScheduler,
+            # Both refer to their methods through getattr, which would be too much.
+            (_known_method, 'builtins.getattr'),
         ]
     )
 
@@ -39,8 +45,8 @@ def _under_names(function: Callable, name: str) -> list[tuple[Callable, str]]:
     return [(function, f'{module}.{name}') for module in modules]
 
 
-def _history_statistic(owner: type, name: str) -> Callable:
-    """Stands in for getattr in checkpoints: yields nothing but the statistics of HistoryBuffer."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
+def _known_method(owner: type, name: str) -> Callable:
+    """Stands in for getattr in checkpoints: yields nothing but the methods named here."""
+    if owner not in _METHODS or name not in _METHODS[owner]:
         raise UnpicklingError(f'the file asks for attribute {name!r} of {owner!r}: not loaded')
     return getattr(owner, name)

@@ -22,7 +22,7 @@ def test_appears_when_complete(tmp_path):
 def test_failure_keeps_the_old_file_and_names_it(tmp_path, error):
     path = tmp_path / 'a.txt'
     path.write_text('old')
-    message = r"a\.txt' \((No space|enforce fail)"
+    message = r"a\.txt' \((OSError: No space|RuntimeError: enforce fail)"
     with pytest.raises(OSError, match=message), complete_file(path) as temporary:
         temporary.write_text('half')
         raise error

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 import mmptq  # noqa: F401  (registers the safe types)
-from mmptq.utils.safe_globals import _history_statistic
+from mmptq.utils.safe_globals import _known_method
 
 
 class TinyModel(nn.Module):
@@ -28,8 +28,15 @@ class TinyModel(nn.Module):
         return data
 
 
-@pytest.fixture
-def training_checkpoint(tmp_path):
+SCHEDULES = [
+    dict(type='MultiStepLR', milestones=[1]),
+    dict(type='OneCycleLR', eta_max=0.1, total_steps=2, by_epoch=False),
+    dict(type='CosineAnnealingLR', T_max=1),
+]
+
+
+@pytest.fixture(params=SCHEDULES, ids=lambda schedule: schedule['type'])
+def training_checkpoint(request, tmp_path):
     """A checkpoint written by mmengine's own training loop."""
     runner = Runner(
         model=TinyModel(),
@@ -42,7 +49,7 @@ def training_checkpoint(tmp_path):
         ),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
-        param_scheduler=dict(type='MultiStepLR', milestones=[1]),
+        param_scheduler=request.param,
         default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
         experiment_name=tmp_path.name,
     )
@@ -103,7 +110,7 @@ def test_code_in_a_checkpoint_is_refused(tmp_path, attack):
 
 
 def test_only_statistics_of_the_history_are_reached():
-    assert _history_statistic(HistoryBuffer, 'mean') is HistoryBuffer.mean
+    assert _known_method(HistoryBuffer, 'mean') is HistoryBuffer.mean
     for owner, name in [(HistoryBuffer, '__init__'), (np.ndarray, 'min'), (os, 'system')]:
         with pytest.raises(pickle.UnpicklingError, match='not loaded'):
-            _history_statistic(owner, name)
+            _known_method(owner, name)
