@@ -1,16 +1,29 @@
-"""What detector families look like from outside; each file registers one."""
+"""What detector families look like from outside."""
 
 from .adapter import Adapter, build_adapter
 from .anchor3d_head import Anchor3DHeadAdapter
 from .anchor_head import AnchorHeadAdapter
 from .center_head import CenterHeadAdapter
+from .dense_head import DenseHeadAdapter
 from .head_output import HeadOutput
+from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
+from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
+from .two_stage import TwoStageAdapter
+from .yolox_head import YOLOXHeadAdapter
 
 __all__ = [
     'Adapter',
     'Anchor3DHeadAdapter',
     'AnchorHeadAdapter',
     'CenterHeadAdapter',
+    'DenseHeadAdapter',
+    'FCOSHeadAdapter',
+    'FCOSMono3DHeadAdapter',
+    'GFLHeadAdapter',
     'HeadOutput',
+    'RTMDetHeadAdapter',
+    'SMOKEMono3DHeadAdapter',
+    'TwoStageAdapter',
+    'YOLOXHeadAdapter',
     'build_adapter',
 ]

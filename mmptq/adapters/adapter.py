@@ -25,6 +25,7 @@ class Adapter(ABC):
 
     Args:
         model (nn.Module): The detector.
+        head_name (str, optional): Name of the head's module. By default it is looked for.
 
     Attributes:
         head_types (tuple[str]): Class names of the heads of this family. A subclass of one is
@@ -34,9 +35,9 @@ class Adapter(ABC):
 
     head_types: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, head_name: str | None = None):
         self.model = model
-        self.head_names = [find_head(model)]
+        self.head_names = [head_name or find_head(model)]
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
@@ -99,7 +100,7 @@ def find_head(model: nn.Module) -> str | None:
     return next((name for name in HEAD_ATTRIBUTES if getattr(model, name, None) is not None), None)
 
 
-def known_head(head: nn.Module, known: tuple[str, ...]) -> bool:
+def known_head(head: nn.Module | None, known: tuple[str, ...]) -> bool:
     """Whether a head is of one of the ``known`` classes, or of one that computes the same."""
     base = next((base for base in type(head).__mro__ if base.__name__ in known), None)
     return base is not None and all(
@@ -118,12 +119,11 @@ def build_adapter(model: nn.Module) -> Adapter:
     for cls in classes:
         if isinstance(cls, type) and issubclass(cls, Adapter) and cls.accepts(model):
             return cls(model)
-    name = find_head(model)
-    what = f'the head {type(model.get_submodule(name)).__name__}' if name else 'a head to be found'
+    heads = [type(m).__name__ for name, m in model.named_children() if name.endswith('head')]
     raise QuantizationError(
-        f'there is no adapter for {type(model).__name__} with {what}: register a subclass of '
-        'mmptq.adapters.Adapter in TASK_UTILS that names the head in head_types, and import it in '
-        'custom_imports'
+        f'there is no adapter for {type(model).__name__} with {", ".join(heads) or "no head"}: '
+        'register a subclass of mmptq.adapters.Adapter in TASK_UTILS that names the head in '
+        'head_types, and import its file in custom_imports'
     )
 
 

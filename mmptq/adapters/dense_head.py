@@ -24,7 +24,12 @@ class DenseHeadAdapter(Adapter):
 
     Raw outputs are (class scores, boxes) or (class scores, boxes, centerness or objectness), each
     a list with one map per level.
+
+    Attributes:
+        assigns_by_train_cfg (bool): Whether the head builds its target assignment from train_cfg.
     """
+
+    assigns_by_train_cfg = True
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
         head = self.head
@@ -76,7 +81,8 @@ class DenseHeadAdapter(Adapter):
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        need_train_cfg(self.head, self.head_names[-1])
+        if self.assigns_by_train_cfg:
+            need_train_cfg(self.head, self.head_names[-1])
         instances = [sample.gt_instances for sample in pseudo_labels]
         losses = self.head.loss_by_feat(*self.loss_inputs(raw), instances, metas_of(pseudo_labels))
         return sum_losses(losses)

@@ -1,0 +1,150 @@
+"""Two-stage detectors of mmdet: RPN and RoI head."""
+
+import copy
+from typing import Any
+
+import torch
+from mmdet.models.task_modules.samplers import PseudoSampler
+from mmdet.structures.bbox import bbox2roi
+from mmengine.registry import TASK_UTILS
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from mmptq.quantization import quantizers_off
+
+from .adapter import Adapter, copy_tree, known_head, metas_of, need_train_cfg, sum_losses
+from .anchor_head import AnchorHeadAdapter
+from .dense_head import as_ground_truth
+from .head_output import HeadOutput
+
+
+@TASK_UTILS.register_module()
+class TwoStageAdapter(Adapter):
+    """Faster R-CNN: the RPN, and the RoI head on the proposals of the float model.
+
+    With the float model's proposals the outputs of float and quantized RoI heads compare position
+    by position. They are made where a data sample has no ``proposals`` yet, and kept there; so
+    are the classes that the float RoI head gives them, whose boxes are the ones to compare.
+
+    Raw outputs are a dict: ``rpn`` (what the RPN's forward returns), ``rois`` (n, 5) with the
+    position in the batch first, ``labels`` (n,), ``cls_score`` (n, K + 1) and ``bbox_pred``
+    (n, 4 K), or (n, 4) for a class-agnostic head.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.head_names = ['rpn_head', 'roi_head.bbox_head']
+        self.rpn = AnchorHeadAdapter(model, 'rpn_head')
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        rpn, roi = getattr(model, 'rpn_head', None), getattr(model, 'roi_head', None)
+        return (
+            known_head(rpn, ('RPNHead',))
+            and known_head(roi, ('StandardRoIHead',))
+            and known_head(getattr(roi, 'bbox_head', None), ('BBoxHead', 'ConvFCBBoxHead'))
+        )
+
+    def raw_outputs(self, data: dict[str, Any]) -> dict[str, Any]:
+        samples = data['data_samples']
+        if not all('proposals' in sample for sample in samples):
+            self._make_proposals(data)
+        features = self.model.extract_feat(data['inputs'])
+        rois = bbox2roi([sample.proposals.bboxes for sample in samples])
+        results = self.model.roi_head._bbox_forward(features, rois)
+        return dict(
+            rpn=self.model.rpn_head(features),
+            rois=rois,
+            labels=torch.cat([sample.proposals.labels for sample in samples]),
+            cls_score=results['cls_score'],
+            bbox_pred=results['bbox_pred'],
+        )
+
+    @torch.no_grad()
+    def _make_proposals(self, data: dict[str, Any]) -> None:
+        samples = data['data_samples']
+        with quantizers_off(self.model):
+            features = self.model.extract_feat(data['inputs'])
+            found = self.model.rpn_head.predict(features, samples, rescale=False)
+            rois = bbox2roi([result.bboxes for result in found])
+            scores = self.model.roi_head._bbox_forward(features, rois)['cls_score']
+        labels = scores[:, :-1].argmax(1).split([len(result) for result in found])
+        for sample, result, label in zip(samples, found, labels, strict=True):
+            sample.proposals = InstanceData(bboxes=result.bboxes, labels=label)
+
+    def outputs(self, raw: dict[str, Any]) -> list[HeadOutput]:
+        boxes = self.head.bbox_coder.decode(raw['rois'][:, 1:], raw['bbox_pred'])
+        boxes = _of_class(boxes.view(len(boxes), -1, 4), raw['labels'])
+        deltas = raw['bbox_pred'].view(len(boxes), -1, 4)
+        roi = HeadOutput(
+            self.head_names[1],
+            _by_image(raw, raw['cls_score']),
+            dict(bbox=_by_image(raw, _of_class(deltas, raw['labels']))),
+            _by_image(raw, boxes),
+            softmax=True,
+        )
+        return [*self.rpn.outputs(raw['rpn']), roi]
+
+    @torch.no_grad()
+    def pseudo_labels(
+        self, raw: dict[str, Any], data: dict[str, Any], score_thr: float, top_k: int
+    ) -> list[BaseDataElement]:
+        samples = data['data_samples']
+        cfg = copy.deepcopy(self.model.roi_head.test_cfg)
+        cfg.update(score_thr=score_thr, max_per_img=top_k)
+        parts = [_split(raw, raw[key]) for key in ('rois', 'cls_score', 'bbox_pred')]
+        results = self.head.predict_by_feat(
+            *map(copy_tree, parts), metas_of(samples), rcnn_test_cfg=cfg
+        )
+        return [
+            as_ground_truth(sample, result, score_thr, top_k)
+            for sample, result in zip(samples, results, strict=True)
+        ]
+
+    def loss(
+        self, raw: dict[str, Any], data: dict[str, Any], pseudo_labels: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        """See :class:`Adapter`.
+
+        Note:
+            All proposals count, where training samples some of them at random.
+        """
+        roi_head = self.model.roi_head
+        need_train_cfg(roi_head, 'roi_head')
+        objects = copy.deepcopy(pseudo_labels)
+        for sample in objects:
+            sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
+        losses = self.rpn.loss(raw['rpn'], data, objects)
+        sampled, order, offset = [], [], 0
+        for rois, sample in zip(_split(raw, raw['rois']), pseudo_labels, strict=True):
+            priors = InstanceData(priors=rois[:, 1:])
+            assigned = roi_head.bbox_assigner.assign(priors, sample.gt_instances)
+            sampled.append(PseudoSampler().sample(assigned, priors, sample.gt_instances))
+            # The head takes the positive proposals of an image first, then the negative ones.
+            order += [sampled[-1].pos_inds + offset, sampled[-1].neg_inds + offset]
+            offset += len(rois)
+        order = torch.cat(order)
+        result = self.head.loss_and_target(
+            *(raw[key][order] for key in ('cls_score', 'bbox_pred', 'rois')),
+            sampled,
+            roi_head.train_cfg,
+        )
+        return {**losses, **sum_losses(result['loss_bbox'])}
+
+
+def _split(raw: dict[str, Any], rows: Tensor) -> list[Tensor]:
+    """Rows (n, ...) of all proposals, by image."""
+    return [rows[raw['rois'][:, 0] == index] for index in range(len(raw['rpn'][0][0]))]
+
+
+def _by_image(raw: dict[str, Any], rows: Tensor) -> Tensor:
+    """Rows (n, D) of all proposals as (B, N, D), padded with zeros."""
+    return pad_sequence(_split(raw, rows), batch_first=True)
+
+
+def _of_class(boxes: Tensor, labels: Tensor) -> Tensor:
+    """Of boxes (n, K, 4) those of the labelled class, (n, 4); K may be 1."""
+    if boxes.shape[1] == 1:
+        return boxes[:, 0]
+    return boxes[torch.arange(len(boxes), device=boxes.device), labels]

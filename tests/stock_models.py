@@ -1,0 +1,63 @@
+"""Stock detectors with random weights, narrowed where their config allows, for tests."""
+
+import copy
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import ConfigDict
+from mmengine.hub import get_config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+STOCK = {
+    'retinanet': 'retinanet/retinanet_r18_fpn_1x_coco',
+    'ssd': 'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco',
+    'atss': 'atss/atss_r18_fpn_8xb8-amp-lsj-200e_coco',
+    'fcos': 'fcos/fcos_r18_fpn_gn-head-center-normbbox-centeronreg-giou_8xb8-amp-lsj-200e_coco',
+    'gfl': 'gfl/gfl_r50_fpn_1x_coco',
+    'rtmdet': 'rtmdet/rtmdet_tiny_8xb32-300e_coco',
+    'yolox': 'yolox/yolox_nano_8xb8-300e_coco',
+    'faster_rcnn': 'faster_rcnn/faster-rcnn_r18_fpn_8xb8-amp-lsj-200e_coco',
+}
+PYRAMID = 32  # channels of narrowed necks and heads
+
+
+def stock_config(family: str) -> ConfigDict:
+    """Model config of a family of ``STOCK``, with five classes and few channels."""
+    cfg = get_config(f'mmdet::{STOCK[family]}.py').model
+    cfg.backbone.init_cfg = None
+    cfg.data_preprocessor.batch_augments = None
+    if cfg.backbone.type == 'ResNet':
+        cfg.backbone.update(depth=18, base_channels=8)
+        cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=PYRAMID)
+        heads = [cfg[name] for name in ('bbox_head', 'rpn_head') if name in cfg]
+        for head in heads:
+            head.update(in_channels=PYRAMID, feat_channels=PYRAMID)
+    if family == 'faster_rcnn':
+        cfg.roi_head.bbox_roi_extractor.out_channels = PYRAMID
+        cfg.roi_head.bbox_head.update(in_channels=PYRAMID, fc_out_channels=64, num_classes=5)
+        cfg.test_cfg.rpn.max_per_img = 40
+    else:
+        cfg.bbox_head.num_classes = 5
+    return cfg
+
+
+def build_stock(cfg: ConfigDict, spread: float = 0.2) -> nn.Module:
+    """The model in eval mode, seeded; ``spread`` widens the outputs of the heads."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(cfg))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+        elif 'head' in name and isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=spread / module.weight[0].numel() ** 0.5)
+    return model.eval()
+
+
+def image_batch(model: nn.Module, num_images: int = 1, size: int = 64) -> dict:
+    """Random images as the model's forward takes them, the same ones every time."""
+    batch = demo_mm_inputs(num_images, [[3, size, size + 32]] * num_images)
+    return model.data_preprocessor(batch, False)
