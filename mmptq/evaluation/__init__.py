@@ -3,7 +3,9 @@
 from importlib.util import find_spec
 
 from .average_precision import average_precision, match_detections
+from .center_matching import match_centers
 from .culane_metric import CULaneMetric
+from .detection_agreement import detection_agreement, summarize_agreement
 from .lane_distortion import lane_distortion
 from .tusimple_accuracy import tusimple_image_scores
 from .tusimple_metric import TuSimpleMetric
@@ -12,13 +14,17 @@ __all__ = [
     'CULaneMetric',
     'TuSimpleMetric',
     'average_precision',
+    'detection_agreement',
     'lane_distortion',
+    'match_centers',
     'match_detections',
+    'summarize_agreement',
     'tusimple_image_scores',
 ]
 
 if find_spec('mmdet3d') is not None:
     from .box_overlaps_3d import rotated_iou_3d
+    from .recall_by_distance_metric import RecallByDistanceMetric
     from .rotated_iou_3d_metric import RotatedIoU3DMetric
 
-    __all__ += ['RotatedIoU3DMetric', 'rotated_iou_3d']
+    __all__ += ['RecallByDistanceMetric', 'RotatedIoU3DMetric', 'rotated_iou_3d']
