@@ -1,0 +1,15 @@
+# W4A4 for sparse voxel encoders: the first layer as in int8_sparse.py, the last layers of the heads
+# keep 8 bits for weight and input.
+_base_ = './w4a8_sparse.py'
+quantizer = dict(
+    act=dict(bits=4),
+    rules=[
+        dict(
+            role='first',
+            weight=dict(bits=8),
+            act=dict(bits=16),
+            reason='first layer: raw points, 8-bit weight, 16-bit input',
+        ),
+        dict(role='last', weight=dict(bits=8), act=dict(bits=8), reason='head output: 8 bit'),
+    ],
+)
