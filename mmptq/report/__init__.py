@@ -1,6 +1,14 @@
-"""What a run did and what it brought, as tables."""
+"""What a run did and what it brought, as tables and pictures."""
 
 from .coverage import coverage_rows, model_size
+from .lane_pictures import compare_lanes, draw_lanes
 from .tables import comparison_rows, format_table
 
-__all__ = ['comparison_rows', 'coverage_rows', 'format_table', 'model_size']
+__all__ = [
+    'compare_lanes',
+    'comparison_rows',
+    'coverage_rows',
+    'draw_lanes',
+    'format_table',
+    'model_size',
+]

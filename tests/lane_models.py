@@ -1,0 +1,83 @@
+"""Tiny lane detectors with random weights, and labelled inputs for them."""
+
+from pathlib import Path
+
+import torch
+from helpers import ROOT
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+import mmptq  # noqa: F401
+
+SIZE = (64, 32)  # width and height of the input
+PREPROCESSOR = dict(type='DetDataPreprocessor', mean=[100.0] * 3, std=[60.0] * 3)
+BACKBONE = dict(type='ResNet', depth=18, base_channels=8, out_indices=(3,))
+HEADS = dict(
+    lstr=dict(
+        type='LSTRHead',
+        in_channels=64,
+        score_thr=0.3,
+        transformer=dict(
+            type='LaneTransformer',
+            embed_dims=16,
+            num_heads=2,
+            feedforward_channels=32,
+        ),
+    ),
+)
+NECKS = dict()
+
+
+def lane_model_config(family: str) -> dict:
+    """``model`` config of a tiny detector of a family."""
+    model = dict(
+        type='LaneDetector',
+        data_preprocessor=PREPROCESSOR,
+        backbone=dict(BACKBONE),
+        lane_head=HEADS[family],
+    )
+    if family in NECKS:
+        model.update(neck=NECKS[family])
+        model['backbone'].update(out_indices=(1, 2, 3))
+    return model
+
+
+def lane_config(family: str, data_root: Path) -> Config:
+    """Float config of a tiny detector on demo lanes at a tiny input size."""
+    cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_lane.py')
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False, batch_size=1)
+        loader.dataset.data_root = str(data_root)
+        for step in loader.dataset.pipeline:
+            if step.type == 'LaneResize':
+                step.scale = SIZE
+        cfg[f'{split}_dataloader'] = loader
+    cfg.update(
+        default_scope='mmdet',
+        model=lane_model_config(family),
+        val_cfg=dict(type='ValLoop'),
+        test_cfg=dict(type='TestLoop'),
+    )
+    return cfg
+
+
+def build_lane_model(family: str) -> torch.nn.Module:
+    """A tiny detector with seeded random weights, in eval mode."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    model = MODELS.build(lane_model_config(family))
+    for parameter in model.lane_head.parameters():
+        if parameter.dim() > 1:  # small initial weights would give no lane at all
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def lane_batch(model: torch.nn.Module, data_root: Path, num_images: int = 2) -> dict:
+    """Validation images with their lanes, as the model's forward takes them."""
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(lane_config('lstr', data_root).val_dataloader.dataset)
+    batch = pseudo_collate([dataset[index] for index in range(num_images)])
+    return model.data_preprocessor(batch, False)
