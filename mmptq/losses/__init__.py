@@ -1,5 +1,6 @@
 """What "close to float" means."""
 
 from .global_positive_loss import GlobalPositiveLoss
+from .lp_loss import LpLoss
 
-__all__ = ['GlobalPositiveLoss']
+__all__ = ['GlobalPositiveLoss', 'LpLoss']

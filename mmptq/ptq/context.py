@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
 from mmptq.quantization.trace import tensors_in
 
+from .resume import ResumeStore
 from .units import Unit
 
 
@@ -28,6 +29,7 @@ class PTQContext:
         seed (int): For every random choice of a stage.
         plan (QuantPlan): What was folded and quantized.
         units (dict[str, Unit]): Settings of the quantized layers by name.
+        resume (ResumeStore, optional): Where stages keep finished pieces of work.
     """
 
     model: nn.Module
@@ -36,6 +38,7 @@ class PTQContext:
     seed: int
     plan: QuantPlan = field(default_factory=QuantPlan)
     units: dict[str, Unit] = field(default_factory=dict)
+    resume: ResumeStore | None = None
 
     def make_units(self) -> None:
         """One unit per quantized layer, with default settings."""

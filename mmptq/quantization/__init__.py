@@ -12,17 +12,21 @@ from .convert import (
 )
 from .errors import QuantizationError
 from .fake_quantizer import FakeQuantizer
-from .functional import choose_qparams, dequantize, fake_quantize, lp_error, quantize
+from .functional import choose_qparams, dequantize, fake_quantize, lp_error, quantize, random_mask
 from .layers import QUANT_LAYERS, QuantMixin
+from .rounding import AdaRound, HardRounding, SoftRounding
 from .scheme import QScheme
 
 __all__ = [
     'QUANT_LAYERS',
+    'AdaRound',
     'FakeQuantizer',
+    'HardRounding',
     'QScheme',
     'QuantMixin',
     'QuantPlan',
     'QuantizationError',
+    'SoftRounding',
     'apply_plan',
     'choose_qparams',
     'dequantize',
@@ -33,5 +37,6 @@ __all__ = [
     'quantize',
     'quantized_layers',
     'quantizers_off',
+    'random_mask',
     'rebuild',
 ]

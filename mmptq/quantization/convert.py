@@ -156,6 +156,7 @@ def freeze(model: nn.Module) -> None:
         quantizer = layer.weight_quantizer
         if isinstance(quantizer, FakeQuantizer):
             layer.weight.copy_(quantizer(layer.weight))
+            quantizer.rounding = None
             quantizer.enabled = False
 
 

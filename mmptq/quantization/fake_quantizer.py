@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .functional import fake_quantize
+from .functional import fake_quantize, random_mask
 from .scheme import QScheme
 
 
@@ -11,7 +11,8 @@ class FakeQuantizer(nn.Module):
     """Rounds a tensor to the grid of a scheme, in float.
 
     The buffers have their final shape at construction, so that a checkpoint loads strictly.
-    A scale of zero marks a quantizer that was never calibrated.
+    A scale of zero marks a quantizer that was never calibrated. Three slots are filled only while
+    a stage learns something; a checkpoint never holds them.
 
     Args:
         scheme (QScheme): The grid.
@@ -21,6 +22,11 @@ class FakeQuantizer(nn.Module):
         scale (Tensor): (num_scales,) float32.
         zero_point (Tensor): (num_scales,) int32.
         enabled (bool): Whether the forward quantizes; if not, it returns its input.
+        rounding (nn.Module, optional): Decides what each value is rounded to, in place of rounding
+            to the nearest; called with (x, scale, zero_point, scheme). ``freeze`` removes it.
+        scale_shift (nn.Parameter, optional): (num_scales,) natural logarithm of the factor by
+            which a learned scale differs from ``scale``.
+        drop_prob (float): Share of the values that stay float, chosen at random in every call.
     """
 
     def __init__(self, scheme: QScheme, num_scales: int = 1):
@@ -29,6 +35,9 @@ class FakeQuantizer(nn.Module):
         self.enabled = True
         self.register_buffer('scale', torch.zeros(num_scales))
         self.register_buffer('zero_point', torch.zeros(num_scales, dtype=torch.int32))
+        self.register_module('rounding', None)
+        self.register_parameter('scale_shift', None)
+        self.drop_prob = 0.0
 
     @property
     def calibrated(self) -> bool:
@@ -39,11 +48,21 @@ class FakeQuantizer(nn.Module):
         """Copy scale and zero point, both (num_scales,), into the buffers."""
         self.scale.copy_(scale)
         self.zero_point.copy_(zero_point)
+        self.rounding = None  # it was learned for another grid
+
+    def learned_scale(self) -> Tensor:
+        """The scale as it is being learned, or just the scale."""
+        return self.scale if self.scale_shift is None else self.scale * self.scale_shift.exp()
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:
             return x
-        return fake_quantize(x, self.scale, self.zero_point, self.scheme)
+        if self.rounding is not None:
+            return self.rounding(x, self.scale, self.zero_point, self.scheme)
+        y = fake_quantize(x, self.learned_scale(), self.zero_point, self.scheme)
+        if self.drop_prob > 0:
+            return torch.where(random_mask(x, self.drop_prob), x, y)
+        return y
 
     def extra_repr(self) -> str:
         return self.scheme.describe()

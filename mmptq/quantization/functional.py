@@ -50,8 +50,16 @@ def dequantize(x_int: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme
     return (x_int - zero_point) * scale
 
 
+def grid_position(x: Tensor, scale: Tensor, scheme: QScheme) -> Tensor:
+    """``x`` in units of the scale (C,), before rounding and without zero point."""
+    return x * (1.0 / scheme.broadcast(scale, x.dim()))
+
+
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme) -> Tensor:
     """Quantize and dequantize; the gradient passes straight through inside the range.
+
+    A scale that needs a gradient gets that of LSQ (https://arxiv.org/abs/1902.08153, equation 3):
+    ``x_int - zero_point - x / scale`` inside the range, ``x_int - zero_point`` where x is clipped.
 
     Args:
         x (Tensor): Any shape; the channel axis of ``scheme`` has C indices.
@@ -69,14 +77,21 @@ class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, zero_point: Tensor, qmin: int, qmax: int) -> Tensor:
         y = (x * (1.0 / scale)).round_().add_(zero_point)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward((y >= qmin) & (y <= qmax))
-        return y.clamp_(qmin, qmax).sub_(zero_point).mul_(scale).to(x.dtype)
+        inside = slope = None
+        if any(ctx.needs_input_grad):
+            inside = (y >= qmin) & (y <= qmax)
+        y.clamp_(qmin, qmax).sub_(zero_point)
+        if ctx.needs_input_grad[1]:
+            slope = y - (x * (1.0 / scale)).mul_(inside)
+        ctx.save_for_backward(inside, slope, scale)
+        return y.mul_(scale).to(x.dtype)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
-        (inside,) = ctx.saved_tensors
-        return grad * inside, None, None, None, None
+        inside, slope, scale = ctx.saved_tensors
+        grad_x = grad * inside if ctx.needs_input_grad[0] else None
+        grad_scale = None if slope is None else (grad * slope).sum_to_size(scale.shape)
+        return grad_x, grad_scale, None, None, None
 
 
 def lp_error(x: Tensor, target: Tensor, p: float, channel_axis: int | None = None) -> Tensor:
@@ -85,3 +100,16 @@ def lp_error(x: Tensor, target: Tensor, p: float, channel_axis: int | None = Non
     if channel_axis is None:
         return error.mean().view(1)
     return error.transpose(0, channel_axis).flatten(1).mean(1)
+
+
+def random_mask(x: Tensor, share: float) -> Tensor:
+    """A bool tensor of the shape of ``x``, True at random with probability ``share``.
+
+    The share is rounded to a multiple of 1/256: one random byte decides about each value, which
+    costs a CPU an eighth of a random float.
+    """
+    draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device)
+    draws.random_(-(2**63), None)
+    bytes_ = draws.view(torch.uint8)[: x.numel()].view(x.shape)
+    threshold = round(share * 256)
+    return torch.ones_like(bytes_, dtype=torch.bool) if threshold > 255 else bytes_ < threshold

@@ -1,0 +1,121 @@
+"""What a unit is reconstructed on: its inputs and float outputs on the calibration data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantizationError, quantizers_off, random_mask
+
+from .activation_cache import ActivationCache
+from .block_units import BlockUnit
+from .recorder import Call, record_calls
+from .trees import TensorSlot, flatten, unflatten
+
+
+def record_unit(
+    cache: ActivationCache,
+    model: nn.Module,
+    unit: BlockUnit,
+    samples: ActivationCache,
+    run: Callable[[Any], Any],
+    keep_float: bool,
+) -> None:
+    """Fill a cache with one entry per sample.
+
+    An entry is a dict of lists with one element per call of the unit: ``input`` (args, kwargs)
+    behind the quantized units before it, ``float_input`` the same in the float model (if
+    ``keep_float``), ``target`` the output in the float model.
+
+    Args:
+        cache (ActivationCache): Empty.
+        model (nn.Module): The detector.
+        unit (BlockUnit): The unit.
+        samples (ActivationCache): Batches as the model's forward takes them.
+        run (Callable): Runs the model on one of them.
+        keep_float (bool): Whether float inputs are wanted.
+    """
+    for index in range(len(samples)):
+        data = samples[index]
+        if not unit.name:
+            cache.append(_whole_network(model, data, run))
+            continue
+        with quantizers_off(model):
+            target = record_calls(unit.module, lambda data=data: run(data), unit.num_calls)
+        data = samples[index]
+        calls = record_calls(unit.module, lambda data=data: run(data), unit.num_calls, False)
+        entry = dict(input=_arguments(calls), target=[call.output for call in target])
+        if keep_float:
+            entry['float_input'] = _arguments(target)
+        if _shapes(_arguments(calls)) != _shapes(_arguments(target)):
+            raise QuantizationError(
+                f"'{unit.name}' gets inputs of other shapes in the quantized model than in the "
+                'float one, so that they cannot be compared: leave it out with skip'
+            )
+        cache.append(entry)
+
+
+@torch.no_grad()
+def _whole_network(model: nn.Module, data: Any, run: Callable[[Any], Any]) -> dict[str, list]:
+    with quantizers_off(model):
+        return dict(target=[run(data)], input=[((data,), {})])
+
+
+def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:
+    return [(call.args, call.kwargs) for call in calls]
+
+
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+    return [tuple(x.shape) for x in flatten(tree)[0]]
+
+
+def join(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry that holds all samples as a batch, or the entries as they are.
+
+    Only maps of the same size are joined (tensors of four or more axes, the first of them the
+    batch): anything else may mean something different by its axes.
+    """
+    if len(entries) == 1:
+        return entries
+    flat = [flatten(entry) for entry in entries]
+    tensors, structure = flat[0]
+    for others, other_structure in flat[1:]:
+        alike = len(tensors) == len(others) and _same(structure, other_structure)
+        if not alike or any(
+            x.dim() < 4 or x.shape[1:] != y.shape[1:] for x, y in zip(tensors, others, strict=True)
+        ):
+            return entries
+    groups = zip(*(part for part, _ in flat), strict=True)
+    return [unflatten(structure, [torch.cat(group) for group in groups])]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return isinstance(a, (TensorSlot, int, float, str, type(None))) and a == b
+
+
+def mix(quantized: Any, original: Any, share: float) -> Any:
+    """Arguments of which a share of the values, chosen at random, is that of the float model.
+
+    Args:
+        quantized (Any): Nested tensors.
+        original (Any): The same of the float model.
+        share (float): 0 gives ``quantized``, 1 gives ``original``.
+    """
+    first, structure = flatten(quantized)
+    second, _ = flatten(original)
+    return unflatten(
+        structure, [_mix_tensor(x, y, share) for x, y in zip(first, second, strict=True)]
+    )
+
+
+def _mix_tensor(x: Tensor, y: Tensor, share: float) -> Tensor:
+    if not x.is_floating_point() or share <= 0:
+        return x
+    return torch.where(random_mask(x, share), y, x)

@@ -1,0 +1,108 @@
+"""Learned rounding: for every weight, whether it goes to the grid point below or above."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .functional import grid_position
+from .scheme import QScheme
+
+# The sigmoid is stretched over (LOW, HIGH) and clipped, so that it reaches 0 and 1.
+LOW, HIGH = -0.1, 1.1
+
+
+class SoftRounding(nn.Module):
+    """A learnable fraction between the two grid points next to each value.
+
+    AdaRound (https://arxiv.org/abs/2004.10568), equations 22 to 24:
+    ``w_int = clamp(floor(w / s) + h(V) + z)`` with ``h(V) = clip(1.2 * sigmoid(V) - 0.1, 0, 1)``.
+    It starts where the soft weight is the float weight, as far as the grid reaches.
+
+    Args:
+        weight (Tensor): The values, any shape.
+        scale (Tensor): (C,) or (1,).
+        zero_point (Tensor): (C,) or (1,) int32.
+        scheme (QScheme): The grid.
+
+    Attributes:
+        offset (nn.Parameter): V, of the weight's shape.
+    """
+
+    def __init__(self, weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme):
+        super().__init__()
+        position = grid_position(weight.detach(), scale, scheme)
+        below = position.floor()
+        fraction = position - below
+        self.offset = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
+        zero_point = scheme.broadcast(zero_point, weight.dim()).to(weight.dtype)
+        # Without the zero point: the weight is (below + h) * scale within these limits.
+        self.register_buffer('below', below, persistent=False)
+        self.register_buffer('lowest', scheme.qmin - zero_point, persistent=False)
+        self.register_buffer('highest', scheme.qmax - zero_point, persistent=False)
+        self.register_buffer('step', scheme.broadcast(scale, weight.dim()).clone(), False)
+
+    def fraction(self) -> Tensor:
+        """h(V): 0 stands for the grid point below, 1 for the one above."""
+        return (self.offset.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
+
+    def forward(self, weight: Tensor, *_) -> Tensor:
+        """The soft weight; ``weight`` itself is not read again."""
+        position = self.below + self.fraction()
+        return torch.minimum(torch.maximum(position, self.lowest), self.highest) * self.step
+
+    def penalty(self, temperature: float) -> Tensor:
+        """Sum of ``1 - |2 h - 1|^temperature``: zero where every fraction is 0 or 1."""
+        return (1 - (2 * self.fraction() - 1).abs().pow(temperature)).sum()
+
+    def harden(self) -> 'HardRounding':
+        """The nearer decision for each value."""
+        return HardRounding(self.offset.detach() >= 0)
+
+
+class HardRounding(nn.Module):
+    """A fixed decision for each value; leaves with ``freeze``, which writes its result.
+
+    Args:
+        up (Tensor): bool, of the weight's shape: whether it goes to the grid point above.
+    """
+
+    def __init__(self, up: Tensor):
+        super().__init__()
+        self.register_buffer('up', up, persistent=False)
+
+    def forward(self, weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme) -> Tensor:
+        """On-grid weight."""
+        x_int = grid_position(weight, scale, scheme).floor() + self.up
+        scale, zero_point = (scheme.broadcast(q, weight.dim()) for q in (scale, zero_point))
+        zero_point = zero_point.to(weight.dtype)
+        return ((x_int + zero_point).clamp(scheme.qmin, scheme.qmax) - zero_point) * scale
+
+
+@dataclass(frozen=True)
+class AdaRound:
+    """How rounding is learned: the penalty that drives fractions to 0 or 1, and its schedule.
+
+    Args:
+        weight (float): Factor of the penalty. Defaults to 0.01.
+        warmup (float): Share of the iterations without penalty. Defaults to 0.2.
+        start (float): Temperature after the warm-up. Defaults to 20.
+        end (float): Temperature at the end; it falls linearly. Defaults to 2.
+        lr (float): Learning rate of the offsets (Adam). Defaults to 1e-3.
+
+    Example:
+        >>> rounding = dict(type='AdaRound', weight=0.01, warmup=0.2, start=20, end=2)
+    """
+
+    weight: float = 0.01
+    warmup: float = 0.2
+    start: float = 20.0
+    end: float = 2.0
+    lr: float = 1e-3
+
+    def temperature(self, progress: float) -> float | None:
+        """Temperature of the penalty at a share of the iterations; None in the warm-up."""
+        if progress < self.warmup:
+            return None
+        rest = (progress - self.warmup) / max(1 - self.warmup, 1e-9)
+        return self.end + (self.start - self.end) * max(0.0, 1 - rest)
