@@ -23,7 +23,8 @@ CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
 LAYERS = [
     {'quantization'},
     {'observers'},
-    {'adapters', 'losses'},
+    {'adapters'},
+    {'losses'},
     {'ptq'},
     {'report'},
     {'engine', 'deploy'},
