@@ -1,6 +1,7 @@
 """What "close to float" means."""
 
+from .detection_output_loss import DetectionOutputLoss
 from .global_positive_loss import GlobalPositiveLoss
 from .lp_loss import LpLoss
 
-__all__ = ['GlobalPositiveLoss', 'LpLoss']
+__all__ = ['DetectionOutputLoss', 'GlobalPositiveLoss', 'LpLoss']
