@@ -26,22 +26,51 @@ HEADS = dict(
             feedforward_channels=32,
         ),
     ),
+    laneatt=dict(
+        type='LaneATTHead',
+        in_channels=64,
+        image_size=SIZE,
+        feat_channels=8,
+        num_rows=12,
+        num_anchors=60,
+        nms_distance=5.0,
+    ),
+    ganet=dict(type='GANetHead', in_channels=16, num_keypoints=8, min_keypoints=1),
+    segmentation=dict(
+        type='LaneSegHead',
+        num_lanes=4,
+        lane_width=2,
+        decoder=dict(type='LinearDecoder', num_classes=5, in_channels=64),
+        existence=dict(type='LaneExistence', num_lanes=4, feat_size=(4, 8), in_channels=64),
+        decoding=dict(pixel_thr=0.1, row_step=5),
+    ),
 )
-NECKS = dict()
+NECKS = dict(
+    ganet=dict(
+        type='DeformFPN',
+        in_channels=[16, 32, 64],
+        out_channels=16,
+        aggregator=dict(feat_channels=16, num_points=3),
+    )
+)
+STAGES = dict(ganet=dict(out_indices=(1, 2, 3)), segmentation=dict(strides=(1, 2, 1, 1)))
+# Of the last layers, so that random weights give lanes.
+BIASES = dict(
+    lstr={'class_embed.bias': [0, 2], 'specific_embed.layers.2.bias': [0.1, 0.9, 0, -0.5]},
+    ganet={'heatmap.2.bias': [0.5]},
+    laneatt={'cls.bias': [0, 1], 'reg.bias': [8] + [0] * 12},
+)
 
 
 def lane_model_config(family: str) -> dict:
     """``model`` config of a tiny detector of a family."""
-    model = dict(
+    return dict(
         type='LaneDetector',
         data_preprocessor=PREPROCESSOR,
-        backbone=dict(BACKBONE),
+        backbone=BACKBONE | STAGES.get(family, {}),
+        neck=NECKS.get(family),
         lane_head=HEADS[family],
     )
-    if family in NECKS:
-        model.update(neck=NECKS[family])
-        model['backbone'].update(out_indices=(1, 2, 3))
-    return model
 
 
 def lane_config(family: str, data_root: Path) -> Config:
@@ -71,7 +100,9 @@ def build_lane_model(family: str) -> torch.nn.Module:
     model = MODELS.build(lane_model_config(family))
     for parameter in model.lane_head.parameters():
         if parameter.dim() > 1:  # small initial weights would give no lane at all
-            torch.nn.init.normal_(parameter, std=0.3)
+            torch.nn.init.normal_(parameter, std=0.1)
+    for name, bias in BIASES.get(family, {}).items():
+        model.lane_head.get_parameter(name).data.copy_(torch.tensor(bias))
     return model.eval()
 
 

@@ -6,6 +6,9 @@ from .anchor_head import AnchorHeadAdapter
 from .center_head import CenterHeadAdapter
 from .dense_head import DenseHeadAdapter
 from .head_output import HeadOutput
+from .lane_keypoint_head import GANetHeadAdapter
+from .lane_query_head import LaneATTHeadAdapter, LSTRHeadAdapter
+from .lane_seg_head import LaneSegHeadAdapter
 from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
 from .two_stage import TwoStageAdapter
@@ -19,8 +22,12 @@ __all__ = [
     'DenseHeadAdapter',
     'FCOSHeadAdapter',
     'FCOSMono3DHeadAdapter',
+    'GANetHeadAdapter',
     'GFLHeadAdapter',
     'HeadOutput',
+    'LSTRHeadAdapter',
+    'LaneATTHeadAdapter',
+    'LaneSegHeadAdapter',
     'RTMDetHeadAdapter',
     'SMOKEMono3DHeadAdapter',
     'TwoStageAdapter',

@@ -1,0 +1,20 @@
+"""Lane heads that find keypoints."""
+
+from typing import ClassVar
+
+from mmengine.registry import TASK_UTILS
+from torch import Tensor
+
+from .head_output import HeadOutput, flatten_level
+from .lane_head import LaneHeadAdapter
+
+
+@TASK_UTILS.register_module()
+class GANetHeadAdapter(LaneHeadAdapter):
+    """GANet: a score for each cell, and from each the offsets to its lane's start and keypoint."""
+
+    head_types: ClassVar = ('GANetHead',)
+
+    def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
+        regs = {name: flatten_level(raw[name], 2) for name in ('offset', 'compensation')}
+        return [HeadOutput(self.head_names[-1], flatten_level(raw['heatmap'], 1), regs)]

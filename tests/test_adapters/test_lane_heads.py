@@ -1,0 +1,113 @@
+"""Adapters of lane heads, against what the heads themselves compute."""
+
+import pytest
+import torch
+from lane_models import HEADS, build_lane_model, lane_batch
+
+from mmptq.adapters import build_adapter
+from mmptq.quantization import QuantizationError
+
+
+@pytest.fixture(scope='module', params=HEADS)
+def detector(request, tiny_lanes):
+    model = build_lane_model(request.param)
+    return request.param, model, lane_batch(model, tiny_lanes)
+
+
+@pytest.fixture
+def adapter(detector):
+    return build_adapter(detector[1])
+
+
+@pytest.fixture
+def raw(detector, adapter):
+    with torch.no_grad():
+        return adapter.raw_outputs(detector[2])
+
+
+def test_raw_outputs_are_those_of_the_head(detector, adapter, raw, monkeypatch):
+    _, model, data = detector
+    with torch.no_grad():
+        expected = model.lane_head(model.extract_feat(data['inputs']))
+    assert raw.keys() == expected.keys()
+    for name, value in raw.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
+
+    def fail(*args, **kwargs):
+        raise AssertionError('decoded')
+
+    monkeypatch.setattr(type(model.lane_head), 'decode', fail)
+    adapter.raw_outputs(data)
+
+
+def test_outputs_hold_all_raw_numbers_with_the_background_last(detector, adapter, raw):
+    family, _, _ = detector
+    outputs = adapter.outputs(raw)
+    assert [out.name.split('.')[0] for out in outputs] == ['lane_head'] * len(outputs)
+    sums = sum(x.sum() for out in outputs for x in (out.scores, *out.regs.values()))
+    assert float(sums) == pytest.approx(float(sum(x.sum() for x in raw.values())), rel=1e-4)
+    for out in outputs:
+        assert out.scores.dim() == 3 and len(out.scores) == 2
+        assert all(reg.shape[:2] == out.scores.shape[:2] for reg in out.regs.values())
+    if family == 'segmentation':
+        shares = raw['seg'].softmax(dim=1)[:, 1:].flatten(2).transpose(1, 2)
+        torch.testing.assert_close(outputs[0].probabilities(), shares)
+        torch.testing.assert_close(outputs[1].probabilities()[..., 0], raw['exist'].sigmoid())
+    elif 'logits' in raw and outputs[0].softmax:
+        shares = raw['logits'].softmax(dim=2)[..., 1:]
+        torch.testing.assert_close(outputs[0].probabilities(), shares)
+    else:
+        logits = raw['heatmap' if 'heatmap' in raw else 'logits'].reshape(2, -1)
+        torch.testing.assert_close(outputs[0].scores[..., 0], logits)
+
+
+def test_pseudo_labels_are_the_decoded_lanes(detector, adapter, raw):
+    _, model, data = detector
+    samples = data['data_samples']
+    expected = model.lane_head.decode(raw, samples)
+    assert any(len(lanes) for lanes in expected), 'a model without lanes shows nothing'
+    labels = adapter.pseudo_labels(raw, data, score_thr=0.0, top_k=50)
+    for label, lanes, sample in zip(labels, expected, samples, strict=True):
+        lanes = [lane for lane in lanes if len(lane) > 1]
+        assert label.img_path == sample.img_path
+        assert len(label.gt_lanes) == len(label.gt_lane_slots) == len(lanes)
+        for got, want in zip(label.gt_lanes, lanes, strict=True):
+            torch.testing.assert_close(got, want.float().cpu())
+
+
+def test_thresholds_of_pseudo_labels(detector, adapter, raw):
+    _, model, data = detector
+    decoded = model.lane_head.decode(raw, data['data_samples'])
+    none = adapter.pseudo_labels(raw, data, score_thr=1.0, top_k=50)
+    assert not any(label.gt_lanes for label in none)
+    one = adapter.pseudo_labels(raw, data, score_thr=0.0, top_k=1)
+    assert all(len(label.gt_lanes) <= 1 for label in one)
+    again = model.lane_head.decode(raw, data['data_samples'])
+    assert [len(lanes) for lanes in again] == [len(lanes) for lanes in decoded]
+
+
+def test_loss_is_the_heads_own_and_gradients_flow(detector, adapter, raw):
+    _, model, data = detector
+    labels = adapter.pseudo_labels(raw, data, score_thr=0.0, top_k=4)
+    free = {name: value.clone().requires_grad_() for name, value in raw.items()}
+    losses = adapter.loss(free, data, labels)
+    expected = model.lane_head.loss_by_output(raw, labels)
+    assert losses.keys() == expected.keys()
+    for name, value in losses.items():
+        torch.testing.assert_close(value, expected[name])
+    sum(losses.values()).backward()
+    assert all(torch.equal(free[name], value) for name, value in raw.items())
+    assert any(value.grad is not None and value.grad.abs().sum() > 0 for value in free.values())
+
+
+def test_images_without_pseudo_lanes_have_a_loss(adapter, raw, detector):
+    labels = adapter.pseudo_labels(raw, detector[2], score_thr=1.0, top_k=4)
+    losses = adapter.loss(raw, detector[2], labels)
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_a_lane_head_of_another_kind_has_no_adapter():
+    model = torch.nn.Module()
+    model.lane_head = torch.nn.Linear(1, 1)
+    with pytest.raises(QuantizationError, match='no adapter for Module with Linear'):
+        build_adapter(model)
