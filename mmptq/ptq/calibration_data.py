@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
+from mmptq.utils.scan_file import ScanFormat
 
 
 def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
@@ -29,6 +30,8 @@ def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, 
         dataset['datasets'] = [as_test_dataset(d, pipeline) for d in dataset['datasets']]
         return dataset
     dataset.update(pipeline=copy.deepcopy(pipeline), test_mode=True)
+    # Data sets do not filter in test mode, and mmdet's XMLDataset refuses to be told to.
+    dataset.pop('filter_cfg', None)
     return dataset
 
 
@@ -95,13 +98,19 @@ class CalibrationDataset(Dataset):
         # The sentence travels through a worker process as data: an exception would arrive
         # there with the worker's whole traceback as its message.
         try:
-            return self.dataset[index]
+            problem = self._problem(index)
+            if problem is None:
+                return self.dataset[index]
         except Exception as error:
-            files = sorted(sample_files(self.dataset.get_data_info(index))) or [f'no. {index}']
-            return (
-                f"calibration sample '{files[0]}' cannot be read ({first_line(error)}): "
-                'repair or remove it'
-            )
+            problem = f'cannot be read ({first_line(error)})'
+        files = sorted(sample_files(self.dataset.get_data_info(index))) or [f'no. {index}']
+        return f"calibration sample '{files[0]}' {problem}: repair or remove it"
+
+    def _problem(self, index: int) -> str | None:
+        """What is wrong with the scan of a sample, where that is known before it is loaded."""
+        scan_format = ScanFormat.of(getattr(self.dataset, 'pipeline', None))
+        path = (self.dataset.get_data_info(index).get('lidar_points') or {}).get('lidar_path')
+        return scan_format.problem(path) if scan_format and path else None
 
 
 def _collate(batch: list) -> Any:
