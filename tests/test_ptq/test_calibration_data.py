@@ -14,7 +14,12 @@ from mmptq.ptq.calibration_data import (
 from mmptq.quantization import QuantizationError
 
 TEST = [dict(type='Test')]
-PLAIN = dict(type='CocoDataset', ann_file='train.json', pipeline=[dict(type='Train')])
+PLAIN = dict(
+    type='CocoDataset',
+    ann_file='train.json',
+    pipeline=[dict(type='Train')],
+    filter_cfg=dict(filter_empty_gt=True, min_size=32),
+)
 
 
 class Files:
