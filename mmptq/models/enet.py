@@ -1,0 +1,92 @@
+"""Encoder of ENet with the stages that self attention distillation works on."""
+
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .enet_blocks import ENetBottleneck, ENetDownBottleneck, ENetInitialBlock
+
+
+@MODELS.register_module()
+class ENet(BaseModule):
+    """Encoder of ENet (https://arxiv.org/abs/1606.02147) as ENet-SAD uses it.
+
+    Gives the features of the initial block (stride 2), of stage 1 (stride 4) and of each deep stage
+    of eight bottlenecks (stride 8): the blocks E1 to E4 of ENet-SAD
+    (https://arxiv.org/abs/1908.00821) with two deep stages.
+
+    Note:
+        Papers and code of ENet-SAD do not say which layers E1 to E4 are. Of the two readings, this
+        one has 0.95 million parameters with decoder and existence branch, next to the published
+        0.98 million. The other, E1 = stage 1 and E2 to E4 = three deep stages of common weights, is
+        ``num_deep_stages=3, shared=True``.
+
+    Args:
+        in_channels (int): Of the image.
+        base_channels (int): Of the initial block; stage 1 has 4 times as many, deep stages 8 times.
+        num_deep_stages (int): Number of stages of eight bottlenecks at stride 8.
+        shared (bool): Whether all deep stages have the same weights.
+        init_cfg (dict, optional): Config.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        base_channels: int = 16,
+        num_deep_stages: int = 2,
+        shared: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        init_cfg = init_cfg or [
+            dict(type='Kaiming', layer='Conv2d'),
+            dict(type='Constant', val=1, layer='_BatchNorm'),
+        ]
+        super().__init__(init_cfg)
+        middle, deep = 4 * base_channels, 8 * base_channels
+        self.initial = ENetInitialBlock(in_channels, base_channels)
+        self.stage1 = nn.Sequential(
+            ENetDownBottleneck(base_channels, middle, dropout=0.01),
+            *(ENetBottleneck(middle, dropout=0.01) for _ in range(4)),
+        )
+        self.reduce = ENetDownBottleneck(middle, deep, dropout=0.1)
+        self.deep_stages = nn.ModuleList(
+            _deep_stage(deep) for _ in range(1 if shared else num_deep_stages)
+        )
+        self.num_deep_stages = num_deep_stages
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Stage features.
+
+        Args:
+            images (Tensor): (B, in_channels, H, W), H and W divisible by 8.
+
+        Returns:
+            tuple[Tensor, ...]: Features of stride 2, 4, 8, 8, ...
+        """
+        height, width = images.shape[-2:]
+        if height % 8 or width % 8:
+            raise ValueError(
+                f'ENet needs images whose sides are divisible by 8, not {width}x{height}: choose '
+                'another scale of LaneResize'
+            )
+        features = [self.initial(images)]
+        features.append(self.stage1(features[-1]))
+        x = self.reduce(features[-1])
+        for index in range(self.num_deep_stages):
+            x = self.deep_stages[index % len(self.deep_stages)](x)
+            features.append(x)
+        return tuple(features)
+
+
+def _deep_stage(channels: int) -> nn.Sequential:
+    """Regular, dilated and asymmetric bottlenecks in the order of the paper's table 1."""
+    return nn.Sequential(
+        ENetBottleneck(channels),
+        ENetBottleneck(channels, dilation=2),
+        ENetBottleneck(channels, asymmetric=True),
+        ENetBottleneck(channels, dilation=4),
+        ENetBottleneck(channels),
+        ENetBottleneck(channels, dilation=8),
+        ENetBottleneck(channels, asymmetric=True),
+        ENetBottleneck(channels, dilation=16),
+    )
