@@ -15,7 +15,7 @@ from .activation_cache import ActivationCache
 from .block_units import BlockUnit, find_units
 from .context import PTQContext
 from .trees import flatten
-from .unit_data import mix, record_unit
+from .unit_data import mix_arguments, record_unit
 from .unit_quantizers import UnitQuantizers
 from .unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
 
@@ -138,7 +138,7 @@ class Reconstructor:
             losses = []
             floats = entry.get('float_input', entry['input'])
             for call, original, target in zip(entry['input'], floats, entry['target'], strict=True):
-                args, kwargs = mix(call, original, drop_prob)
+                args, kwargs = mix_arguments(call, original, drop_prob)
                 outputs, targets = flatten(unit.module(*args, **kwargs))[0], flatten(target)[0]
                 losses += [
                     loss(x, y)

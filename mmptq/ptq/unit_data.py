@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmptq.quantization import QuantizationError, quantizers_off, random_mask
+from mmptq.quantization import QuantizationError, mix, quantizers_off, random_mask
 
 from .activation_cache import ActivationCache
 from .block_units import BlockUnit
@@ -100,7 +100,7 @@ def _same(a: Any, b: Any) -> bool:
     return isinstance(a, (TensorSlot, int, float, str, type(None))) and a == b
 
 
-def mix(quantized: Any, original: Any, share: float) -> Any:
+def mix_arguments(quantized: Any, original: Any, share: float) -> Any:
     """Arguments of which a share of the values, chosen at random, is that of the float model.
 
     Args:
@@ -118,4 +118,4 @@ def mix(quantized: Any, original: Any, share: float) -> Any:
 def _mix_tensor(x: Tensor, y: Tensor, share: float) -> Tensor:
     if not x.is_floating_point() or share <= 0:
         return x
-    return torch.where(random_mask(x, share), y, x)
+    return mix(x, y, random_mask(x, share))

@@ -81,11 +81,13 @@ def _step(quantizers, cache, objective, settings, optimizer, progress) -> None:
         if not torch.isfinite(loss):
             raise NotFiniteError
         loss.backward()
-    temperature = settings.rounding and settings.rounding.temperature(progress)
-    if temperature is not None:
-        penalty = sum(rounding.penalty(temperature) for rounding in quantizers.roundings)
-        (settings.rounding.weight * penalty).backward()
+    for soft in quantizers.roundings:
+        temperature = settings.rounding.temperature(progress)
+        penalty = 0.0 if temperature is None else settings.rounding.weight
+        soft.carry_gradient(penalty, temperature or 0.0)
     optimizer.step()
+    for soft in quantizers.roundings:
+        soft.prepare()
 
 
 @torch.no_grad()

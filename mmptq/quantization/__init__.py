@@ -12,7 +12,15 @@ from .convert import (
 )
 from .errors import QuantizationError
 from .fake_quantizer import FakeQuantizer
-from .functional import choose_qparams, dequantize, fake_quantize, lp_error, quantize, random_mask
+from .functional import (
+    choose_qparams,
+    dequantize,
+    fake_quantize,
+    lp_error,
+    mix,
+    quantize,
+    random_mask,
+)
 from .layers import QUANT_LAYERS, QuantMixin
 from .rounding import AdaRound, HardRounding, SoftRounding
 from .scheme import QScheme
@@ -34,6 +42,7 @@ __all__ = [
     'freeze',
     'lp_error',
     'make_plan',
+    'mix',
     'quantize',
     'quantized_layers',
     'quantizers_off',

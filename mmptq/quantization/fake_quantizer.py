@@ -59,10 +59,8 @@ class FakeQuantizer(nn.Module):
             return x
         if self.rounding is not None:
             return self.rounding(x, self.scale, self.zero_point, self.scheme)
-        y = fake_quantize(x, self.learned_scale(), self.zero_point, self.scheme)
-        if self.drop_prob > 0:
-            return torch.where(random_mask(x, self.drop_prob), x, y)
-        return y
+        untouched = random_mask(x, self.drop_prob) if self.drop_prob > 0 else None
+        return fake_quantize(x, self.learned_scale(), self.zero_point, self.scheme, untouched)
 
     def extra_repr(self) -> str:
         return self.scheme.describe()

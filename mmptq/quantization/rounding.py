@@ -19,6 +19,9 @@ class SoftRounding(nn.Module):
     ``w_int = clamp(floor(w / s) + h(V) + z)`` with ``h(V) = clip(1.2 * sigmoid(V) - 0.1, 0, 1)``.
     It starts where the soft weight is the float weight, as far as the grid reaches.
 
+    The soft weight is computed once per step and its gradient is carried on to V by hand: a layer
+    may run many times in a step, and V has as many values as the weight.
+
     Args:
         weight (Tensor): The values, any shape.
         scale (Tensor): (C,) or (1,).
@@ -27,6 +30,7 @@ class SoftRounding(nn.Module):
 
     Attributes:
         offset (nn.Parameter): V, of the weight's shape.
+        soft (Tensor): The soft weight of this step.
     """
 
     def __init__(self, weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme):
@@ -36,24 +40,53 @@ class SoftRounding(nn.Module):
         fraction = position - below
         self.offset = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
         zero_point = scheme.broadcast(zero_point, weight.dim()).to(weight.dtype)
-        # Without the zero point: the weight is (below + h) * scale within these limits.
+        # Without the zero point: the weight is (below + h) * step within these limits.
         self.register_buffer('below', below, persistent=False)
         self.register_buffer('lowest', scheme.qmin - zero_point, persistent=False)
         self.register_buffer('highest', scheme.qmax - zero_point, persistent=False)
         self.register_buffer('step', scheme.broadcast(scale, weight.dim()).clone(), False)
+        self.prepare()
 
+    @torch.no_grad()
     def fraction(self) -> Tensor:
         """h(V): 0 stands for the grid point below, 1 for the one above."""
-        return (self.offset.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
+        return self.offset.sigmoid().mul_(HIGH - LOW).add_(LOW).clamp_(0, 1)
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Compute the soft weight; to be called after every change of the offset."""
+        position = self.fraction().add_(self.below)
+        torch.maximum(position, self.lowest, out=position)
+        torch.minimum(position, self.highest, out=position)
+        self.soft = position.mul_(self.step).requires_grad_()
 
     def forward(self, weight: Tensor, *_) -> Tensor:
         """The soft weight; ``weight`` itself is not read again."""
-        position = self.below + self.fraction()
-        return torch.minimum(torch.maximum(position, self.lowest), self.highest) * self.step
+        return self.soft
 
-    def penalty(self, temperature: float) -> Tensor:
-        """Sum of ``1 - |2 h - 1|^temperature``: zero where every fraction is 0 or 1."""
-        return (1 - (2 * self.fraction() - 1).abs().pow(temperature)).sum()
+    @torch.no_grad()
+    def carry_gradient(self, penalty: float, temperature: float) -> None:
+        """Set the gradient of the offset from that of the soft weight and the penalty.
+
+        The penalty, ``penalty * sum(1 - |2 h - 1|^temperature)``, is zero where every fraction is
+        0 or 1.
+
+        Args:
+            penalty (float): Factor of the penalty; 0 for none.
+            temperature (float): Exponent; the smaller, the more it reaches the middle.
+        """
+        fraction = self.fraction()
+        grad = torch.zeros_like(fraction) if self.soft.grad is None else self.soft.grad * self.step
+        position = self.below + fraction
+        grad.mul_((position >= self.lowest) & (position <= self.highest))
+        if penalty:
+            distance = fraction.mul(2).sub_(1)
+            slope = distance.abs().pow_(temperature - 1).mul_(distance.sign_())
+            grad.sub_(slope, alpha=2 * penalty * temperature)
+        # h'(V) by h: the sigmoid is (h - LOW) / (HIGH - LOW), and h is flat where it is clipped.
+        grad.mul_((fraction > 0) & (fraction < 1))
+        sigmoid = fraction.sub_(LOW).div_(HIGH - LOW)
+        self.offset.grad = grad.mul_(sigmoid).mul_(1 - sigmoid).mul_(HIGH - LOW)
 
     def harden(self) -> 'HardRounding':
         """The nearer decision for each value."""
