@@ -35,6 +35,7 @@ HEADS = dict(
         num_anchors=60,
         nms_distance=5.0,
     ),
+    bezier=dict(type='BezierHead', in_channels=64, window=3, num_samples=20),
     ganet=dict(type='GANetHead', in_channels=16, num_keypoints=8, min_keypoints=1),
     segmentation=dict(
         type='LaneSegHead',
@@ -46,16 +47,22 @@ HEADS = dict(
     ),
 )
 NECKS = dict(
+    bezier=dict(type='FeatureFlipNeck', in_channels=64, mid_channels=16),
     ganet=dict(
         type='DeformFPN',
         in_channels=[16, 32, 64],
         out_channels=16,
         aggregator=dict(feat_channels=16, num_points=3),
-    )
+    ),
 )
-STAGES = dict(ganet=dict(out_indices=(1, 2, 3)), segmentation=dict(strides=(1, 2, 1, 1)))
+STAGES = dict(
+    bezier=dict(strides=(1, 2, 1, 1)),
+    ganet=dict(out_indices=(1, 2, 3)),
+    segmentation=dict(strides=(1, 2, 1, 1)),
+)
 # Of the last layers, so that random weights give lanes.
 BIASES = dict(
+    bezier={'classify.bias': [0.5]},
     lstr={'class_embed.bias': [0, 2], 'specific_embed.layers.2.bias': [0.1, 0.9, 0, -0.5]},
     ganet={'heatmap.2.bias': [0.5]},
     laneatt={'cls.bias': [0, 1], 'reg.bias': [8] + [0] * 12},

@@ -7,7 +7,7 @@ from .center_head import CenterHeadAdapter
 from .dense_head import DenseHeadAdapter
 from .head_output import HeadOutput
 from .lane_keypoint_head import GANetHeadAdapter
-from .lane_query_head import LaneATTHeadAdapter, LSTRHeadAdapter
+from .lane_query_head import BezierHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
 from .lane_seg_head import LaneSegHeadAdapter
 from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
@@ -18,6 +18,7 @@ __all__ = [
     'Adapter',
     'Anchor3DHeadAdapter',
     'AnchorHeadAdapter',
+    'BezierHeadAdapter',
     'CenterHeadAdapter',
     'DenseHeadAdapter',
     'FCOSHeadAdapter',

@@ -1,4 +1,4 @@
-"""Lane heads with one score and one curve per anchor or query."""
+"""Lane heads with one score and one curve per anchor, query or column."""
 
 from typing import ClassVar
 
@@ -32,3 +32,14 @@ class LSTRHeadAdapter(LaneHeadAdapter):
         scores = background_last(raw['logits'])
         regs = dict(ends=ends, shared=shared, own=own)
         return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
+
+
+@TASK_UTILS.register_module()
+class BezierHeadAdapter(LaneHeadAdapter):
+    """BezierLaneNet: a score and four control points for each column."""
+
+    head_types: ClassVar = ('BezierHead',)
+
+    def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
+        regs = dict(control_points=raw['curves'].flatten(2))
+        return [HeadOutput(self.head_names[-1], raw['logits'][..., None], regs)]

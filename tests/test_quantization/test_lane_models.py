@@ -1,0 +1,105 @@
+"""Lane detectors of every family: layers found, BatchNorms folded, quantized, rebuilt."""
+
+import copy
+from fnmatch import fnmatchcase
+
+import pytest
+import torch
+from helpers import QUANTIZER
+from lane_models import HEADS, build_lane_model, lane_batch
+
+from mmptq.quantization import QuantPlan, apply_plan, freeze, make_plan, quantized_layers, rebuild
+
+# The layers whose outputs are the head's raw outputs.
+LAST = dict(
+    bezier={'lane_head.classify', 'lane_head.regress'},
+    ganet={'lane_head.heatmap.2', 'lane_head.offset.2', 'lane_head.compensation.2'},
+    laneatt={'lane_head.cls', 'lane_head.reg'},
+    lstr={
+        'lane_head.class_embed',
+        'lane_head.specific_embed.layers.2',
+        'lane_head.shared_embed.layers.2',
+    },
+    segmentation={'lane_head.decoder.classify', 'lane_head.existence.output'},
+)
+# Parts that only help training.
+UNUSED = dict(bezier='lane_head.mask_head.*')
+
+
+@pytest.fixture(scope='module', params=HEADS)
+def case(request, tiny_lanes):
+    """Family, float model, quantized model, its plan and a batch."""
+    family = request.param
+    model = build_lane_model(family)
+    data = lane_batch(model, tiny_lanes)
+    rules = [dict(role='last', weight=dict(bits=7), reason='last')]
+    if family in UNUSED:
+        rules.append(dict(name=UNUSED[family], weight=None, act=None, reason='unused'))
+    quantizer = QUANTIZER | dict(rules=rules)
+    float_model = copy.deepcopy(model)
+    plan = make_plan(model, quantizer, lambda: predict(model, data))
+    apply_plan(model, plan)
+    calibrate(model, data)
+    freeze(model)
+    return family, float_model, model, plan, data
+
+
+@torch.no_grad()
+def predict(model, data):
+    return model(**copy.deepcopy(data), mode='predict')
+
+
+@torch.no_grad()
+def raw_outputs(model, data):
+    return model(**copy.deepcopy(data), mode='tensor')
+
+
+def calibrate(model, data):
+    from mmptq.ptq import Calibrator, PTQContext
+
+    ctx = PTQContext(model, [None], None, 0)
+    ctx._prepare = lambda batch: copy.deepcopy(data)
+    ctx.make_units()
+    observer = dict(type='MinMaxObserver')
+    Calibrator(weight_observer=observer, act_observer=observer).run(ctx)
+
+
+def test_every_convolution_and_linear_layer_that_runs_is_quantized(case):
+    family, float_model, model, plan, _ = case
+    unused = {item.name for item in plan.layers if item.reason == 'unused'}
+    assert bool(unused) == (family in UNUSED)
+    expected = {
+        name
+        for name, module in float_model.named_modules()
+        if getattr(module, 'weight', None) is not None
+        and module.weight.dim() > 1
+        and not isinstance(module, torch.nn.Embedding)
+    }
+    assert set(quantized_layers(model)) == expected - unused
+    assert {item.name for item in plan.layers if item.reason == 'last'} == LAST[family]
+
+
+def test_batch_norms_are_folded(case):
+    family, _, model, plan, _ = case
+    unused = UNUSED.get(family, '')
+    assert all(fnmatchcase(name, unused) for name in plan.unfolded)
+    norms = [name for name, m in model.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(fnmatchcase(name, unused) for name in norms)
+
+
+def test_rebuilt_from_plain_data(case):
+    family, _, model, plan, data = case
+    again = build_lane_model(family)
+    rebuild(again, QuantPlan.from_dict(plan.to_dict()))
+    again.load_state_dict(model.state_dict(), strict=True)
+    expected, got = raw_outputs(model, data), raw_outputs(again.eval(), data)
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=0, atol=0)
+
+
+def test_quantized_outputs_stay_near_the_float_ones(case):
+    _, float_model, model, _, data = case
+    for name, value in raw_outputs(float_model, data).items():
+        got = raw_outputs(model, data)[name]
+        assert not torch.equal(got, value), name
+        assert (got - value).norm() < 0.35 * value.norm(), name
