@@ -23,7 +23,6 @@ from mmptq.report import format_table
 from mmptq.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-LEAF = re.compile(r'(?P<model>.+)_(?P<recipe>[^_]+)_(?P<scheme>[^_]+)_demo-lane')
 METRIC = 'culane/F1'
 
 
@@ -45,11 +44,13 @@ def find_leaves() -> list[str]:
 
 
 def parts_of(leaf: str) -> dict[str, str]:
-    """Model, recipe and scheme of a leaf, by its name."""
-    match = LEAF.fullmatch(Path(leaf).stem)
+    """Model, recipe and scheme of a leaf, by its folder and name."""
+    path = Path(leaf)
+    recipe = path.parent.name
+    match = re.fullmatch(f'(.+)_{re.escape(recipe)}_([^_]+)_demo-lane', path.stem)
     if match is None:
-        sys.exit(f"error: '{leaf}' is not named MODEL_RECIPE_SCHEME_demo-lane.py")
-    return match.groupdict()
+        sys.exit(f"error: '{leaf}' is not named {recipe}/MODEL_{recipe}_SCHEME_demo-lane.py")
+    return dict(model=match[1], recipe=recipe, scheme=match[2])
 
 
 def fingerprint(config: Config, num_samples: int) -> str:

@@ -20,7 +20,8 @@ def tool():
 @pytest.fixture
 def leaf(tmp_path):
     (tmp_path / 'float.pth').write_bytes(b'weights')
-    path = tmp_path / f'{NAME}.py'
+    path = tmp_path / 'mse' / f'{NAME}.py'
+    path.parent.mkdir()
     path.write_text(
         f"load_from = '{tmp_path}/float.pth'\n"
         "val_dataloader = dict(dataset=dict(data_root='nowhere'))\n"
@@ -90,7 +91,10 @@ def test_table(tool):
     assert tool.parts_of(f'configs/mse/{NAME}.py') == dict(
         model='scnn_r18', recipe='mse', scheme='int8'
     )
-    with pytest.raises(SystemExit, match='is not named'):
+    assert tool.parts_of('configs/lidar_ptq/a_r18_lidar_ptq_w4a4_demo-lane.py') == dict(
+        model='a_r18', recipe='lidar_ptq', scheme='w4a4'
+    )
+    with pytest.raises(SystemExit, match='is not named mse/MODEL_mse_SCHEME_demo-lane.py'):
         tool.parts_of('configs/mse/other.py')
 
 
