@@ -25,10 +25,10 @@ from mmengine.config import Config
 
 from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
+from mmptq.engine.run_context import context_of
 from mmptq.ptq import Calibrator, PTQContext
 from mmptq.quantization import apply_plan, freeze
 from mmptq.report import format_table
-from mmptq.utils.command_line import build_runner
 from mmptq.utils.files import write_json
 
 CONFIGS = [
@@ -41,16 +41,7 @@ FORWARD_PAIRS = 40
 
 def make_context(config: str, num_samples: int) -> PTQContext:
     """The float model and calibration data of a PTQ config, planned but not quantized."""
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict({'calibration.num_samples': num_samples, 'randomness.seed': 0})
-    cfg.work_dir = tempfile.mkdtemp()
-    cfg.param_scheduler = None
-    runner = build_runner(cfg)
-    loop = runner.build_train_loop(cfg.train_cfg)
-    runner.load_checkpoint(cfg.load_from)
-    ctx = loop.make_context()
-    loop.plan(ctx)
-    return ctx
+    return context_of(Config.fromfile(config), num_samples)
 
 
 def float_forwards(ctx: PTQContext) -> float:
