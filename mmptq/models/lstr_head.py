@@ -10,8 +10,9 @@ from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from .lane_assignment import assign
+from .lane_encoding import input_size
 from .lane_head import LaneHead
-from .lstr_targets import LSTRTargets, encode, input_size, row_weights
+from .lstr_targets import LSTRTargets, encode, row_weights
 from .projected_curve import projected_xs
 
 LANE = 1  # class index; 0 is the background

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from mmptq.evaluation.lane_points import lane_xs
 
+from .lane_encoding import input_size
+
 
 @dataclass
 class LSTRTargets:
@@ -29,12 +31,6 @@ class LSTRTargets:
         return len(self.tops)
 
 
-def input_size(sample: DetDataSample) -> tuple[int, int]:
-    """Height and width of the model's input, padding included."""
-    meta = sample.metainfo
-    return tuple(meta.get('batch_input_shape') or meta['img_shape'])[:2]
-
-
 def encode(sample: DetDataSample, rows: Tensor) -> LSTRTargets:
     """Targets of one image.
 
@@ -46,7 +42,7 @@ def encode(sample: DetDataSample, rows: Tensor) -> LSTRTargets:
         LSTRTargets: Of all lanes.
     """
     height, width = input_size(sample)
-    lanes = [lane.cpu().numpy() for lane in sample.gt_lanes]
+    lanes = [lane.numpy() for lane in sample.gt_lanes]
     pixels = (rows * height).cpu().numpy()
     xs = [torch.from_numpy(lane_xs(lane, pixels)) / width for lane in lanes]
     xs = torch.stack(xs).to(rows) if xs else rows.new_zeros(0, len(rows))

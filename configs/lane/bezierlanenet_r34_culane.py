@@ -1,0 +1,6 @@
+# The same with ResNet-34.
+_base_ = './bezierlanenet_r18_culane.py'
+
+model = dict(
+    backbone=dict(depth=34, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet34'))
+)
