@@ -1,0 +1,10 @@
+_base_ = [
+    '../demo/centerpoint_voxel_demo-nus.py',
+    '../_base_/schemes/int8_sparse.py',
+    '../_base_/recipes/lidar_ptq.py',
+]
+custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
+custom_hooks = [dict(type='QuantizationHook')]
+train_cfg = dict(_delete_=True, type='PTQLoop')
+load_from = '{{ fileDirname }}/../demo/checkpoints/centerpoint_voxel_demo-nus.pth'
+calibration = dict(num_samples=64)
