@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAX_ELEMENTS = 2**24  # of a temporary tensor, 64 MB of float32
-
 
 @dataclass(frozen=True)
 class RowLanes:
@@ -40,6 +38,12 @@ class RowLanes:
         """(N,) int64, last row; below the first one for an empty lane."""
         last = (self.starts + self.lengths - 1).round().long()
         return last.clamp(max=self.xs.shape[1] - 1)
+
+    @property
+    def shown(self) -> Tensor:
+        """(N, S) bool, rows that the lane has."""
+        rows = torch.arange(self.xs.shape[1], device=self.xs.device)
+        return (rows >= self.starts.round()[:, None]) & (rows <= self.ends[:, None])
 
 
 def row_heights(num_rows: int, height: int) -> np.ndarray:
@@ -80,23 +84,15 @@ def row_lane_distances(first: RowLanes, second: RowLanes) -> Tensor:
     Returns:
         Tensor: (N, M) pixels, infinity where the two share no row.
     """
-    num_rows = first.xs.shape[1]
-    step = max(1, MAX_ELEMENTS // max(1, len(second) * num_rows))
-    parts = [
-        _distances(first[begin : begin + step], second) for begin in range(0, len(first), step)
-    ]
-    return torch.cat(parts) if parts else first.xs.new_zeros(0, len(second))
-
-
-def _distances(first: RowLanes, second: RowLanes) -> Tensor:
-    """The same, at once."""
-    rows = torch.arange(first.xs.shape[1], device=first.xs.device)
-    begins = torch.maximum(first.starts[:, None], second.starts[None]).round().long()
-    ends = torch.minimum(first.ends[:, None], second.ends[None])
-    shared = (rows >= begins[..., None]) & (rows <= ends[..., None])
-    differences = (first.xs[:, None] - second.xs[None]).abs().masked_fill_(~shared, 0).sum(dim=2)
-    counts = shared.sum(dim=2)
-    return torch.where(counts > 0, differences / counts, torch.inf)
+    first_shown, second_shown = first.shown.to(first.xs.dtype), second.shown.to(second.xs.dtype)
+    counts = first_shown @ second_shown.T
+    sums = torch.zeros_like(counts)
+    # Row by row, because (N, M, S) numbers would neither fit into a cache nor, often, into memory.
+    rows = zip(first.xs.T, second.xs.T, first_shown.T, second_shown.T, strict=True)
+    for first_xs, second_xs, first_weights, second_weights in rows:
+        differences = (first_xs[:, None] - second_xs).abs_()
+        sums += differences.mul_(first_weights[:, None]).mul_(second_weights)
+    return torch.where(counts > 0, sums / counts, torch.inf)
 
 
 def _lane_on_rows(points: np.ndarray, ys: np.ndarray, width: int) -> tuple | None:
