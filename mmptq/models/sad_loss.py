@@ -29,12 +29,16 @@ class SADLoss(nn.Module):
         - The deeper map is detached: the arrow of imitation points from the shallow stage to the
           deep one only. Papers and code do not say so, but without it the deep stage would learn
           from the shallow one as well.
+        - The softmax of the paper's plain sums saturates: in an ENet they reach several thousand,
+          so that one position has all attention and no gradient remains. ``relative=True`` keeps
+          the form and makes the maps independent of the scale of features.
 
     Args:
         stages (Sequence[int]): Indices of stage features, shallow to deep. In ENet-SAD E2, E3 and
             E4; the shallowest block is left out because distilling it does harm.
         loss_weight (float): Weight of the loss.
-        temperature (float): What the sums of squares are divided by before the softmax.
+        relative (bool): Whether sums of squares are divided by their mean over positions before the
+            softmax; see the note.
 
     Example:
         >>> model = dict(
@@ -43,14 +47,14 @@ class SADLoss(nn.Module):
     """
 
     def __init__(
-        self, stages: Sequence[int], loss_weight: float = 0.1, temperature: float = 1.0
+        self, stages: Sequence[int], loss_weight: float = 0.1, relative: bool = False
     ) -> None:
         super().__init__()
         if len(stages) < 2:
             raise ValueError(f'SADLoss needs two stages or more, not {list(stages)}')
         self.stages = tuple(stages)
         self.loss_weight = loss_weight
-        self.temperature = temperature
+        self.relative = relative
         self.enabled = False
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
@@ -62,7 +66,9 @@ class SADLoss(nn.Module):
         Returns:
             Tensor: Scalar.
         """
-        energies = [attention_energy(feats[index]) / self.temperature for index in self.stages]
+        energies = [attention_energy(feats[index]) for index in self.stages]
+        if self.relative:
+            energies = [e / e.mean(dim=(1, 2), keepdim=True).clamp(min=1e-6) for e in energies]
         losses = []
         for shallow, deep in pairwise(energies):
             target = attention_map(deep.detach(), shallow.shape[-2:])
