@@ -1,5 +1,6 @@
 """Tiny lane detectors with random weights, and labelled inputs for them."""
 
+import copy
 from pathlib import Path
 
 import torch
@@ -9,7 +10,8 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-import mmptq  # noqa: F401
+from mmptq.ptq import Calibrator, PTQContext
+from mmptq.quantization import QuantPlan, apply_plan, freeze, make_plan
 
 SIZE = (64, 32)  # width and height of the input
 PREPROCESSOR = dict(type='DetDataPreprocessor', mean=[100.0] * 3, std=[60.0] * 3)
@@ -67,6 +69,8 @@ BIASES = dict(
     ganet={'heatmap.2.bias': [0.5]},
     laneatt={'cls.bias': [0, 1], 'reg.bias': [8] + [0] * 12},
 )
+# Parts that only help training.
+UNUSED = dict(bezier='lane_head.mask_head.*')
 
 
 def lane_model_config(family: str) -> dict:
@@ -119,3 +123,33 @@ def lane_batch(model: torch.nn.Module, data_root: Path, num_images: int = 2) -> 
     dataset = DATASETS.build(lane_config('lstr', data_root).val_dataloader.dataset)
     batch = pseudo_collate([dataset[index] for index in range(num_images)])
     return model.data_preprocessor(batch, False)
+
+
+def quantize_lane_model(
+    family: str, model: torch.nn.Module, data: dict, quantizer: dict, stages: tuple = ()
+) -> QuantPlan:
+    """Quantize a model in place: min-max ranges of one batch, then more stages; frozen."""
+    rules = [*quantizer['rules']]
+    if family in UNUSED:
+        rules.append(dict(name=UNUSED[family], weight=None, act=None, reason='unused'))
+
+    @torch.no_grad()
+    def predict():
+        model(**copy.deepcopy(data), mode='predict')
+
+    plan = make_plan(model, quantizer | dict(rules=rules), predict)
+    apply_plan(model, plan)
+    ctx = PTQContext(model, [None], Path(), 0)
+    ctx._prepare = lambda batch: copy.deepcopy(data)
+    ctx.make_units()
+    observer = dict(type='MinMaxObserver')
+    for stage in (Calibrator(weight_observer=observer, act_observer=observer), *stages):
+        stage.run(ctx)
+    freeze(model)
+    return plan
+
+
+@torch.no_grad()
+def raw_outputs(model: torch.nn.Module, data: dict) -> dict[str, torch.Tensor]:
+    """Raw outputs of the head."""
+    return model(**copy.deepcopy(data), mode='tensor')

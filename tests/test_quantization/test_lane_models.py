@@ -6,9 +6,16 @@ from fnmatch import fnmatchcase
 import pytest
 import torch
 from helpers import QUANTIZER
-from lane_models import HEADS, build_lane_model, lane_batch
+from lane_models import (
+    HEADS,
+    UNUSED,
+    build_lane_model,
+    lane_batch,
+    quantize_lane_model,
+    raw_outputs,
+)
 
-from mmptq.quantization import QuantPlan, apply_plan, freeze, make_plan, quantized_layers, rebuild
+from mmptq.quantization import QuantPlan, quantized_layers, rebuild
 
 # The layers whose outputs are the head's raw outputs.
 LAST = dict(
@@ -22,8 +29,6 @@ LAST = dict(
     },
     segmentation={'lane_head.decoder.classify', 'lane_head.existence.output'},
 )
-# Parts that only help training.
-UNUSED = dict(bezier='lane_head.mask_head.*')
 
 
 @pytest.fixture(scope='module', params=HEADS)
@@ -33,35 +38,9 @@ def case(request, tiny_lanes):
     model = build_lane_model(family)
     data = lane_batch(model, tiny_lanes)
     rules = [dict(role='last', weight=dict(bits=7), reason='last')]
-    if family in UNUSED:
-        rules.append(dict(name=UNUSED[family], weight=None, act=None, reason='unused'))
-    quantizer = QUANTIZER | dict(rules=rules)
     float_model = copy.deepcopy(model)
-    plan = make_plan(model, quantizer, lambda: predict(model, data))
-    apply_plan(model, plan)
-    calibrate(model, data)
-    freeze(model)
+    plan = quantize_lane_model(family, model, data, QUANTIZER | dict(rules=rules))
     return family, float_model, model, plan, data
-
-
-@torch.no_grad()
-def predict(model, data):
-    return model(**copy.deepcopy(data), mode='predict')
-
-
-@torch.no_grad()
-def raw_outputs(model, data):
-    return model(**copy.deepcopy(data), mode='tensor')
-
-
-def calibrate(model, data):
-    from mmptq.ptq import Calibrator, PTQContext
-
-    ctx = PTQContext(model, [None], None, 0)
-    ctx._prepare = lambda batch: copy.deepcopy(data)
-    ctx.make_units()
-    observer = dict(type='MinMaxObserver')
-    Calibrator(weight_observer=observer, act_observer=observer).run(ctx)
 
 
 def test_every_convolution_and_linear_layer_that_runs_is_quantized(case):
