@@ -1,0 +1,40 @@
+"""ENet-SAD on the demo lanes, from random weights, on a CPU.
+
+python tools/make_demo_data.py lane
+python tools/train.py configs/demo/enet_sad_demo-lane.py
+
+The real ENet; input, lanes and smoothing are 0.4 of their size on CULane, rows have half their
+distance, as the images have half the size. Distillation begins after two thirds of the training.
+"""
+
+_base_ = [
+    '../_base_/datasets/demo_lane.py',
+    '../_base_/models/enet.py',
+    '../_base_/schedules/demo_lane.py',
+]
+
+model = dict(
+    lane_head=dict(
+        existence=dict(feat_size=(16, 40)),
+        lane_width=4,
+        decoding=dict(row_step=10, window=5),
+    ),
+    # Plain sums of squares would saturate the softmax, see SADLoss.
+    distillation=dict(type='SADLoss', stages=(1, 2, 3), relative=True),
+)
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+max_epochs = 3  # of 500 iterations
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_epochs,
+        end=max_epochs,
+        eta_min=1e-5,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+custom_hooks = [dict(type='SADHook', begin=1000)]

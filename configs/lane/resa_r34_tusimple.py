@@ -1,0 +1,4 @@
+# RESA with ResNet-34 on TuSimple.
+_base_ = './resa_r18_tusimple.py'
+
+model = dict(backbone=dict(depth=34, init_cfg=dict(checkpoint='torchvision://resnet34')))
