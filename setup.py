@@ -28,6 +28,7 @@ EXTRAS = {
     'test': ['pytest>=8'],
     'lint': ['ruff==0.17.5'],  # others may format differently
     'plot': ['matplotlib>=3.8'],
+    'deploy': ['onnx>=1.23,<1.24', 'onnxruntime>=1.31,<1.32', 'openvino>=2026.4,<2026.5'],
 }
 
 

@@ -93,7 +93,7 @@ def metadata() -> dict:
 def test_metadata(metadata):
     assert metadata['name'] == 'mmptq'
     assert metadata['version'] == mmptq.__version__
-    assert set(metadata['extras_require']) == {'mmcv', '3d', 'test', 'lint', 'plot'}
+    assert set(metadata['extras_require']) == {'mmcv', '3d', 'test', 'lint', 'plot', 'deploy'}
     packages = {relative(path.parent).replace('/', '.') for path in SOURCES}
     assert set(metadata['packages']) == packages
 
@@ -120,7 +120,7 @@ def test_pinned_versions_satisfy_what_is_declared(metadata):
 
 def test_every_import_is_declared(metadata):
     extras = metadata['extras_require']
-    declared = metadata['install_requires'] + extras['mmcv'] + extras['3d']
+    declared = metadata['install_requires'] + extras['mmcv'] + extras['3d'] + extras['deploy']
     declared = {Requirement(text).name for text in declared}
     # mmdet3d depends on nuscenes-devkit for its metric, mmengine on rich.
     known = {'mmptq', 'cv2', 'nuscenes', 'rich', *sys.stdlib_module_names, *declared}

@@ -6,15 +6,12 @@ python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    CONFIG is an
 
 import argparse
 import sys
-from pathlib import Path
 
 from mmengine.config import Config
 
 from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError
-from mmptq.utils.command_line import build_runner, load_config, make_parser
-
-BASE_CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / '_base_'
+from mmptq.utils.command_line import base_config, build_runner, load_config, make_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,6 +19,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='float checkpoint (default: load_from)')
     parser.add_argument('--recipe', help='a name of configs/_base_/recipes')
     parser.add_argument('--scheme', help='a name of configs/_base_/schemes')
+    parser.add_argument('--backend', help='fit the scheme to a name of configs/_base_/backends')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on where a run in this work directory stopped'
+    )
     return parser.parse_args()
 
 
@@ -33,6 +34,8 @@ def ptq_config(args: argparse.Namespace) -> Config:
         if name is not None:
             cfg[key] = base_config(kind, name)[key]
             make_ptq_config(cfg)
+    if args.backend is not None:
+        cfg.backend = base_config('backend', args.backend).backend
     cfg.merge_from_dict(args.cfg_options)
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     # The runner asks for an optimizer wherever there is a train loop; it is not used.
@@ -42,16 +45,6 @@ def ptq_config(args: argparse.Namespace) -> Config:
     # Without a seed the runner would draw one, and every run other calibration samples.
     cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
     return cfg
-
-
-def base_config(kind: str, name: str) -> Config:
-    """A scheme or recipe by its name."""
-    folder = BASE_CONFIGS / f'{kind}s'
-    path = folder / f'{name}.py'
-    if not path.is_file():
-        known = ', '.join(sorted(p.stem for p in folder.glob('*.py')))
-        raise QuantizationError(f"there is no {kind} '{name}': use one of {known}")
-    return Config.fromfile(path)
 
 
 def make_ptq_config(cfg: Config) -> None:
@@ -92,11 +85,13 @@ def main() -> None:
     try:
         cfg = ptq_config(args)
         check_config(cfg)
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        runner.train_loop.resume = args.resume
+        runner.train()
     except (QuantizationError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('error: interrupted; nothing was written under a final name')
+        sys.exit('error: interrupted; nothing was written under a final name (--resume goes on)')
 
 
 if __name__ == '__main__':

@@ -1,26 +1,63 @@
 """Evaluates a float or quantized model; like the stock tools/test.py of mmdet and mmdet3d.
 
 python tools/test.py CONFIG CHECKPOINT [--out METRICS.json]
+python tools/test.py CONFIG DEPLOYED.onnx [--engine NAME] [--threads N]     the file in its engine
 """
 
+import argparse
 import sys
 
+from mmengine.config import Config
+
 import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.deploy import install_deployed, is_deployed, open_deployed
+from mmptq.engine.checkpoint import unwrap
 from mmptq.quantization import QuantizationError
 from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
 
 
+def test(config: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Metrics of a checkpoint."""
+    config.load_from = args.checkpoint
+    return build_runner(config).test()
+
+
+def test_deployed(config: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Metrics of a deployed file, in the detector that it was exported from."""
+    engine = open_deployed(args.checkpoint, args.engine, args.threads)
+    config.load_from = args.layers_before or engine.metadata.get('checkpoint')
+    require_file(str(config.load_from), 'checkpoint of the layers that the file leaves out')
+    runner = build_runner(config)
+    runner.load_or_resume()
+    install_deployed(unwrap(runner.model), engine)
+    integer, floating = engine.count_layers()
+    print(f'{args.checkpoint}: {integer} layers run in integers, {floating} in float')
+    return runner.test()
+
+
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint, or a file of tools/export.py')
+    parser.add_argument(
+        '--engine',
+        choices=['onnxruntime', 'openvino', 'tensorrt', 'simulation'],
+        help='runs a deployed file; default: the engine it was made for',
+    )
+    parser.add_argument('--threads', type=int, default=0, help='of that engine (default: its own)')
+    parser.add_argument(
+        '--layers-before',
+        help='checkpoint of the layers that a deployed file leaves out, as the encoders of a LiDAR '
+        'detector (default: the one it was exported from)',
+    )
     parser.add_argument('--out', help='JSON file to write the metrics to')
     args = parser.parse_args()
     try:
         config = load_config(args)
         require_file(args.checkpoint, 'checkpoint')
-        config.load_from = args.checkpoint
-        metrics = build_runner(config).test()
+        metrics = (
+            test_deployed(config, args) if is_deployed(args.checkpoint) else test(config, args)
+        )
         if args.out:
             write_json(metrics, args.out)
     except (QuantizationError, OSError) as error:

@@ -1,5 +1,6 @@
 """PTQ as a loop: it consumes training data and produces weights."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,15 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import BaseLoop, Runner
 
-from mmptq.ptq.calibration_data import (
-    as_test_dataset,
-    check_overlap,
-    choose_samples,
-    make_loader,
-    pipeline_of,
-)
+from mmptq.ptq.calibration_data import calibration_loader, check_overlap
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.resume import ResumeStore, digest
 from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
+from mmptq.quantization.backend import BackendProfile
 from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
 from mmptq.utils.files import write_json
 
-from .checkpoint import save_quantized, unwrap
+from .checkpoint import plain, save_quantized, unwrap
 
 CHECKPOINT_NAME = 'quantized.pth'
 
@@ -33,7 +30,9 @@ class PTQLoop(BaseLoop):
     The config of the runner holds, at its top level, ``quantizer`` (bits, ranges, rules: see
     ``mmptq.quantization.placement.place``), ``stages`` (a list of configs of stages), and
     optionally ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or
-    'warn' to accept calibration samples that the evaluation data holds too).
+    'warn' to accept calibration samples that the evaluation data holds too), and ``backend``
+    (what an engine can run: see ``mmptq.quantization.backend.BackendProfile``), which the scheme
+    is fitted to.
 
     Args:
         runner (Runner): The runner.
@@ -41,40 +40,33 @@ class PTQLoop(BaseLoop):
             pipeline, without the wrappers that mix or repeat samples.
         val_float (bool): Whether the float model is evaluated first. Defaults to True.
 
+    Attributes:
+        resume (bool): Whether the run goes on where an earlier one in the same work directory
+            stopped. Set before it runs: the config, which the checkpoint holds, is the same.
+
     Note:
         Writes ``quantized.pth``, ``coverage.json`` and ``result.json`` to the work directory.
     """
 
     def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
         self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
+        if runner.cfg.get('backend'):
+            profile = BackendProfile.from_config(runner.cfg.backend)
+            self.quantizer = profile.constrain(self.quantizer)
         self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
         self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
         self.val_float = val_float
+        self.resume = False
         # The float weights come from a checkpoint; initialising could download others first.
         unwrap(runner.model).init_weights = lambda: None
         # A PTQ run has no epochs to keep checkpoints of, and no best one.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
-        super().__init__(runner, self._make_loader(runner, dataloader))
-
-    def _make_loader(
-        self, runner: Runner, dataloader: dict[str, Any]
-    ) -> torch.utils.data.DataLoader:
-        val_cfg = runner.cfg.get('val_dataloader') or runner.cfg.get('test_dataloader') or {}
-        pipeline = pipeline_of(val_cfg.get('dataset') or {})
-        if pipeline is None:
-            raise QuantizationError(
-                'the config has no val_dataloader with a test pipeline: PTQ reads its calibration '
-                'samples through that pipeline'
-            )
-        cfg = dict(
-            dataset=as_test_dataset(dataloader['dataset'], pipeline),
-            batch_size=1,
-            num_workers=0,
-            sampler=dict(type='DefaultSampler', shuffle=False),
+        super().__init__(
+            runner,
+            calibration_loader(
+                dataloader, runner.cfg, self.calibration['num_samples'], runner.seed
+            ),
         )
-        dataset = runner.build_dataloader(cfg).dataset
-        indices = choose_samples(len(dataset), self.calibration['num_samples'], runner.seed)
-        return make_loader(dataset, indices, dataloader.get('num_workers', 0))
 
     # What mmengine's runner asks of a train loop.
     max_epochs = epoch = max_iters = iter = 0
@@ -83,6 +75,7 @@ class PTQLoop(BaseLoop):
         """Quantize, save, evaluate; returns the quantized model."""
         runner = self.runner
         ctx = self.make_context()
+        ctx.resume = self._resume_store(ctx)
         self._check_overlap()
         self.plan(ctx)
         before = runner.val_loop.run() if self.val_float and runner.val_loop else {}
@@ -95,6 +88,7 @@ class PTQLoop(BaseLoop):
         runner.logger.info(f'quantized checkpoint: {path}')
         after = runner.val_loop.run() if runner.val_loop else {}
         self._report(ctx, before, after, seconds)
+        ctx.resume.clear()
         return runner.model
 
     def make_context(self) -> PTQContext:
@@ -102,11 +96,22 @@ class PTQLoop(BaseLoop):
         model = unwrap(self.runner.model).eval()
         return PTQContext(model, self.dataloader, Path(self.runner.work_dir), self.runner.seed)
 
+    def _resume_store(self, ctx: PTQContext) -> ResumeStore:
+        cfg = self.runner.cfg
+        keys = ('model', 'quantizer', 'stages', 'calibration', 'backend', 'train_dataloader')
+        texts = {f"'{key}' in its config": plain(cfg.get(key)) for key in keys}
+        texts = {key: json.dumps(value, sort_keys=True) for key, value in texts.items()}
+        texts['seed'] = str(ctx.seed)
+        texts['float checkpoint'] = digest(ctx.model)
+        return ResumeStore(ctx.work_dir / 'resume', texts, self.resume)
+
     def quantize(self, ctx: PTQContext) -> None:
         """Carry out the plan of the context, run the stages, freeze the weights."""
         apply_plan(ctx.model, ctx.plan)
         ctx.make_units()
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
+            if ctx.resume is not None:
+                ctx.resume.stage = f'{index}-{type(stage).__name__}'
             stage.run(ctx)
         self._check_calibrated(ctx)
         freeze(ctx.model)

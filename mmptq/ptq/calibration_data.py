@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
+from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
 from mmptq.quantization import QuantizationError
@@ -142,3 +143,35 @@ def make_loader(dataset: Dataset, indices: list[int], num_workers: int) -> DataL
         num_workers=num_workers,
         collate_fn=_collate,
     )
+
+
+def calibration_loader(
+    dataloader: dict[str, Any], cfg: dict[str, Any], num_samples: int, seed: int
+) -> DataLoader:
+    """Loader of random samples of the train split through the test pipeline.
+
+    Args:
+        dataloader (dict): Config of the train dataloader.
+        cfg (dict): The whole config; its val (or test) dataloader has the test pipeline.
+        num_samples (int): How many.
+        seed (int): Of the choice.
+
+    Raises:
+        QuantizationError: If there is no test pipeline, or there are too few samples.
+    """
+    val_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
+    pipeline = pipeline_of(val_cfg.get('dataset') or {})
+    if pipeline is None:
+        raise QuantizationError(
+            'the config has no val_dataloader with a test pipeline: PTQ reads its calibration '
+            'samples through that pipeline'
+        )
+    loader_cfg = dict(
+        dataset=as_test_dataset(dataloader['dataset'], pipeline),
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    dataset = Runner.build_dataloader(loader_cfg).dataset
+    indices = choose_samples(len(dataset), num_samples, seed)
+    return make_loader(dataset, indices, dataloader.get('num_workers', 0))

@@ -8,6 +8,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+BASE_CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / '_base_'
+
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """Returns a parser with the arguments of the stock tools that concern every run."""
@@ -39,6 +41,20 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir or not config.get('work_dir'):
         config.work_dir = args.work_dir or f'work_dirs/{Path(args.config).stem}'
     return config
+
+
+def base_config(kind: str, name: str) -> Config:
+    """A scheme, recipe or backend of ``configs/_base_`` by its name.
+
+    Raises:
+        FileNotFoundError: If there is none of this name; the message lists those there are.
+    """
+    folder = BASE_CONFIGS / f'{kind}s'
+    path = folder / f'{name}.py'
+    if not path.is_file():
+        known = ', '.join(sorted(p.stem for p in folder.glob('*.py')))
+        raise FileNotFoundError(f"there is no {kind} '{name}': use one of {known}")
+    return Config.fromfile(path)
 
 
 def require_file(path: str, kind: str) -> None:

@@ -1,0 +1,15 @@
+# TensorRT with explicit quantization, the only kind since version 11: symmetric signed scales
+# throughout; residual additions quantize the identity branch alone; inputs of a concatenation
+# share one scale. Layers with few channels gain nothing from integers.
+backend = dict(
+    name='tensorrt',
+    engine='tensorrt',
+    weight=dict(symmetric=True, signed=True, narrow=True),
+    act=dict(symmetric=True, signed=True),
+    rules=[
+        dict(role='few_channels', weight=None, act=None, reason='tensorrt: fewer than 16 channels')
+    ],
+    quantized_ops=('Add',),
+    float_fused_addend=True,
+    observer=dict(type='MinMaxObserver'),
+)

@@ -1,0 +1,200 @@
+"""From a quantized detector to a file for an inference engine, checked there before it appears."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+import mmptq
+from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
+from mmptq.quantization.backend import BackendProfile
+from mmptq.quantization.placement import LayerPlan
+from mmptq.report import format_table
+from mmptq.utils.files import complete_file
+
+from .engines import open_engine, require_engine
+from .extra_quantizers import place_extra_quantizers
+from .graph import Graph
+from .observe import make_observe
+from .onnx_export import export_marked
+from .parity import check_parity, measure_parity, parity_rows
+from .qdq import place_layer_quantizers, quantize_biases
+from .section import Section, find_family
+from .transposed_conv import unfold_transposed_convs
+
+PARITY_SAMPLES = 4
+
+
+def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: BackendProfile) -> None:
+    """Refuse before any work what the backend cannot express or what is not quantized.
+
+    Args:
+        detector (nn.Module): Quantized.
+        layers (list[LayerPlan]): Its plan.
+        profile (BackendProfile): The backend.
+    """
+    prefixes = tuple(f'{name}.' for name in find_family(detector))
+    inside = [layer for layer in layers if layer.name.startswith(prefixes)]
+    if not any(layer.quantized for layer in inside):
+        raise QuantizationError(
+            'no layer between backbone and head is quantized: quantize with tools/ptq.py first'
+        )
+    for name, layer in quantized_layers(detector).items():
+        for slot in (layer.weight_quantizer, layer.input_quantizer):
+            if isinstance(slot, FakeQuantizer) and not slot.calibrated:
+                raise QuantizationError(
+                    f"'{name}' was never calibrated: quantize again with tools/ptq.py"
+                )
+    profile.check(inside)
+    for package in ('onnx', 'onnxruntime'):
+        require_engine(package)
+
+
+@torch.no_grad()
+def build_model(
+    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], dynamic: bool
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The ONNX model with all pairs in place, and the grids that were observed for it.
+
+    Args:
+        detector (nn.Module): Quantized and frozen, in eval mode.
+        profile (BackendProfile): The backend.
+        inputs (list[Tensor]): Calibration inputs of the section.
+        dynamic (bool): Whether batch and input size are left open.
+    """
+    section = Section(detector).eval()
+    model = export_marked(section, inputs[0], dynamic)
+    graph = Graph(model)
+    quantizers = {
+        name: module
+        for name, module in section.named_modules()
+        if isinstance(module, FakeQuantizer)
+    }
+    place_layer_quantizers(graph, quantizers)
+    if profile.unfold_transposed_convs:
+        unfold_transposed_convs(graph)
+    graph.finish()
+    observed = place_extra_quantizers(graph, profile, make_observe(graph, profile, inputs))
+    if profile.int32_bias:
+        quantize_biases(graph)
+    model = graph.finish()
+    for opset in list(model.opset_import):
+        if opset.domain:
+            model.opset_import.remove(opset)
+    onnx.checker.check_model(model)
+    return model, {name: vars(grid) for name, grid in observed.items()}
+
+
+@torch.no_grad()
+def export_quantized(
+    detector: nn.Module,
+    profile: BackendProfile,
+    inputs: list[Tensor],
+    path: str | Path,
+    metadata: dict[str, Any],
+    dynamic: bool = True,
+) -> list[dict[str, Any]]:
+    """Write a file for a backend, after its engine has shown that it computes the same.
+
+    Args:
+        detector (nn.Module): Quantized and frozen, in eval mode.
+        profile (BackendProfile): The backend.
+        inputs (list[Tensor]): Calibration inputs of the section, see ``section_inputs``.
+        path (str | Path): ``.onnx``, or for OpenVINO also ``.xml``.
+        metadata (dict): Plain data to store in the file.
+        dynamic (bool): Whether batch and input size are left open. Defaults to True.
+
+    Returns:
+        list[dict]: The parity table.
+
+    Raises:
+        QuantizationError: If an operator or the engine fails, or the outputs differ.
+    """
+    path = Path(path)
+    _check_suffix(path, profile)
+    model, observed = build_model(detector, profile, inputs, dynamic)
+    metadata = dict(
+        metadata,
+        mmptq_version=mmptq.__version__,
+        backend=profile.name,
+        engine=profile.engine,
+        observed=observed,
+    )
+    add_metadata(model, metadata)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'model.onnx')
+        onnx.save(model, file)
+        rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file)
+        _write(file, path, model)
+    return rows
+
+
+def _check_suffix(path: Path, profile: BackendProfile) -> None:
+    suffixes = ('.onnx', '.xml') if profile.engine == 'openvino' else ('.onnx',)
+    if path.suffix not in suffixes:
+        raise QuantizationError(
+            f"output file '{path}' must end in {' or '.join(suffixes)} for {profile.name}"
+        )
+
+
+def _check(
+    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], file: Path
+) -> list[dict[str, Any]]:
+    logger = MMLogger.get_current_instance()
+    simulation = open_engine('simulation', file)
+    engine_name = profile.engine
+    try:
+        engine = open_engine(engine_name, file)
+    except QuantizationError as error:
+        if engine_name != 'tensorrt':
+            raise
+        logger.warning(f'{error}; the file is checked in float arithmetic only')
+        engine, engine_name = simulation, 'simulation'
+    results = measure_parity(engine, simulation, Section(detector).eval(), inputs)
+    rows = parity_rows(results)
+    integer, floating = engine.count_layers()
+    logger.info(
+        f'{engine_name}: {integer} layers run in integers, {floating} in float\n'
+        + format_table(rows)
+    )
+    check_parity(results, engine_name)
+    return rows
+
+
+def add_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
+    """Store plain data in an ONNX model, each value as JSON."""
+    for key, value in metadata.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value)
+
+
+def _write(file: Path, path: Path, model: onnx.ModelProto) -> None:
+    if path.suffix == '.onnx':
+        with complete_file(path) as temporary:
+            shutil.copyfile(file, temporary)
+        return
+    openvino = require_engine('openvino')
+    converted = openvino.convert_model(file)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    converted.set_rt_info(json.dumps(entries), ['mmptq'])
+    # The graph is written last: without its weights it would be a file that cannot be loaded.
+    with complete_file(path.with_suffix('.bin')) as weights, complete_file(path) as graph:
+        xml = file.with_suffix('.xml')
+        openvino.save_model(converted, xml, compress_to_fp16=False)
+        shutil.copyfile(xml, graph)
+        shutil.copyfile(xml.with_suffix('.bin'), weights)
+
+
+@torch.no_grad()
+def export_float(detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool) -> None:
+    """Write the section of a float detector, to compare engines with."""
+    model = export_marked(Section(detector).eval(), sample, dynamic)
+    add_metadata(model, dict(mmptq_version=mmptq.__version__, engine='onnxruntime'))
+    with complete_file(path) as temporary:
+        onnx.save(model, temporary)

@@ -1,0 +1,198 @@
+"""Quantizers for tensors that are no layer inputs, so that no float islands remain.
+
+Engines run additions, concatenations and poolings in integers only between quantized tensors, and
+some run a convolution in integers only when its output is quantized too. Where a quantizer can be
+moved through an operator without changing a number, no error is added: rounding to a grid commutes
+with everything that only selects, copies or reorders values.
+"""
+
+from collections.abc import Callable
+
+from onnx import NodeProto
+
+from mmptq.quantization.backend import BackendProfile
+
+from .graph import Graph, attribute
+from .qdq import LAYERS, Grid, grids_of, insert_pair
+
+# These select or reorder values; Resize only does so by nearest neighbours.
+SELECTING = ('Concat', 'MaxPool', 'Resize', 'Reshape', 'Transpose', 'Flatten', 'DepthToSpace')
+# Engines compute these inside of the layer before.
+FUSED = ('Relu', 'Clip')
+PAIR = ('QuantizeLinear', 'DequantizeLinear')
+
+
+def place_extra_quantizers(
+    graph: Graph, profile: BackendProfile, observe: Callable[[list[str]], dict[str, Grid]]
+) -> dict[str, Grid]:
+    """Insert the pairs that a backend wants besides those on layer inputs.
+
+    Args:
+        graph (Graph): With pairs on layer inputs.
+        profile (BackendProfile): What the backend wants.
+        observe (Callable): Finds grids of tensors from calibration data.
+
+    Returns:
+        dict[str, Grid]: The grids that were observed, by tensor.
+    """
+    share_grids(graph, profile)
+    wanted = find_wanted(graph, profile)
+    observed = observe([tensor for tensor in wanted if not grids_of(graph, tensor)])
+    for tensor, consumers in wanted.items():
+        grid = (grids_of(graph, tensor) or [observed.get(tensor)])[0]
+        _quantize_for(graph, tensor, grid, consumers)
+    share_grids(graph, profile)
+    if profile.one_grid_per_tensor:
+        chain_grids(graph)
+    return observed
+
+
+def share_grids(graph: Graph, profile: BackendProfile) -> None:
+    """Carry grids over operators that select values, to their inputs and to their outputs."""
+    changed = True
+    while changed:
+        changed = False
+        for node in list(graph.of_type(*SELECTING)):
+            changed |= _share_backward(graph, profile, node) or _share_forward(graph, node)
+
+
+def _is_exact(node: NodeProto) -> bool:
+    return node.op_type != 'Resize' or attribute(node, 'mode', 'nearest') == 'nearest'
+
+
+def _data_inputs(node: NodeProto) -> list[str]:
+    return list(node.input) if node.op_type == 'Concat' else [node.input[0]]
+
+
+def _is_dequantized(graph: Graph, tensor: str) -> bool:
+    producer = graph.producer(tensor)
+    return producer is not None and producer.op_type == 'DequantizeLinear'
+
+
+def _fits(graph: Graph, profile: BackendProfile, tensor: str, grid: Grid) -> bool:
+    """Whether a tensor may take the grid of what is made of it.
+
+    An engine that runs layers between integers only takes a ReLU for the lower end of the grid,
+    so its result needs a grid that begins at zero.
+    """
+    producer = graph.producer(tensor)
+    fused = producer is not None and producer.op_type in FUSED
+    return not (profile.quantize_layer_outputs and fused and grid.zero_point != 0)
+
+
+def _share_backward(graph: Graph, profile: BackendProfile, node: NodeProto) -> bool:
+    """Give the inputs of a node the grid of its output, if that has exactly one."""
+    grids = grids_of(graph, node.output[0])
+    if len(grids) != 1 or not _is_exact(node):
+        return False
+    floating = [
+        name
+        for name in _data_inputs(node)
+        if not _is_dequantized(graph, name) and _fits(graph, profile, name, grids[0])
+    ]
+    for name in floating:
+        own = grids_of(graph, name)
+        graph.rewire(name, insert_pair(graph, name, own[0] if own else grids[0]), [node])
+    return bool(floating)
+
+
+def _share_forward(graph: Graph, node: NodeProto) -> bool:
+    """Give the output of a node the grid of its only input."""
+    (output,), inputs = node.output, _data_inputs(node)
+    if grids_of(graph, output) or len(inputs) != 1 or output in graph.outputs:
+        return False
+    producer = graph.producer(inputs[0])
+    if producer is None or producer.op_type != 'DequantizeLinear':
+        return False
+    source = graph.producer(producer.input[0])
+    (grid,) = grids_of(graph, source.input[0])[:1]
+    consumers = graph.consumers(output)
+    graph.rewire(output, insert_pair(graph, output, grid), consumers)
+    return True
+
+
+def find_wanted(graph: Graph, profile: BackendProfile) -> dict[str, list[NodeProto] | None]:
+    """Tensors that get a pair, with the nodes that take it there; None for all nodes.
+
+    Only operators whose inputs all come from integer layers count: a pair on one side of a float
+    operator would cost accuracy and time.
+    """
+    integer: set[str] = set()
+    wanted: dict[str, list[NodeProto] | None] = {}
+    for node in graph.nodes:
+        inputs = _data_inputs(node) if node.op_type in SELECTING else list(node.input)
+        if node.op_type in LAYERS:
+            if all(_is_dequantized(graph, name) for name in inputs[:2]):
+                integer.update(node.output)
+                if profile.quantize_layer_outputs:
+                    wanted[result_of(graph, node)] = None
+        elif node.op_type in (*FUSED, *PAIR, *SELECTING):
+            if inputs[0] in integer or _is_dequantized(graph, inputs[0]):
+                integer.update(node.output)
+        elif node.op_type in profile.quantized_ops and all(name in integer for name in inputs):
+            integer.update(node.output)
+            _want_inputs(graph, profile, node, wanted)
+            if profile.quantize_layer_outputs:
+                wanted[result_of(graph, node)] = None
+    return {name: nodes for name, nodes in wanted.items() if not _stays_float(graph, profile, name)}
+
+
+def _stays_float(graph: Graph, profile: BackendProfile, tensor: str) -> bool:
+    """Whether a tensor is an output of the network that the profile leaves alone."""
+    if tensor not in graph.outputs or profile.float_head_channels is None:
+        return tensor in graph.outputs
+    producer = graph.producer(tensor)
+    if producer.op_type != 'Conv':
+        return False
+    weight = graph.array(graph.producer(producer.input[1]).input[0])
+    return weight.shape[0] <= profile.float_head_channels
+
+
+def _want_inputs(graph: Graph, profile: BackendProfile, node: NodeProto, wanted: dict) -> None:
+    inputs = list(node.input)
+    if profile.float_fused_addend and node.op_type == 'Add':
+        # The engine adds the other operand inside of the layer that makes this one.
+        fused = [name for name in inputs if _is_fused_layer(graph, name)]
+        inputs = [name for name in inputs if name not in fused[-1:]]
+    for name in inputs:
+        if wanted.get(name, []) is not None:
+            wanted[name] = [*wanted.get(name, []), node]
+
+
+def _is_fused_layer(graph: Graph, tensor: str) -> bool:
+    producer = graph.producer(tensor)
+    alone = len(graph.consumers(tensor)) == 1
+    return producer is not None and producer.op_type in LAYERS and alone
+
+
+def result_of(graph: Graph, node: NodeProto) -> str:
+    """The output of a node, or of the activation that is computed inside of it."""
+    consumers = graph.consumers(node.output[0])
+    if len(consumers) == 1 and consumers[0].op_type in FUSED:
+        return consumers[0].output[0]
+    return node.output[0]
+
+
+def _quantize_for(graph: Graph, tensor: str, grid: Grid, consumers: list[NodeProto] | None) -> None:
+    if consumers is None:
+        consumers = [n for n in graph.consumers(tensor) if n.op_type != 'QuantizeLinear']
+        if tensor in graph.outputs:
+            # The file's output keeps its name and becomes the dequantized tensor.
+            inner = f'{tensor}_float'
+            graph.rename(tensor, inner)
+            graph.rename(insert_pair(graph, inner, grid), tensor)
+            return
+    if consumers:
+        graph.rewire(tensor, insert_pair(graph, tensor, grid), consumers)
+
+
+def chain_grids(graph: Graph) -> None:
+    """Where a tensor is quantized to several grids, quantize it to the others from the first.
+
+    A kernel writes its result in one grid; with several the engine would write floats.
+    """
+    for tensor in {name for node in graph.of_type('QuantizeLinear') for name in node.input[:1]}:
+        nodes = [n for n in graph.consumers(tensor) if n.op_type == 'QuantizeLinear']
+        if len(nodes) > 1 and graph.producer(tensor) is not None:
+            (first,) = graph.consumers(nodes[0].output[0])[:1]
+            graph.rewire(tensor, first.output[0], nodes[1:])

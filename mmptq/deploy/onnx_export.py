@@ -1,0 +1,108 @@
+"""From the section of a quantized detector to an ONNX graph that marks its quantizers."""
+
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mmptq.quantization import FakeQuantizer, QuantizationError
+
+from .section import Section, output_names
+
+OPSET = 17
+DOMAIN = 'mmptq'
+MARKER = 'Quantizer'
+INPUT_NAME = 'input'
+
+
+class _Mark(torch.autograd.Function):
+    """Does nothing; in the exported graph it is a node with the name of the quantizer."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, name: str) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def symbolic(g, x, name: str):
+        # Without the type the exporter would not know the rank of the weight of a convolution.
+        return g.op(f'{DOMAIN}::{MARKER}', x, name_s=name).setType(x.type())
+
+
+@contextmanager
+def marked(model: nn.Module) -> Iterator[dict[str, FakeQuantizer]]:
+    """Within this context each quantizer only leaves its mark; yields the quantizers by name."""
+    quantizers = {
+        name: module for name, module in model.named_modules() if isinstance(module, FakeQuantizer)
+    }
+    for name, quantizer in quantizers.items():
+        quantizer.forward = lambda x, name=name: _Mark.apply(x, name)
+    try:
+        yield quantizers
+    finally:
+        for quantizer in quantizers.values():
+            del quantizer.forward
+
+
+@torch.no_grad()
+def export_marked(section: Section, sample: Tensor, dynamic: bool) -> onnx.ModelProto:
+    """Export the section with markers in the place of its quantizers.
+
+    Args:
+        section (Section): In eval mode, quantized and frozen.
+        sample (Tensor): An input, (B, C, H, W).
+        dynamic (bool): Whether batch, height and width of the file are left open.
+
+    Returns:
+        onnx.ModelProto: Nodes ``mmptq::Quantizer`` with the attribute ``name``; the metadata
+        ``structure`` tells how the outputs nest.
+
+    Raises:
+        QuantizationError: For an operator that ONNX has not; names it and its module.
+    """
+    section(sample)
+    names = output_names(section.structure)
+    axes = {0: 'batch', 2: 'height', 3: 'width'}
+    buffer = io.BytesIO()
+    with marked(section), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            section,
+            (sample,),
+            buffer,
+            # The newer exporter renames and decomposes what the markers have to be found in.
+            dynamo=False,
+            opset_version=OPSET,
+            custom_opsets={DOMAIN: 1},
+            input_names=[INPUT_NAME],
+            output_names=names,
+            dynamic_axes={INPUT_NAME: axes} if dynamic else None,
+            # In eval mode the exporter would fold BatchNorms into weights that are on their grid.
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=True,
+            operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    check_operators(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = 'structure', json.dumps(section.structure)
+    return model
+
+
+def check_operators(model: onnx.ModelProto) -> None:
+    """Raise where the graph holds an operator that ONNX has not."""
+    for node in model.graph.node:
+        if node.domain not in ('', DOMAIN):
+            *scope, _ = node.name.strip('/').split('/')
+            module = scope[-1] if scope else 'the detector'
+            raise QuantizationError(
+                f"the operator '{node.op_type}' of '{module}' is none of ONNX, so no engine runs "
+                'it: replace that module in the model config, or export a model without it'
+            )
+    for opset in list(model.opset_import):
+        if opset.domain not in ('', DOMAIN):
+            model.opset_import.remove(opset)

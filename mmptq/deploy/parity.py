@@ -1,0 +1,116 @@
+"""Whether an engine computes what was simulated: signal-to-noise per output."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantizationError
+
+from .engines import Engine
+
+# A wrong kernel gives about 0 to 12 dB, 8-bit activations off by one level now and then 30.
+MIN_ENGINE_DB = 25.0
+MIN_MODEL_DB = 12.0
+
+
+@dataclass
+class Parity:
+    """Signal-to-noise of one output of the engine, in dB.
+
+    Attributes:
+        output (str): Its name.
+        file_db (float): Against the file's own operators in float arithmetic: the engine's error.
+        model_db (float): Against the simulated model: this includes the quantizers that the
+            backend wants besides those of the model.
+    """
+
+    output: str
+    file_db: float
+    model_db: float
+
+
+class SignalToNoise:
+    """Signal-to-noise of a value against a reference, over many samples."""
+
+    def __init__(self):
+        self.signal = 0.0
+        self.noise = 0.0
+
+    def update(self, reference: np.ndarray, value: np.ndarray) -> None:
+        """Take in one sample; NaN counts as infinite noise."""
+        if reference.shape != value.shape:
+            raise QuantizationError(
+                f'the engine gives an output of shape {value.shape} and the model one of '
+                f'{reference.shape}: export with an open or another input size'
+            )
+        reference, value = (array.astype(np.float64) for array in (reference, value))
+        self.signal += float(np.square(reference).sum())
+        noise = float(np.square(reference - value).sum())
+        self.noise += noise if math.isfinite(noise) else math.inf
+
+    @property
+    def decibel(self) -> float:
+        """10 log10 of signal over noise; 200 at most."""
+        if self.noise <= 1e-20 * self.signal:
+            return 200.0
+        return 10 * math.log10(max(self.signal, 1e-30) / self.noise) if self.noise else 200.0
+
+
+@torch.no_grad()
+def measure_parity(
+    engine: Engine, simulation: Engine, section: nn.Module, inputs: list[Tensor]
+) -> list[Parity]:
+    """Run samples through the engine, the file in float arithmetic, and the model.
+
+    Args:
+        engine (Engine): The file in its engine.
+        simulation (Engine): The file in float arithmetic.
+        section (nn.Module): The simulated model, see ``Section``.
+        inputs (list[Tensor]): Its inputs.
+    """
+    names = engine.output_names
+    against_file = [SignalToNoise() for _ in names]
+    against_model = [SignalToNoise() for _ in names]
+    for x in inputs:
+        values = engine.run(x.numpy())
+        for meter, reference, value in zip(
+            against_file, simulation.run(x.numpy()), values, strict=True
+        ):
+            meter.update(reference, value)
+        for meter, reference, value in zip(against_model, section(x), values, strict=True):
+            meter.update(reference.numpy(), value)
+    return [
+        Parity(name, of_file.decibel, of_model.decibel)
+        for name, of_file, of_model in zip(names, against_file, against_model, strict=True)
+    ]
+
+
+def parity_rows(results: list[Parity]) -> list[dict[str, Any]]:
+    """Rows of the table that is shown and stored."""
+    return [
+        {
+            'output': result.output,
+            'engine against file (dB)': round(result.file_db, 1),
+            'engine against model (dB)': round(result.model_db, 1),
+        }
+        for result in results
+    ]
+
+
+def check_parity(results: list[Parity], engine: str) -> None:
+    """Raise where an output is further from its reference than rounding explains."""
+    for result in results:
+        for reference, value, least in (
+            ('the operators of the file', result.file_db, MIN_ENGINE_DB),
+            ('the simulated model', result.model_db, MIN_MODEL_DB),
+        ):
+            if value < least:
+                raise QuantizationError(
+                    f"{engine} computes '{result.output}' with {value:.1f} dB against {reference}, "
+                    f'at least {least:.0f} dB are expected: nothing is written; try another '
+                    'backend, or keep more layers float'
+                )

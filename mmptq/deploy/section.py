@@ -1,0 +1,160 @@
+"""Which part of a detector becomes a file: from its backbone to its raw head outputs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantizationError
+
+# Backbone, neck and head by attribute name; the first triple whose ends exist is taken.
+FAMILIES = (
+    ('pts_backbone', 'pts_neck', 'pts_bbox_head'),
+    ('backbone', 'neck', 'bbox_head'),
+    ('backbone', 'neck', 'lane_head'),
+)
+# Detectors with these parts compute between backbone and results what no single file can hold.
+SECOND_STAGES = ('roi_head', 'rpn_head', 'decoder', 'img_backbone')
+
+
+class Section(nn.Module):
+    """The exported part of a detector: one tensor in, a flat tuple of head outputs out.
+
+    What comes before (data preprocessing, voxels, pillars, sparse convolutions) and after
+    (decoding, NMS) stays with the detector.
+
+    Args:
+        detector (nn.Module): A stock detector, float or quantized.
+
+    Attributes:
+        names (tuple[str, str, str]): Attribute names of backbone, neck and head.
+        structure (Any): How the flat outputs nest, as plain data; set by the first forward.
+
+    Raises:
+        QuantizationError: If the detector is not of a family that can be exported.
+    """
+
+    def __init__(self, detector: nn.Module):
+        super().__init__()
+        self.names = find_family(detector)
+        for name in self.names:
+            part = getattr(detector, name, None)
+            if part is not None:
+                setattr(self, name, part)
+        self.structure: Any = None
+
+    def parts(self) -> list[nn.Module]:
+        """Backbone, neck (if there is one) and head."""
+        return [getattr(self, name) for name in self.names if hasattr(self, name)]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        for part in self.parts():
+            x = part(x)
+        tensors: list[Tensor] = []
+        self.structure = flatten(x, tensors)
+        return tuple(tensors)
+
+
+def find_family(detector: nn.Module) -> tuple[str, str, str]:
+    """Attribute names of backbone, neck and head of a detector."""
+    for part in SECOND_STAGES:
+        if getattr(detector, part, None) is not None:
+            raise QuantizationError(
+                f"{type(detector).__name__} has a '{part}', which cannot be exported: export "
+                'works for detectors made of a backbone, a neck and one dense head'
+            )
+    for names in FAMILIES:
+        if all(getattr(detector, name, None) is not None for name in (names[0], names[2])):
+            return names
+    raise QuantizationError(
+        f'{type(detector).__name__} cannot be exported: it has no backbone and dense head under '
+        'the names of mmdet or mmdet3d'
+    )
+
+
+def flatten(data: Any, tensors: list[Tensor]) -> Any:
+    """Append the tensors of nested lists, tuples and dicts to a list; returns the nesting.
+
+    Returns:
+        Any: The same nesting as plain data: an index for a tensor, ``{'tuple': [...]}``,
+        ``{'list': [...]}``, ``{'dict': {...}}``, None for None.
+    """
+    if isinstance(data, Tensor):
+        tensors.append(data)
+        return len(tensors) - 1
+    if isinstance(data, dict):
+        return {'dict': {key: flatten(value, tensors) for key, value in data.items()}}
+    if isinstance(data, (list, tuple)):
+        kind = 'list' if isinstance(data, list) else 'tuple'
+        return {kind: [flatten(value, tensors) for value in data]}
+    if data is None:
+        return None
+    raise QuantizationError(
+        f'the head returns a {type(data).__name__}, which no file can hold: it must return tensors'
+    )
+
+
+def unflatten(structure: Any, tensors: list[Tensor]) -> Any:
+    """Inverse of ``flatten``."""
+    if structure is None:
+        return None
+    if isinstance(structure, int):
+        return tensors[structure]
+    ((kind, inner),) = structure.items()
+    if kind == 'dict':
+        return {key: unflatten(value, tensors) for key, value in inner.items()}
+    items = [unflatten(value, tensors) for value in inner]
+    return items if kind == 'list' else tuple(items)
+
+
+def output_names(structure: Any, prefix: str = '') -> list[str]:
+    """Readable names of the flat outputs: ``output_0_2``, ``output_0_0_heatmap``."""
+    prefix = prefix or 'output'
+    if structure is None:
+        return []
+    if isinstance(structure, int):
+        return [prefix]
+    ((kind, inner),) = structure.items()
+    items = inner.items() if kind == 'dict' else enumerate(inner)
+    return [name for key, value in items for name in output_names(value, f'{prefix}_{key}')]
+
+
+@contextmanager
+def section_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
+    """Within this context the list collects what enters the section, call by call."""
+    inputs: list[Tensor] = []
+    backbone = getattr(detector, find_family(detector)[0])
+    handle = backbone.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
+    try:
+        yield inputs
+    finally:
+        handle.remove()
+
+
+def replace_section(
+    detector: nn.Module, run: Callable[[Tensor], list[Tensor]], structure: Any
+) -> None:
+    """Let something else compute the section of a detector; its decoding stays.
+
+    Args:
+        detector (nn.Module): Changed in place: backbone, neck and head lose their layers.
+        run (Callable): Tensor in, list of flat head outputs out.
+        structure (Any): How the flat outputs nest, from ``flatten``.
+    """
+    backbone, neck, head = find_family(detector)
+    setattr(detector, backbone, _Call(lambda x: unflatten(structure, run(x))))
+    if getattr(detector, neck, None) is not None:
+        setattr(detector, neck, nn.Identity())
+    getattr(detector, head).forward = lambda outputs: outputs
+
+
+class _Call(nn.Module):
+    """A function in the place of a module."""
+
+    def __init__(self, function: Callable):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)

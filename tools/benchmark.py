@@ -1,0 +1,198 @@
+"""Time float and integer files per engine in one interleaved run, batch 1.
+
+python tools/benchmark.py --files float.onnx:onnxruntime onnxruntime.onnx:onnxruntime \
+    [--size HEIGHT WIDTH] [--threads 2] [--rounds 20]
+python tools/benchmark.py --config CONFIG --size 800 1344   random weights, which take as long:
+    makes the float file and those of onnxruntime and openvino in the work directory, times them
+
+The first file of an engine is what its other files are compared with.
+"""
+
+import argparse
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from rich.progress import track
+from torch import Tensor, nn
+
+import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.deploy import Section, build_model, export_float, open_engine
+from mmptq.deploy.engines import Engine
+from mmptq.observers import MinMaxObserver
+from mmptq.quantization import (
+    FakeQuantizer,
+    QuantizationError,
+    apply_plan,
+    freeze,
+    make_plan,
+    quantized_layers,
+    quantizers_off,
+)
+from mmptq.quantization.backend import BackendProfile
+from mmptq.report import format_table
+from mmptq.utils.command_line import base_config
+from mmptq.utils.files import write_json
+
+BACKENDS = ('onnxruntime', 'openvino')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--files', nargs='+', metavar='FILE:ENGINE')
+    source.add_argument('--config', help='config of a model; its weights are drawn at random')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    parser.add_argument('--out', help='JSON file for the table')
+    return parser.parse_args()
+
+
+def random_section(path: str) -> Section:
+    """Network of a config with random weights; BatchNorms get statistics that keep values sane."""
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    torch.manual_seed(0)
+    for part in (name for name in cfg.model if 'backbone' in name):
+        cfg.model[part].init_cfg = None
+    section = Section(MODELS.build(cfg.model))
+    for module in section.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return section.eval()
+
+
+def input_channels(section: Section) -> int:
+    """Channels that the first convolution takes."""
+    return next(m.in_channels for m in section.modules() if isinstance(m, nn.Conv2d))
+
+
+def quantize_by_minmax(section: Section, profile: BackendProfile, sample: Tensor) -> None:
+    """Quantize a network on one input, in place."""
+    quantizer = profile.constrain(base_config('scheme', 'int8').quantizer.to_dict())
+    apply_plan(section, make_plan(section, quantizer, lambda: section(sample)))
+    observers = {}
+
+    def observe(slot: FakeQuantizer, args: tuple) -> None:
+        observers.setdefault(slot, MinMaxObserver(slot.scheme)).update(args[0])
+
+    handles = []
+    for layer in quantized_layers(section).values():
+        for slot in (layer.weight_quantizer, layer.input_quantizer):
+            if isinstance(slot, FakeQuantizer):
+                handles.append(slot.register_forward_pre_hook(observe))
+    with quantizers_off(section):
+        section(sample)
+    for slot, observer in observers.items():
+        slot.set_qparams(*observer.qparams())
+    for handle in handles:
+        handle.remove()
+    freeze(section)
+
+
+def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Float and integer files of a config, with their engines."""
+    if args.size is None:
+        raise QuantizationError('--config needs --size HEIGHT WIDTH')
+    folder = Path(args.work_dir)
+    float_file = folder / 'float.onnx'
+    section = random_section(args.config)
+    sample = torch.rand(1, input_channels(section), *args.size)
+    export_float(section, sample, float_file, dynamic=False)
+    files = [(str(float_file), name) for name in BACKENDS]
+    for name in BACKENDS:
+        profile = BackendProfile.from_config(base_config('backend', name).backend)
+        section = random_section(args.config)
+        quantize_by_minmax(section, profile, sample)
+        model, _ = build_model(section, profile, [sample], dynamic=False)
+        file = folder / f'{name}.onnx'
+        file.write_bytes(model.SerializeToString())
+        files.append((str(file), name))
+    return files
+
+
+def named_files(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The files of the command line, with their engines."""
+    pairs = []
+    for entry in args.files:
+        path, separator, engine = entry.rpartition(':')
+        if not separator:
+            raise QuantizationError(f"'{entry}' names no engine: write FILE:ENGINE")
+        pairs.append((path, engine))
+    return pairs
+
+
+def measure(engines: dict[tuple[str, str], Engine], x: np.ndarray, rounds: int) -> dict:
+    """Seconds of every run, one run of each file after the other in each round."""
+    for engine in engines.values():
+        engine.run(x)
+    seconds = {key: [] for key in engines}
+    for _ in track(range(rounds), 'measure'):
+        for key, engine in engines.items():
+            start = time.perf_counter()
+            engine.run(x)
+            seconds[key].append(time.perf_counter() - start)
+    return seconds
+
+
+def table(engines: dict, seconds: dict) -> list[dict]:
+    """Latency, throughput and ratio of every file."""
+    first: dict[str, np.ndarray] = {}
+    rows = []
+    for (path, name), engine in engines.items():
+        times = np.array(seconds[path, name])
+        reference = first.setdefault(name, times)
+        integer, floating = engine.count_layers()
+        rows.append(
+            {
+                'engine': name,
+                'file': Path(path).name,
+                'integer layers': integer,
+                'float layers': floating,
+                'median ms': round(float(np.median(times)) * 1e3, 1),
+                'p95 ms': round(float(np.percentile(times, 95)) * 1e3, 1),
+                'per second': round(1 / float(np.median(times)), 1),
+                # Of the same round, so that what else the machine does falls on both.
+                'ratio': round(float(np.median(reference / times)), 2),
+            }
+        )
+    return rows
+
+
+def run(args: argparse.Namespace) -> None:
+    pairs = named_files(args) if args.files else make_files(args)
+    size = tuple(args.size) if args.size else None
+    engines = {pair: open_engine(pair[1], pair[0], args.threads, size) for pair in pairs}
+    shapes = {engine.input_shape for engine in engines.values()}
+    if len(shapes) > 1 or any(isinstance(end, str) for shape in shapes for end in shape):
+        raise QuantizationError(
+            f'the files take inputs of {sorted(map(str, shapes))}: name one --size for all'
+        )
+    (shape,) = shapes
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    rows = table(engines, measure(engines, x, args.rounds))
+    print(f'{shape}, {args.threads} threads, {args.rounds} rounds, {platform.processor()}')
+    print(format_table(rows))
+    if args.out:
+        write_json(rows, args.out)
+
+
+def main() -> None:
+    try:
+        with torch.no_grad():
+            run(parse_args())
+    except (QuantizationError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,123 @@
+"""Export a quantized model for an inference engine, and check it there before it is written.
+
+python tools/export.py CONFIG quantized.pth --backend onnxruntime
+python tools/export.py CONFIG float.pth --float             the float network, to compare with
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.deploy import Section, check_exportable, export_float, export_quantized, section_inputs
+from mmptq.deploy.sparse_scales import write_sparse_scales
+from mmptq.engine.checkpoint import check_keys, load_into, plan_of, read_checkpoint
+from mmptq.ptq.calibration_data import calibration_loader
+from mmptq.ptq.context import PTQContext
+from mmptq.quantization import QuantizationError, QuantPlan
+from mmptq.quantization.backend import BackendProfile
+from mmptq.utils.command_line import base_config, load_config, make_parser
+from mmptq.utils.files import write_json
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', help='quantized checkpoint, or with --float a float one')
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument('--backend', help='a name of configs/_base_/backends')
+    kind.add_argument('--float', action='store_true', help='export the float network')
+    parser.add_argument('--out', help='default: BACKEND.onnx or float.onnx in the work directory')
+    parser.add_argument(
+        '--fixed-size',
+        action='store_true',
+        help='fix the input size to that of the first sample; default: open',
+    )
+    parser.add_argument(
+        '--num-samples', type=int, default=16, help='calibration samples (default: 16)'
+    )
+    return parser.parse_args()
+
+
+def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int) -> list[Tensor]:
+    """What enters the exported section on calibration samples."""
+    loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
+    ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
+    with section_inputs(detector) as inputs:
+        for data in ctx.batches('collect inputs'):
+            ctx.predict(data)
+    return inputs
+
+
+def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:
+    """What a file should say about its origin."""
+    keys = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor', 'pad_value')
+    preprocessor = cfg.model.get('data_preprocessor') or {}
+    return dict(
+        config=Path(args.config).name,
+        checkpoint=str(Path(args.checkpoint).resolve()),
+        recipe=cfg.get('stages'),
+        scheme={
+            layer.name: [scheme and scheme.describe() for scheme in (layer.weight, layer.act)]
+            for layer in plan.layers
+        },
+        input=dict(
+            layout='batch, channels, height, width; float32, after the data preprocessor',
+            preprocessor={key: preprocessor[key] for key in keys if key in preprocessor},
+        ),
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = load_config(args)
+    profile = None
+    if args.backend:
+        profile = BackendProfile.from_config(base_config('backend', args.backend).backend)
+    out = Path(args.out or Path(cfg.work_dir, f'{args.backend or "float"}.onnx'))
+    checkpoint = read_checkpoint(args.checkpoint)
+    plan = plan_of(checkpoint)
+    if profile is not None and plan is None:
+        raise QuantizationError(
+            f"checkpoint '{args.checkpoint}' is not quantized: run tools/ptq.py first, or export "
+            'it with --float'
+        )
+    if profile is None and plan is not None:
+        raise QuantizationError(
+            f"checkpoint '{args.checkpoint}' is quantized: name a --backend instead of --float"
+        )
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    detector = MODELS.build(cfg.model).eval()
+    state = checkpoint.get('state_dict', checkpoint)
+    if profile is None:
+        check_keys(detector, state, strict=False)
+        detector.load_state_dict(state, strict=False)
+        (sample,) = collect_inputs(cfg, detector, 1)
+        export_float(detector, sample, out, not args.fixed_size)
+    else:
+        load_into(detector, plan, state)
+        check_exportable(detector, plan.layers, profile)
+        inputs = collect_inputs(cfg, detector, args.num_samples)
+        metadata = describe(cfg, plan, args)
+        rows = export_quantized(detector, profile, inputs, out, metadata, not args.fixed_size)
+        write_json(rows, out.with_suffix('.parity.json'))
+        write_sparse_scales(detector, Section(detector), out.with_suffix('.sparse.json'))
+    print(f'{out}: {out.stat().st_size / 2**20:.2f} MB')
+
+
+def main() -> None:
+    try:
+        with torch.no_grad():
+            run(parse_args())
+    except (QuantizationError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('error: interrupted; nothing was written under a final name')
+
+
+if __name__ == '__main__':
+    main()
