@@ -1,9 +1,19 @@
 """The steps of a PTQ run."""
 
 from .activation_cache import ActivationCache
+from .bias_correction import BiasCorrection
 from .calibrator import Calibrator
 from .context import PTQContext
+from .fisher_importance import FisherImportance
 from .reconstructor import Reconstructor
 from .units import Unit
 
-__all__ = ['ActivationCache', 'Calibrator', 'PTQContext', 'Reconstructor', 'Unit']
+__all__ = [
+    'ActivationCache',
+    'BiasCorrection',
+    'Calibrator',
+    'FisherImportance',
+    'PTQContext',
+    'Reconstructor',
+    'Unit',
+]

@@ -91,6 +91,21 @@ def find_units(
     return sorted(units, key=lambda unit: min(runs.order[m] for m in unit.layers.values()))
 
 
+def without(units: list[BlockUnit], skip: list[str]) -> list[BlockUnit]:
+    """The units that no name or glob in ``skip`` matches.
+
+    Raises:
+        QuantizationError: If one matches no unit.
+    """
+    names = [unit.name for unit in units]
+    for pattern in skip:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise QuantizationError(
+                f"skip names '{pattern}', which matches no unit: units are {', '.join(names)}"
+            )
+    return [u for u in units if not any(fnmatchcase(u.name, pattern) for pattern in skip)]
+
+
 @torch.no_grad()
 def _watch(model: nn.Module, run: Callable[[], Any]) -> _Runs:
     runs = _Runs()

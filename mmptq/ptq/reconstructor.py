@@ -1,23 +1,28 @@
 """The stage that learns rounding and scales, unit by unit, to give the float outputs again."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS, TASK_UTILS
-from torch import Tensor
+from torch import nn
 
+from mmptq.adapters import Adapter, build_adapter
 from mmptq.quantization import AdaRound, QuantizationError
+from mmptq.utils.files import write_json
 
 from .activation_cache import ActivationCache
-from .block_units import BlockUnit, find_units
+from .block_units import GRANULARITIES, BlockUnit, find_units, without
 from .context import PTQContext
-from .trees import flatten
-from .unit_data import mix_arguments, record_unit
+from .task_objective import TaskObjective
+from .unit_data import UnitRecorder
+from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
 from .unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
+
+RESULT_NAME = 'reconstruction.json'
 
 
 @TASK_UTILS.register_module()
@@ -27,127 +32,214 @@ class Reconstructor:
     Units are learned one after the other in the order in which they run. A unit gets its inputs
     from the quantized units before it and its target from the float model. Rounding of weights
     and scales of layer inputs are learned together; what was learned is kept only if the loss
-    over all calibration samples became smaller.
+    over all calibration samples, with everything rounded, became smaller.
+
+    AdaRound (https://arxiv.org/abs/2004.10568) is this with layers, BRECQ
+    (https://arxiv.org/abs/2102.05426) with blocks, QDrop (https://arxiv.org/abs/2203.05740) with
+    ``drop_prob=0.5``, PD-Quant (https://arxiv.org/abs/2212.07048) with a ``task_loss``; see
+    ``configs/_base_/recipes``.
+
+    Where stages before chose settings for the last layer of a unit, these are used: ``p`` as the
+    exponent of the local objective, ``importance`` as factors of the errors.
+
+    Note:
+        The local objective is divided by its value before learning, so that the weight of the
+        penalty (see :class:`AdaRound`) means the same for every unit, exponent and network; the
+        papers' is for sums over channels. Learning rates of scales are relative to the scale.
 
     Args:
         granularity (str): 'layer', 'block' or 'network'. Defaults to 'block'.
         units (list, optional): Names or globs of modules that are one unit each, or
             ``dict(name=glob, granularity=...)``; see ``find_units``. Defaults to None.
-        rounding (dict, optional): How rounding is learned; None leaves rounding to the nearest.
+        skip (list[str]): Names or globs of units that are left as they are. Defaults to ().
+        rounding (dict, optional): How rounding is learned; None leaves the rounding as it is.
             Defaults to ``dict(type='AdaRound')``.
         act_lr (float, optional): Learning rate of the scales of layer inputs; None leaves them.
             Defaults to None.
-        drop_prob (float): Share of values that are not quantized in a step. Defaults to 0.
+        drop_prob (float): Share of the values of unit inputs that are taken from the float model,
+            and of layer inputs that are not quantized, at random in every step. Defaults to 0.
         loss (dict): Local objective. Defaults to ``dict(type='LpLoss', p=2.0)``.
+        importance (dict, optional): Config of what weighs the errors, like
+            ``dict(type='FisherImportance')``. Defaults to None.
+        task_loss (dict, optional): Loss on head outputs that is added. Defaults to None.
         num_iters (int): Steps per unit. Defaults to 500.
         batch_size (int): Samples per step. Defaults to 4.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
+
+    Example:
+        >>> stages = [dict(type='Calibrator'), dict(type='Reconstructor', drop_prob=0.5)]
     """
 
     def __init__(
         self,
         granularity: str = 'block',
         units: list[str | dict[str, str]] | None = None,
+        skip: list[str] = (),
         rounding: dict[str, Any] | None = dict(type='AdaRound'),  # noqa: B006 (never changed)
         act_lr: float | None = None,
         drop_prob: float = 0.0,
         loss: dict[str, Any] = dict(type='LpLoss', p=2.0),  # noqa: B006
+        importance: dict[str, Any] | None = None,
+        task_loss: dict[str, Any] | None = None,
         num_iters: int = 500,
         batch_size: int = 4,
         cache_budget: int = 4 * 2**30,
     ):
-        self.granularity = granularity
-        self.units = units
+        if granularity not in GRANULARITIES or not 0 <= drop_prob <= 1:
+            raise QuantizationError(
+                f'Reconstructor got granularity={granularity!r}, drop_prob={drop_prob!r}: use '
+                f'one of {", ".join(GRANULARITIES)} and a share from 0 to 1'
+            )
+        if min(num_iters, batch_size, cache_budget) < 1:
+            raise QuantizationError(
+                f'Reconstructor got num_iters={num_iters!r}, batch_size={batch_size!r}, '
+                f'cache_budget={cache_budget!r}: use numbers of at least 1'
+            )
         self.settings = TrainingSettings(
             _rounding(rounding), act_lr, drop_prob, num_iters, batch_size
         )
-        self.loss = loss
+        self.granularity, self.units, self.skip = granularity, units, skip
+        self.loss = _known(loss, 'loss', MODELS)
+        self.importance = importance and TASK_UTILS.build(_known(importance, 'importance'))
+        self.task_loss = task_loss and _known(task_loss, 'task_loss', MODELS)
         self.cache_budget = cache_budget
 
     def run(self, ctx: PTQContext) -> None:
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""
-        wanted = [p for p in ctx.model.parameters() if p.requires_grad]
-        try:
-            for parameter in wanted:
-                parameter.requires_grad_(False)
-            self._run(ctx)
-        finally:
-            for parameter in wanted:
-                parameter.requires_grad_(True)
-
-    def _run(self, ctx: PTQContext) -> None:
+        adapter = self._adapter(ctx)
+        forward = ctx.predict if adapter is None else adapter.raw_outputs
         directory = ctx.work_dir / 'cache'
-        with ActivationCache(self.cache_budget // 4, directory) as samples:
-            for data in ctx.batches('reconstruct: load'):
+        with ActivationCache(self.cache_budget // 4, directory) as samples, _fixed(ctx.model):
+            for data in ctx.batches('load'):
                 samples.append(data)
-            units = find_units(
-                ctx.model, lambda: ctx.predict(samples[0]), self.granularity, self.units
-            )
-            start = time.perf_counter()
-            for index, unit in enumerate(units):
-                self._run_unit(ctx, unit, index, samples, directory)
-                passed = time.perf_counter() - start
-                left = passed / (index + 1) * (len(units) - index - 1)
-                ctx.logger.info(f'unit {index + 1}/{len(units)} done, {left:.0f} s left')
+            units = self._find(ctx, lambda: forward(samples[0]))
+            _Run(self, ctx, samples, units, forward, adapter).reconstruct()
 
-    def _run_unit(
+    def _adapter(self, ctx: PTQContext) -> Adapter | None:
+        needed = self.granularity == 'network' or self.importance or self.task_loss
+        try:
+            return build_adapter(ctx.model)
+        except QuantizationError:
+            if needed:
+                raise
+            return None  # a local objective needs none
+
+    def _find(self, ctx: PTQContext, run: Callable[[], Any]) -> list[BlockUnit]:
+        with torch.no_grad():
+            run()  # what an adapter prepares once per sample is no part of what is watched next
+        units = find_units(ctx.model, run, self.granularity, self.units)
+        return without(units, self.skip)
+
+
+class _Run:
+    """One run of a Reconstructor: what its settings mean for this model and these samples."""
+
+    def __init__(
         self,
+        stage: Reconstructor,
         ctx: PTQContext,
-        unit: BlockUnit,
-        index: int,
         samples: ActivationCache,
-        directory: Path,
-    ) -> None:
-        quantizers = UnitQuantizers(unit)
-        state = ctx.resume and ctx.resume.load(unit.name)
-        if state is None:
-            with (
-                ActivationCache(self.cache_budget - samples.used_bytes, directory) as cache,
-                torch.random.fork_rng(),
-            ):
-                torch.manual_seed(ctx.seed + index)
-                keep_float = self.settings.drop_prob > 0
-                record_unit(cache, ctx.model, unit, samples, ctx.predict, keep_float)
-                state = self._learn(quantizers, cache, self._objective(ctx, unit))
-            if ctx.resume:
-                ctx.resume.save(unit.name, state)
-        quantizers.load_state(state['quantizers'])
-        ctx.logger.info(
-            f"'{unit.name}': loss {state['before']:.5g} -> {state['after']:.5g} {state['note']}"
+        units: list[BlockUnit],
+        forward: Callable[[Any], Any],
+        adapter: Adapter | None,
+    ):
+        self.stage, self.ctx, self.samples, self.units = stage, ctx, samples, units
+        self.forward = forward
+        layers = [layer for unit in units for layer in unit.layers.values()]
+
+        def task(loss: dict[str, Any] | None) -> TaskObjective | None:
+            return loss and TaskObjective(ctx.model, adapter, loss, samples, layers)
+
+        self.task = task(stage.task_loss)
+        self.importance_task = task(stage.importance and stage.importance.loss)
+        keep_float = stage.settings.drop_prob > 0
+        self.recorder = UnitRecorder(ctx.model, samples, forward, keep_float)
+
+    def reconstruct(self) -> None:
+        """All units, one after the other."""
+        rows, start = [], time.perf_counter()
+        for index, unit in enumerate(self.units):
+            quantizers = UnitQuantizers(unit)
+            result = self.ctx.resume and self.ctx.resume.load(unit.name)
+            if result is None:
+                result = self._learn(unit, quantizers, self.ctx.seed + index)
+                if self.ctx.resume:
+                    self.ctx.resume.save(unit.name, result)
+            quantizers.load_state(result['quantizers'])
+            for task in filter(None, (self.task, self.importance_task)):
+                task.finish(unit)
+            row = {key: result[key] for key in ('before', 'after', 'note')}
+            rows.append(dict(unit=unit.name or 'network', **row))
+            left = (time.perf_counter() - start) / (index + 1) * (len(self.units) - index - 1)
+            self._report(index, rows[-1], left)
+        write_json(rows, self.ctx.work_dir / RESULT_NAME)
+
+    def _report(self, index: int, row: dict[str, Any], left: float) -> None:
+        text = f'unit {index + 1}/{len(self.units)} {row["unit"]}: '
+        text += f'loss {row["before"]:.4g} -> {row["after"]:.4g}'
+        if row['note']:
+            self.ctx.logger.warning(f'{text}, {row["note"]}')
+        self.ctx.logger.info(f'{text}, {left:.0f} s left')
+
+    def _learn(self, unit: BlockUnit, quantizers: UnitQuantizers, seed: int) -> dict[str, Any]:
+        """Learn one unit; returns what is kept of it, and the loss before and after."""
+        budget = max(1, self.stage.cache_budget - self.samples.used_bytes)
+        with (
+            ActivationCache(budget, self.samples.directory) as cache,
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(seed)
+            objective = self._objective(unit)
+            self._record(unit, objective, cache)
+            original = quantizers.state()
+            before = mean_loss(cache, objective)
+            try:
+                train_unit(quantizers, cache, objective, self.stage.settings, before)
+                after = mean_loss(cache, objective)
+            except NotFiniteError:
+                after = float('nan')
+            if after <= before:
+                return dict(before=before, after=after, note='', quantizers=quantizers.state())
+            note = 'is worse' if after > before else 'is not finite'
+            note = f'rolled back: the loss {note} after learning'
+            return dict(before=before, after=after, note=note, quantizers=original)
+
+    def _objective(self, unit: BlockUnit) -> UnitObjective:
+        settings = [self.ctx.units[name] for name in unit.layers if name in self.ctx.units]
+        exponents = [setting.p for setting in settings if setting.p is not None]
+        weights = [setting.importance for setting in settings if setting.importance is not None]
+        local = dict(self.stage.loss, **(dict(p=exponents[-1]) if exponents else {}))
+        return UnitObjective(
+            unit,
+            unit.module if unit.name else self.forward,
+            MODELS.build(local),
+            self.task,
+            weights[-1] if weights else None,
         )
 
-    def _learn(
-        self, quantizers: UnitQuantizers, cache: ActivationCache, objective: Callable
-    ) -> dict[str, Any]:
-        """Learn one unit; returns what is kept of it, and the loss before and after."""
-        original = quantizers.state()
-        before = mean_loss(cache, objective)
-        try:
-            train_unit(quantizers, cache, objective, self.settings)
-            after = mean_loss(cache, objective)
-        except NotFiniteError:
-            after = float('nan')
-        kept = quantizers.state() if after <= before else original
-        note = '' if after <= before else 'rolled back'
-        return dict(before=before, after=after, quantizers=kept, note=note)
+    def _record(self, unit: BlockUnit, objective: UnitObjective, cache: ActivationCache) -> None:
+        for index in range(len(self.samples)):
+            entry = self.recorder.record(unit, index)
+            if self.importance_task:
+                with torch.no_grad():
+                    outputs = objective.outputs(entry, 0.0)
+                entry['importance'] = self.stage.importance.estimate(
+                    self.importance_task, unit, index, outputs
+                )
+            cache.append(entry)
 
-    def _objective(self, ctx: PTQContext, unit: BlockUnit) -> Callable[[dict, float], Tensor]:
-        loss = MODELS.build(self.loss)
 
-        def objective(entry: dict, drop_prob: float) -> Tensor:
-            losses = []
-            floats = entry.get('float_input', entry['input'])
-            for call, original, target in zip(entry['input'], floats, entry['target'], strict=True):
-                args, kwargs = mix_arguments(call, original, drop_prob)
-                outputs, targets = flatten(unit.module(*args, **kwargs))[0], flatten(target)[0]
-                losses += [
-                    loss(x, y)
-                    for x, y in zip(outputs, targets, strict=True)
-                    if y.is_floating_point()
-                ]
-            return sum(losses) / len(losses)
-
-        return objective
+@contextmanager
+def _fixed(model: nn.Module) -> Iterator[None]:
+    """Within this context no parameter of the model wants a gradient."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
 
 
 def _rounding(cfg: dict[str, Any] | None) -> AdaRound | None:
@@ -158,3 +250,12 @@ def _rounding(cfg: dict[str, Any] | None) -> AdaRound | None:
     if kind != 'AdaRound':
         raise QuantizationError(f"rounding.type='{kind}' is unknown: use 'AdaRound', or None")
     return AdaRound(**cfg)
+
+
+def _known(cfg: dict[str, Any], key: str, registry: Any = TASK_UTILS) -> dict[str, Any]:
+    if registry.get(cfg.get('type')) is None:
+        raise QuantizationError(
+            f"Reconstructor: {key}.type='{cfg.get('type')}' is unknown: check the name, and that "
+            'custom_imports imports its file'
+        )
+    return cfg

@@ -14,60 +14,73 @@ from .recorder import Call, record_calls
 from .trees import TensorSlot, flatten, unflatten
 
 
-def record_unit(
-    cache: ActivationCache,
-    model: nn.Module,
-    unit: BlockUnit,
-    samples: ActivationCache,
-    run: Callable[[Any], Any],
-    keep_float: bool,
-) -> None:
-    """Fill a cache with one entry per sample.
-
-    An entry is a dict of lists with one element per call of the unit: ``input`` (args, kwargs)
-    behind the quantized units before it, ``float_input`` the same in the float model (if
-    ``keep_float``), ``target`` the output in the float model.
+class UnitRecorder:
+    """Runs the calibration samples as far as a unit and records what it is to be trained on.
 
     Args:
-        cache (ActivationCache): Empty.
         model (nn.Module): The detector.
-        unit (BlockUnit): The unit.
         samples (ActivationCache): Batches as the model's forward takes them.
         run (Callable): Runs the model on one of them.
-        keep_float (bool): Whether float inputs are wanted.
+        keep_float (bool): Whether inputs in the float model are wanted.
     """
-    for index in range(len(samples)):
-        data = samples[index]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: ActivationCache,
+        run: Callable[[Any], Any],
+        keep_float: bool,
+    ):
+        self.model = model
+        self.samples = samples
+        self.run = run
+        self.keep_float = keep_float
+
+    def record(self, unit: BlockUnit, index: int) -> dict[str, Any]:
+        """What a unit takes and gives on a sample, as lists with one element per call.
+
+        Returns:
+            dict: ``input`` (args, kwargs) behind the quantized units before it; ``float_input``
+            the same in the float model, if that is wanted; ``target`` the output in the float
+            model; ``sample`` the index.
+
+        Raises:
+            QuantizationError: If float and quantized inputs are of different shapes.
+        """
         if not unit.name:
-            cache.append(_whole_network(model, data, run))
-            continue
-        with quantizers_off(model):
-            target = record_calls(unit.module, lambda data=data: run(data), unit.num_calls)
-        data = samples[index]
-        calls = record_calls(unit.module, lambda data=data: run(data), unit.num_calls, False)
-        entry = dict(input=_arguments(calls), target=[call.output for call in target])
-        if keep_float:
-            entry['float_input'] = _arguments(target)
-        if _shapes(_arguments(calls)) != _shapes(_arguments(target)):
+            return dict(sample=index, **self._whole_network(index))
+        with quantizers_off(self.model):
+            float_calls = self._calls(unit, index, True)
+        calls = self._calls(unit, index, False)
+        if _shapes(calls) != _shapes(float_calls):
             raise QuantizationError(
                 f"'{unit.name}' gets inputs of other shapes in the quantized model than in the "
                 'float one, so that they cannot be compared: leave it out with skip'
             )
-        cache.append(entry)
+        entry = dict(
+            sample=index, input=_arguments(calls), target=[call.output for call in float_calls]
+        )
+        if self.keep_float:
+            entry['float_input'] = _arguments(float_calls)
+        return entry
 
+    def _calls(self, unit: BlockUnit, index: int, outputs: bool) -> list[Call]:
+        data = self.samples[index]
+        return record_calls(unit.module, lambda: self.run(data), unit.num_calls, outputs)
 
-@torch.no_grad()
-def _whole_network(model: nn.Module, data: Any, run: Callable[[Any], Any]) -> dict[str, list]:
-    with quantizers_off(model):
-        return dict(target=[run(data)], input=[((data,), {})])
+    @torch.no_grad()
+    def _whole_network(self, index: int) -> dict[str, list]:
+        data = self.samples[index]
+        with quantizers_off(self.model):
+            return dict(input=[((data,), {})], target=[self.run(data)])
 
 
 def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:
     return [(call.args, call.kwargs) for call in calls]
 
 
-def _shapes(tree: Any) -> list[tuple[int, ...]]:
-    return [tuple(x.shape) for x in flatten(tree)[0]]
+def _shapes(calls: list[Call]) -> list[tuple[int, ...]]:
+    return [tuple(x.shape) for x in flatten(_arguments(calls))[0]]
 
 
 def join(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -76,9 +89,7 @@ def join(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Only maps of the same size are joined (tensors of four or more axes, the first of them the
     batch): anything else may mean something different by its axes.
     """
-    if len(entries) == 1:
-        return entries
-    flat = [flatten(entry) for entry in entries]
+    flat = [flatten({**entry, 'sample': None}) for entry in entries]
     tensors, structure = flat[0]
     for others, other_structure in flat[1:]:
         alike = len(tensors) == len(others) and _same(structure, other_structure)

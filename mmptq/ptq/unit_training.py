@@ -1,16 +1,15 @@
 """The loop that learns rounding and scales of one unit."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from mmptq.quantization import AdaRound
 
 from .activation_cache import ActivationCache
 from .unit_data import join
+from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
 
 
@@ -39,17 +38,21 @@ class NotFiniteError(Exception):
     """A loss became NaN or infinite."""
 
 
-Objective = Callable[[dict, float], Tensor]
-"""Loss of a unit on an entry of its cache; the number is the share of dropped quantization."""
-
-
 def train_unit(
     quantizers: UnitQuantizers,
     cache: ActivationCache,
-    objective: Objective,
+    objective: UnitObjective,
     settings: TrainingSettings,
+    unit_loss: float,
 ) -> None:
     """Learn and commit.
+
+    Args:
+        quantizers (UnitQuantizers): Of the unit.
+        cache (ActivationCache): Entries of all samples.
+        objective (Objective): The loss.
+        settings (TrainingSettings): How it is learned.
+        unit_loss (float): The loss is given in units of this.
 
     Raises:
         NotFiniteError: If a loss becomes NaN or infinite; nothing is committed then.
@@ -62,36 +65,56 @@ def train_unit(
     ]
     groups = [group for group in groups if group['params']]
     if groups:
-        optimizer = torch.optim.Adam(groups)
-        for step in range(settings.num_iters):
-            progress = step / settings.num_iters
-            if quantizers.shifts:
-                groups_lr = 0.5 * (1 + math.cos(math.pi * progress)) * settings.act_lr
-                optimizer.param_groups[-1]['lr'] = groups_lr
-            _step(quantizers, cache, objective, settings, optimizer, progress)
+        step = _Step(quantizers, cache, objective, settings, unit_loss, torch.optim.Adam(groups))
+        for index in range(settings.num_iters):
+            step.take(index / settings.num_iters)
     quantizers.commit()
 
 
-def _step(quantizers, cache, objective, settings, optimizer, progress) -> None:
-    chosen = torch.randperm(len(cache))[: settings.batch_size].tolist()
-    entries = join([cache[index] for index in chosen])
-    optimizer.zero_grad()
-    for entry in entries:
-        loss = objective(entry, settings.drop_prob) / len(entries)
-        if not torch.isfinite(loss):
-            raise NotFiniteError
-        loss.backward()
-    for soft in quantizers.roundings:
-        temperature = settings.rounding.temperature(progress)
-        penalty = 0.0 if temperature is None else settings.rounding.weight
-        soft.carry_gradient(penalty, temperature or 0.0)
-    optimizer.step()
-    for soft in quantizers.roundings:
-        soft.prepare()
+@dataclass
+class _Step:
+    """One step of learning; the fields are the arguments of ``train_unit`` and the optimizer."""
+
+    quantizers: UnitQuantizers
+    cache: ActivationCache
+    objective: UnitObjective
+    settings: TrainingSettings
+    unit_loss: float
+    optimizer: torch.optim.Optimizer
+
+    def take(self, progress: float) -> None:
+        """Learn from some samples at a share of all steps."""
+        roundings, settings = self.quantizers.roundings, self.settings
+        for soft in roundings:
+            soft.prepare()
+        self.optimizer.zero_grad()
+        self._backward()
+        if roundings:
+            temperature = settings.rounding.temperature(progress)
+            penalty = 0.0 if temperature is None else settings.rounding.weight
+            penalty /= sum(soft.offset.numel() for soft in roundings)
+            for soft in roundings:
+                soft.carry_gradient(penalty, temperature or 1.0)
+        if self.quantizers.shifts:
+            cosine = 0.5 * (1 + math.cos(math.pi * progress))
+            self.optimizer.param_groups[-1]['lr'] = cosine * settings.act_lr
+        self.optimizer.step()
+
+    def _backward(self) -> None:
+        chosen = torch.randperm(len(self.cache))[: self.settings.batch_size].tolist()
+        entries = [self.cache[index] for index in chosen]
+        if self.objective.task is None:
+            entries = join(entries)
+        for entry in entries:
+            loss = self.objective(entry, self.settings.drop_prob)
+            if not torch.isfinite(loss):
+                raise NotFiniteError
+            if loss.requires_grad:
+                (loss / (len(entries) * self.unit_loss)).backward()
 
 
 @torch.no_grad()
-def mean_loss(cache: ActivationCache, objective: Objective) -> float:
+def mean_loss(cache: ActivationCache, objective: UnitObjective) -> float:
     """Loss over all entries, everything quantized; NaN where it is not finite."""
     losses = [objective(cache[index], 0.0) for index in range(len(cache))]
     return torch.stack(losses).mean().item()

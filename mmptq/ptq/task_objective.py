@@ -1,0 +1,107 @@
+"""The loss of the detector's outputs as a function of what one unit computes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from mmptq.adapters import Adapter
+from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
+
+from .activation_cache import ActivationCache
+from .block_units import BlockUnit
+
+
+class TaskObjective:
+    """A loss on head outputs, on the calibration samples.
+
+    The units before the one in question are quantized, those after it compute in float.
+
+    Args:
+        model (nn.Module): The detector.
+        adapter (Adapter): Of the model.
+        loss (dict): Config of a loss with ``make_target(adapter, raw, data)`` and
+            ``forward(adapter, raw, data, target)``.
+        samples (ActivationCache): Batches as the model's forward takes them.
+        layers (list[QuantMixin]): All layers of all units; they are pending until ``finish``.
+
+    Raises:
+        QuantizationError: If the float model gives the loss no target on any sample.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Adapter,
+        loss: dict[str, Any],
+        samples: ActivationCache,
+        layers: list[QuantMixin],
+    ):
+        self.adapter = adapter
+        self.loss = MODELS.build(loss)
+        self.samples = samples
+        self.pending = set(layers)
+        self.targets = [self._target(model, samples[index]) for index in range(len(samples))]
+        if all(target is None for target in self.targets):
+            raise QuantizationError(
+                f'the float model finds nothing in {len(samples)} calibration samples that '
+                f'{type(self.loss).__name__} could compare with: check the checkpoint and the '
+                'calibration data, or lower score_thr of the loss'
+            )
+
+    @torch.no_grad()
+    def _target(self, model: nn.Module, data: Any) -> Any:
+        with quantizers_off(model):
+            return self.loss.make_target(self.adapter, self.adapter.raw_outputs(data), data)
+
+    def finish(self, unit: BlockUnit) -> None:
+        """From now on this unit is one of those before."""
+        self.pending -= set(unit.layers.values())
+
+    def __call__(self, unit: BlockUnit, sample: int, outputs: list[Any] | None) -> Tensor:
+        """The loss on a sample.
+
+        Args:
+            unit (BlockUnit): The unit in question.
+            sample (int): Index of the sample.
+            outputs (list, optional): What the calls of the unit return; None lets it run.
+        """
+        data, target = self.samples[sample], self.targets[sample]
+        if target is None:
+            return torch.zeros(())
+        with self._float_after(unit), given_outputs(unit.module, outputs):
+            raw = self.adapter.raw_outputs(data) if unit.name else outputs[0]
+            return self.loss(self.adapter, raw, data, target)
+
+    @contextmanager
+    def _float_after(self, unit: BlockUnit) -> Iterator[None]:
+        after = self.pending - set(unit.layers.values())
+        slots = [q for layer in after for q in (layer.weight_quantizer, layer.input_quantizer)]
+        slots = [q for q in slots if isinstance(q, FakeQuantizer) and q.enabled]
+        for quantizer in slots:
+            quantizer.enabled = False
+        try:
+            yield
+        finally:
+            for quantizer in slots:
+                quantizer.enabled = True
+
+
+@contextmanager
+def given_outputs(module: nn.Module, outputs: list[Any] | None) -> Iterator[None]:
+    """Within this context the calls of a module return ``outputs``, one after the other."""
+    if outputs is None:
+        yield
+        return
+    rest = iter(outputs)
+    before = module.__dict__.get('forward')
+    module.forward = lambda *_, **__: next(rest)
+    try:
+        yield
+    finally:
+        del module.forward
+        if before is not None:
+            module.forward = before
