@@ -1,0 +1,46 @@
+"""LaneATT on the demo lanes, from random weights, on a CPU.
+
+python tools/make_demo_data.py lane
+python tools/train.py configs/demo/laneatt_r18_demo-lane.py
+
+ResNet-18 with a quarter of its channels and without its last stage, whose stride would be too
+coarse for 320x128 pixels; distances are half of those at 640 pixels, or less.
+"""
+
+_base_ = [
+    '../_base_/datasets/demo_lane.py',
+    '../_base_/models/laneatt_r18.py',
+    '../_base_/schedules/demo_lane.py',
+]
+
+model = dict(
+    data_preprocessor=dict(mean=[100, 100, 100], std=[60, 60, 60]),
+    backbone=dict(
+        base_channels=16,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+        init_cfg=None,
+    ),
+    lane_head=dict(
+        in_channels=64,
+        image_size={{_base_.image_size}},
+        stride=16,
+        num_rows=36,
+        num_anchors=200,
+        positive_distance=8.0,
+        negative_distance=10.0,
+        train_nms_distance=1.0,
+        nms_distance=20.0,
+    ),
+)
+# In a short training the exact place of lanes is learned sooner without rotations.
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LaneRandomFlip', prob=0.5),
+    dict(type='LaneCropTop', rows={{_base_.crop_rows}}),
+    dict(type='LaneResize', scale={{_base_.image_size}}),
+    dict(type='PackLaneInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
