@@ -44,10 +44,6 @@ class PTQLoop(BaseLoop):
         resume (bool): Whether the run goes on where an earlier one in the same work directory
             stopped. Set before it runs: the config, which the checkpoint holds, is the same.
 
-    Attributes:
-        resume (bool): Whether the run goes on where an earlier one in the same work directory
-            stopped. Set before it runs: the config, which the checkpoint holds, is the same.
-
     Note:
         Writes ``quantized.pth``, ``coverage.json`` and ``result.json`` to the work directory.
     """
