@@ -1,0 +1,94 @@
+"""LSTR with its authors' weights on real frames: what others computed, scores, and quantized."""
+
+import json
+
+import pytest
+import torch
+from helpers import ROOT, run_tool
+from mmdet.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+from mmptq.evaluation.lane_points import lane_xs
+
+CONFIG = ROOT / 'configs/lane/lstr_r18s_tusimple-frames.py'
+
+
+@pytest.fixture(scope='module')
+def float_checkpoint(real_data, tmp_path_factory):
+    """The authors' weights, converted; MMPTQ_DATA names the real data meanwhile."""
+    path = tmp_path_factory.mktemp('lstr') / 'lstr.pth'
+    source = real_data / 'weights/lstr_tusimple.pth'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MMPTQ_DATA', str(real_data))
+        run_tool('model_converters/lstr', source, path)
+        yield path
+
+
+def test_reference_outputs_and_lanes(real_data, float_checkpoint):
+    reference = json.loads((real_data / 'tusimple/lstr_reference_outputs.json').read_text())
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(CONFIG)
+    model = MODELS.build(cfg.model).eval()
+    state = torch.load(float_checkpoint, weights_only=True)['state_dict']
+    model.load_state_dict(state, strict=True)
+    seen = 0
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        dataset = DATASETS.build(loader.dataset)
+        for index in range(len(dataset)):
+            data = model.data_preprocessor(pseudo_collate([dataset[index]]), False)
+            expected = reference['frames'][
+                '/'.join(data['data_samples'][0].img_path.split('/')[-2:])
+            ]
+            check_frame(model, data, expected, reference['h_samples'])
+            seen += 1
+    assert seen == len(reference['frames']) == 20
+
+
+@torch.no_grad()
+def check_frame(model, data, expected, rows):
+    """Raw outputs and lanes of one frame against the reference."""
+    outputs = model(**data, mode='tensor')
+    for name in ('logits', 'curves'):
+        assert torch.allclose(outputs[name][0], torch.tensor(expected[name]), rtol=0, atol=1e-3)
+    (sample,) = model(**data, mode='predict')
+    lanes = [lane_xs(lane.double().numpy(), rows) for lane in sample.pred_lanes]
+    found = sorted(torch.tensor(lanes).nan_to_num(-2).tolist())
+    assert len(found) == len(expected['lanes_x'])
+    for ours, theirs in zip(found, sorted(expected['lanes_x']), strict=True):
+        assert ours == pytest.approx(theirs, abs=0.1)
+
+
+@pytest.mark.parametrize(('split', 'accuracy'), [('test', 0.9473), ('train', 0.9760)])
+def test_accuracy_by_the_stock_test_loop(float_checkpoint, split, accuracy, tmp_path):
+    out = tmp_path / 'metrics.json'
+    prefix = 'test_dataloader.dataset.data_prefix'
+    options = (f'{prefix}.img_path={split}_images', f'{prefix}.lane_path={split}_labels')
+    arguments = ('--work-dir', tmp_path, '--out', out, '--cfg-options', *options)
+    run_tool('test', CONFIG, float_checkpoint, *arguments)
+    assert json.loads(out.read_text())['tusimple/accuracy'] == pytest.approx(accuracy, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'scheme', 'loss'),
+    # What was measured is 0, 0, 0.047 and 0.027.
+    [
+        ('minmax', 'int8', 0.005),
+        ('mse', 'int8', 0.005),
+        ('minmax', 'w4a4', 0.06),
+        ('mse', 'w4a4', 0.04),
+    ],
+)
+def test_leaves(float_checkpoint, recipe, scheme, loss, tmp_path):
+    leaf = ROOT / f'configs/{recipe}/lstr_r18s_{recipe}_{scheme}_tusimple-frames.py'
+    run_tool('ptq', leaf, float_checkpoint, '--work-dir', tmp_path)
+    result = json.loads((tmp_path / 'result.json').read_text())
+    before, after = (result[key]['tusimple/accuracy'] for key in ('float', 'quantized'))
+    assert before == pytest.approx(0.9473, abs=2e-4)
+    assert after > before - loss
+    rows = json.loads((tmp_path / 'coverage.json').read_text())
+    left = {row['layer'] for row in rows if row['weight'] == 'float' and row['kind'] == 'Linear'}
+    heads = ('specific',) if scheme == 'int8' else ('specific', 'shared')
+    assert left == {f'lane_head.{head}_embed.layers.{i}' for head in heads for i in range(3)}
+    assert {row['kind'] for row in rows if row['weight'] == 'float'} == {'Linear', 'Embedding'}
