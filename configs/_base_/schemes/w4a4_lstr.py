@@ -1,5 +1,5 @@
-# W4A4 of LSTR; first layer and class layer in 8 bits. The small layers that give the curves' numbers
-# stay float, see int8_lstr.py.
+# W4A4 of LSTR; first layer and class layer in 8 bits. The small layers that give the numbers of
+# curves stay float, see int8_lstr.py.
 _base_ = './w4a8.py'
 quantizer = dict(
     act=dict(bits=4),
