@@ -5,6 +5,7 @@ from .bias_correction import BiasCorrection
 from .calibrator import Calibrator
 from .context import PTQContext
 from .fisher_importance import FisherImportance
+from .lp_selector import LpSelector
 from .reconstructor import Reconstructor
 from .units import Unit
 
@@ -13,6 +14,7 @@ __all__ = [
     'BiasCorrection',
     'Calibrator',
     'FisherImportance',
+    'LpSelector',
     'PTQContext',
     'Reconstructor',
     'Unit',

@@ -30,6 +30,8 @@ def output_of(module: nn.Module, run: Callable[[], Any]) -> Any:
     try:
         run()
     except StopForward:
+        if not found:
+            raise  # someone else's
         return found[0]
     finally:
         handle.remove()

@@ -1,0 +1,169 @@
+"""The stage that chooses, for each layer, how its quantization error is measured."""
+
+import time
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, TASK_UTILS
+from rich.progress import track
+
+from mmptq.adapters import Adapter, build_adapter
+from mmptq.quantization import QuantizationError, quantizers_off
+from mmptq.utils.files import write_json
+
+from .activation_cache import ActivationCache
+from .context import PTQContext
+from .lp_search import SLOTS, LpSearch, SearchSettings, pack
+from .replay import Replay
+from .units import Unit
+
+RESULT_NAME = 'lp_selection.json'
+
+
+@TASK_UTILS.register_module()
+class LpSelector:
+    """DetPTQ: per layer the exponent p whose Lp-optimal scales disturb the detections least.
+
+    For each layer in the order in which they run, first for its weight, then for its input: each
+    exponent p gives the scales that minimise the Lp error of a feature map, and of those the ones
+    win with which the outputs of the whole detector, computed with the layers before quantized
+    and those after still float, are closest to the float outputs. The feature map of an input
+    quantizer is that input, the one of a weight quantizer the output of the layer.
+
+    https://arxiv.org/abs/2304.09785: ``p_l = argmin_p ODOL(s_l(p))`` with
+    ``s_l(p) = argmin_s |O_l - O_l(s)|_p``.
+
+    A stage before this one has to calibrate the model: layers that the loss does not depend on
+    keep their scales. The exponent chosen for the weight (for the input, where the weight stays
+    float) is left in ``unit.p`` for stages that reconstruct. ``lp_selection.json`` in the work
+    directory lists the candidates of each tensor with their losses.
+
+    Note:
+        Exponents, numbers of samples, the grid and the order of layers are our choice: the paper
+        was not available to us beyond its abstract. One exponent serves all channels of a weight,
+        each with its own scale.
+
+    Args:
+        loss (dict): Loss of the outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
+        exponents (list[float]): Candidates for p; of equally good ones the first wins.
+        num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
+        weight_metric (str): 'output', or 'weight' for the error of the weight itself. Defaults to
+            'output'.
+        search_samples (int): Samples on which the error of outputs is measured. Defaults to 4.
+        num_candidates (int): Ranges that are tried for a weight by the error of the output, as
+            fractions of the min-max range from 1 down to ``smallest``. Defaults to 80.
+        smallest (float): The smallest fraction. Defaults to 0.21.
+        cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
+        fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
+            scales are tried once, and candidates are given up early. The choice is the same
+            without. Defaults to True.
+
+    Example:
+        >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]
+    """
+
+    def __init__(
+        self,
+        loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
+        exponents: list[float] = (2.0, 2.4, 3.0, 1.5, 3.5, 4.0, 1.0, 6.0),
+        num_samples: int = 32,
+        weight_metric: str = 'output',
+        search_samples: int = 4,
+        num_candidates: int = 80,
+        smallest: float = 0.21,
+        cache_budget: int = 4 * 2**30,
+        fast: bool = True,
+    ):
+        if not exponents or min(exponents) <= 0 or weight_metric not in ('output', 'weight'):
+            raise QuantizationError(
+                f'LpSelector got exponents={exponents!r}, weight_metric={weight_metric!r}: use '
+                "positive exponents, and 'output' or 'weight'"
+            )
+        if min(num_samples, search_samples, num_candidates) < 1 or not 0 < smallest <= 1:
+            raise QuantizationError(
+                f'LpSelector got num_samples={num_samples!r}, search_samples={search_samples!r}, '
+                f'num_candidates={num_candidates!r}, smallest={smallest!r}: use numbers of at '
+                'least 1 and 0 < smallest <= 1'
+            )
+        fractions = None
+        if weight_metric == 'output':
+            # From large to small: the larger of two equally good ranges wins.
+            fractions = torch.linspace(1.0, smallest, num_candidates, dtype=torch.float64)
+        self.settings = SearchSettings(
+            MODELS.build(loss), list(exponents), fractions, search_samples, fast
+        )
+        self.num_samples = num_samples
+        self.cache_budget = cache_budget
+
+    @torch.no_grad()
+    def run(self, ctx: PTQContext) -> None:
+        """Choose and set the scales of every layer that the outputs depend on."""
+        start = time.perf_counter()
+        adapter = build_adapter(ctx.model)
+        directory = ctx.work_dir / 'cache'
+        quarter = self.cache_budget // 4
+        with (
+            ActivationCache(quarter, directory) as batches,
+            ActivationCache(quarter, directory) as targets,
+            quantizers_off(ctx.model),
+        ):
+            self._load(ctx, adapter, batches, targets)
+            search = LpSearch(self.settings, adapter, batches, targets)
+            count, fast = len(batches), self.settings.fast
+            with Replay(
+                ctx.model, search.raw_outputs, count, 2 * quarter, directory, fast
+            ) as replay:
+                tensors = self._search(ctx, search, replay)
+        seconds = time.perf_counter() - start
+        path = ctx.work_dir / RESULT_NAME
+        write_json(dict(seconds=seconds, num_samples=count, tensors=tensors), path)
+        ctx.logger.info(f'p of {len(tensors)} tensors chosen in {seconds:.0f} s: {path}')
+
+    def _load(
+        self,
+        ctx: PTQContext,
+        adapter: Adapter,
+        batches: ActivationCache,
+        targets: ActivationCache,
+    ) -> None:
+        """Fill the caches with the samples and the targets that the float model gives."""
+        total = len(ctx.loader)
+        count = min(self.num_samples, total)
+        chosen = {index * total // count for index in range(count)}
+        for index, data in enumerate(ctx.batches('float outputs')):
+            if index not in chosen:
+                continue
+            target = self.settings.loss.make_target(adapter, adapter.raw_outputs(data), data)
+            if target is not None:
+                batches.append(data)
+                targets.append(pack(target))
+        if not len(batches):
+            raise QuantizationError(
+                f'the float model finds no foreground in {count} calibration samples: check the '
+                'checkpoint and the calibration data, or lower score_thr of the loss'
+            )
+
+    def _search(self, ctx: PTQContext, search: LpSearch, replay: Replay) -> list[dict[str, Any]]:
+        units = [ctx.units[plan.name] for plan in ctx.plan.layers if plan.name in ctx.units]
+        tensors = []
+        for index, unit in enumerate(track(units, 'select p')):
+            found = ctx.resume and ctx.resume.load(unit.name)
+            if found is None:
+                pending = {later.module for later in units[index:]}
+                found = search.layer(replay, unit, pending)
+                if ctx.resume:
+                    ctx.resume.save(unit.name, found)
+            else:
+                _restore(unit, found)
+            tensors += [dict(name=unit.name, tensor=name, **e) for name, e in found.items()]
+        return tensors
+
+
+def _restore(unit: Unit, found: dict[str, Any]) -> None:
+    """Bring a layer into the state that an earlier run left it in."""
+    for name, entry in found.items():
+        quantizer = getattr(unit.module, SLOTS[name])
+        quantizer.set_qparams(torch.tensor(entry['scale']), torch.tensor(entry['zero_point']))
+        quantizer.enabled = True
+    if found:
+        unit.p = next(entry['p'] for entry in found.values())
