@@ -16,7 +16,8 @@ FOUR_BITS['weight']['bits'] = 4
 
 @pytest.mark.parametrize('family', HEADS)
 def test_blocks_are_reconstructed(family, tiny_lanes):
-    reconstructor = Reconstructor(num_iters=3, batch_size=1, act_lr=1e-4)
+    importance = dict(type='FisherImportance')  # asks the family's adapter
+    reconstructor = Reconstructor(importance=importance, num_iters=3, batch_size=1, act_lr=1e-4)
     outputs, weights = [], []
     for stages in ((), (reconstructor,)):
         model = build_lane_model(family)
