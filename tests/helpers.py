@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from mmengine.config import Config
@@ -58,11 +59,17 @@ def save_float_checkpoint(cfg: Config, path: Path) -> None:
     torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
 
 
-def run_tool(name: str, *args: str) -> None:
-    """Run ``tools/NAME.py`` in this process with these arguments."""
+def load_tool(name: str) -> ModuleType:
+    """``tools/NAME.py`` as a module."""
     spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def run_tool(name: str, *args: str) -> None:
+    """Run ``tools/NAME.py`` in this process with these arguments."""
+    module = load_tool(name)
     argv, sys.argv = sys.argv, [f'tools/{name}.py', *map(str, args)]
     try:
         module.main()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 from rich.progress import track
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 def random_section(path: str) -> Section:
     """Network of a config with random weights; BatchNorms get statistics that keep values sane."""
-    cfg = Config.fromfile(path)
+    cfg = get_config(path) if '::' in path else Config.fromfile(path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
     for part in (name for name in cfg.model if 'backbone' in name):

@@ -13,7 +13,16 @@ import numpy as np
 from mmptq.quantization import QuantizationError
 
 INTEGER_NODES = ('QLinearConv', 'QGemm', 'QLinearMatMul', 'MatMulIntegerToFloat', 'ConvInteger')
-FLOAT_NODES = ('Conv', 'FusedConv', 'ConvTranspose', 'Gemm', 'FusedGemm', 'MatMul', 'FusedMatMul')
+FLOAT_NODES = (
+    'Conv',
+    'FusedConv',
+    'ConvTranspose',
+    'Gemm',
+    'FusedGemm',
+    'MatMul',
+    'FusedMatMul',
+    'DeformConv',
+)
 OPENVINO_LAYERS = ('Convolution', 'Deconvolution', 'FullyConnected', 'MatMul')
 INSTALL = {
     'onnx': 'pip install onnx',

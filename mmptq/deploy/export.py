@@ -69,7 +69,7 @@ def build_model(
         dynamic (bool): Whether batch and input size are left open.
     """
     section = Section(detector).eval()
-    model = export_marked(section, inputs[0], dynamic)
+    model = export_marked(section, inputs[0], dynamic, profile.unsupported_ops)
     graph = Graph(model)
     quantizers = {
         name: module

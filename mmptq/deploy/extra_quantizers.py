@@ -52,7 +52,9 @@ def share_grids(graph: Graph, profile: BackendProfile) -> None:
     changed = True
     while changed:
         changed = False
-        for node in list(graph.of_type(*SELECTING)):
+        for node in graph.of_type(*SELECTING):
+            if len(node.output) > 1:  # a pooling that also tells positions
+                continue
             changed |= _share_backward(graph, profile, node) or _share_forward(graph, node)
 
 

@@ -14,7 +14,7 @@ from mmptq.quantization import FakeQuantizer, QuantizationError
 
 from .section import Section, output_names
 
-OPSET = 17
+OPSET = 19  # the first with deformable convolutions
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
 INPUT_NAME = 'input'
@@ -49,13 +49,16 @@ def marked(model: nn.Module) -> Iterator[dict[str, FakeQuantizer]]:
 
 
 @torch.no_grad()
-def export_marked(section: Section, sample: Tensor, dynamic: bool) -> onnx.ModelProto:
+def export_marked(
+    section: Section, sample: Tensor, dynamic: bool, unsupported: tuple[str, ...] = ()
+) -> onnx.ModelProto:
     """Export the section with markers in the place of its quantizers.
 
     Args:
         section (Section): In eval mode, quantized and frozen.
         sample (Tensor): An input, (B, C, H, W).
         dynamic (bool): Whether batch, height and width of the file are left open.
+        unsupported (tuple[str]): Operators that the engine cannot run.
 
     Returns:
         onnx.ModelProto: Nodes ``mmptq::Quantizer`` with the attribute ``name``; the metadata
@@ -87,22 +90,53 @@ def export_marked(section: Section, sample: Tensor, dynamic: bool) -> onnx.Model
             operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    check_operators(model)
+    standardize_deform_convs(model)
+    check_operators(model, unsupported)
     entry = model.metadata_props.add()
     entry.key, entry.value = 'structure', json.dumps(section.structure)
     return model
 
 
-def check_operators(model: onnx.ModelProto) -> None:
-    """Raise where the graph holds an operator that ONNX has not."""
+def standardize_deform_convs(model: onnx.ModelProto) -> None:
+    """Turn mmcv's own operators for deformable convolutions into the one of ONNX, in place."""
     for node in model.graph.node:
-        if node.domain not in ('', DOMAIN):
+        # mmcv gives input, offset, (mask,) weight, (bias); ONNX takes X, W, offset, bias, mask.
+        if node.op_type == 'MMCVModulatedDeformConv2d':
+            x, offset, mask, weight, *bias = node.input
+            inputs = [x, weight, offset, *(bias or ['']), mask]
+        elif node.op_type == 'MMCVDeformConv2d':
+            x, offset, weight = node.input
+            inputs = [x, weight, offset]
+        else:
+            continue
+        values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        standard = onnx.helper.make_node(
+            'DeformConv',
+            inputs,
+            node.output,
+            name=node.name,
+            strides=values['stride'],
+            pads=[*values['padding'], *values['padding']],
+            dilations=values['dilation'],
+            group=values['groups'],
+            offset_group=values['deform_groups'],
+        )
+        node.CopyFrom(standard)
+
+
+def check_operators(model: onnx.ModelProto, unsupported: tuple[str, ...] = ()) -> None:
+    """Raise where the graph holds an operator that no engine, or this one, can run.
+
+    Args:
+        model (onnx.ModelProto): Fresh from the exporter, whose node names tell the module.
+        unsupported (tuple[str]): Operators that the engine cannot run.
+    """
+    for node in model.graph.node:
+        unknown = node.domain not in ('', DOMAIN)
+        if unknown or node.op_type in unsupported:
             *scope, _ = node.name.strip('/').split('/')
-            module = scope[-1] if scope else 'the detector'
+            problem = 'is not part of ONNX' if unknown else 'is none that this engine runs'
             raise QuantizationError(
-                f"the operator '{node.op_type}' of '{module}' is none of ONNX, so no engine runs "
-                'it: replace that module in the model config, or export a model without it'
+                f"the operator '{node.op_type}' of '{'/'.join(scope)}' {problem}: replace that "
+                'module in the model config, or choose another backend'
             )
-    for opset in list(model.opset_import):
-        if opset.domain not in ('', DOMAIN):
-            model.opset_import.remove(opset)

@@ -26,6 +26,7 @@ class BackendProfile:
         act (dict): Fields of the scheme that layer inputs must have.
         per_channel_act (bool): Whether an input may have one scale per channel.
         rules (list[dict]): Placement rules that come after those of the scheme.
+        unsupported_ops (tuple[str]): ONNX operators that the engine cannot run.
         quantized_ops (tuple[str]): ONNX operators, besides weighted layers, that run in integers
             when their inputs are quantized.
         quantize_layer_outputs (bool): Whether a layer only runs in integers when its output is
@@ -51,6 +52,7 @@ class BackendProfile:
     act: dict[str, Any] = field(default_factory=dict)
     per_channel_act: bool = False
     rules: list[dict] = field(default_factory=list)
+    unsupported_ops: tuple[str, ...] = ()
     quantized_ops: tuple[str, ...] = ()
     quantize_layer_outputs: bool = False
     float_head_channels: int | None = None

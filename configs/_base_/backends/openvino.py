@@ -6,6 +6,7 @@ backend = dict(
     engine='openvino',
     weight=dict(symmetric=True, signed=True, narrow=True),
     act=dict(signed=False),
+    unsupported_ops=('DeformConv',),
     quantized_ops=('Add', 'AveragePool', 'GlobalAveragePool'),
     float_fused_addend=True,
     observer=dict(type='MinMaxObserver'),
