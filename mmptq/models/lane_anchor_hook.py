@@ -16,8 +16,9 @@ MAX_IMAGES = 2000
 class LaneAnchorHook(Hook):
     """Before training, choose the anchors that match most lanes of the training data.
 
-    Goes through evenly spaced images of the training set with its transforms. Leaves the anchors
-    alone where they were chosen before: by a loaded checkpoint or by a file.
+    Goes through evenly spaced images of the training set with its transforms. An anchor matches a
+    lane within twice the distance that makes it positive, as in LaneATT's published choice. Leaves
+    the anchors alone where they were chosen before: by a loaded checkpoint or by a file.
 
     Args:
         max_images (int): Images to look at.
@@ -37,6 +38,7 @@ class LaneAnchorHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         anchors = model.lane_head.anchors
+        max_distance = 2 * model.lane_head.positive_distance
         if anchors.chosen:
             return
         dataset = runner.train_dataloader.dataset
@@ -44,7 +46,7 @@ class LaneAnchorHook(Hook):
         frequency = torch.zeros_like(anchors.all_starts, dtype=torch.long)
         for index in track(np.linspace(0, len(dataset) - 1, number).round().astype(int), 'Anchors'):
             sample = dataset[int(index)]['data_samples']
-            frequency += anchors.count_matches(sample.gt_lanes)
+            frequency += anchors.count_matches(sample.gt_lanes, max_distance)
         broadcast(frequency)  # random transforms differ between processes
         anchors.choose(frequency)
         MMLogger.get_current_instance().info(

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from .row_lanes import RowLanes, lanes_to_rows, row_lane_distances
 
-MATCH_DISTANCE = 30.0  # pixels; LaneATT's published choice of anchors used it
-
 
 class LaneAnchors(nn.Module):
     """Chosen ones of many generated anchors.
@@ -94,18 +92,19 @@ class LaneAnchors(nn.Module):
         return pooled.permute(0, 3, 1, 2).flatten(2)
 
     @torch.no_grad()
-    def count_matches(self, lanes: Sequence[Tensor]) -> Tensor:
+    def count_matches(self, lanes: Sequence[Tensor], max_distance: float) -> Tensor:
         """Of how many lanes each generated anchor is near.
 
         Args:
             lanes (Sequence[Tensor]): (P, 2) points each, pixels of the input, on the CPU.
+            max_distance (float): Mean difference of x over the common rows that counts as near.
 
         Returns:
             Tensor: (all anchors,) int64.
         """
         targets = lanes_to_rows(lanes, self.all_xs.shape[1], *self.image_size)
         targets = targets.to(self.all_xs.device)
-        return (row_lane_distances(self._all_lanes(), targets) < MATCH_DISTANCE).sum(dim=1)
+        return (row_lane_distances(self._all_lanes(), targets) < max_distance).sum(dim=1)
 
     def choose(self, frequency: Tensor) -> None:
         """Use the anchors that match most lanes.

@@ -38,6 +38,7 @@ def make_runner(samples) -> SimpleNamespace:
         type='LaneAnchorGenerator', lateral_origins=0, bottom_origins=5, bottom_angles=[90]
     )
     model.lane_head.anchors = LaneAnchors(generator, 2, 8, image_size=(160, 96), stride=32)
+    model.lane_head.positive_distance = 12.0
     dataset = CountingDataset(samples)
     return SimpleNamespace(model=model, train_dataloader=SimpleNamespace(dataset=dataset))
 
@@ -45,9 +46,10 @@ def make_runner(samples) -> SimpleNamespace:
 def test_anchors_near_the_training_lanes_are_chosen_once():
     runner = make_runner(SAMPLES)
     LaneAnchorHook().before_train(runner)
-    # Upright anchors at x = 160, 120, 80, 40 and 0: the last two are within 30 or at it of x = 30.
+    # Upright anchors at x = 160, 120, 80, 40 and 0: only 40 is within 24 of x = 30.
     anchors = runner.model.lane_head.anchors
-    assert anchors.lanes().xs[:, 0].tolist()[0] == 40 and anchors.chosen
+    assert anchors.lanes().xs[:, 0].tolist()[0] == 40
+    assert anchors.chosen
     assert runner.train_dataloader.dataset.asked == [0, 1]
     LaneAnchorHook().before_train(runner)
     assert len(runner.train_dataloader.dataset.asked) == 2
