@@ -147,11 +147,11 @@ class _Run:
         self.forward = forward
         layers = [layer for unit in units for layer in unit.layers.values()]
 
-        def task(loss: dict[str, Any] | None) -> TaskObjective | None:
-            return loss and TaskObjective(ctx.model, adapter, loss, samples, layers)
+        def task(loss: dict[str, Any] | None, required: bool) -> TaskObjective | None:
+            return loss and TaskObjective(ctx.model, adapter, loss, samples, layers, required)
 
-        self.task = task(stage.task_loss)
-        self.importance_task = task(stage.importance and stage.importance.loss)
+        self.task = task(stage.task_loss, False)
+        self.importance_task = task(stage.importance and stage.importance.loss, True)
         keep_float = stage.settings.drop_prob > 0
         self.recorder = UnitRecorder(ctx.model, samples, forward, keep_float)
 

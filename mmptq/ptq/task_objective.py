@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -27,9 +28,10 @@ class TaskObjective:
             ``forward(adapter, raw, data, target)``.
         samples (ActivationCache): Batches as the model's forward takes them.
         layers (list[QuantMixin]): All layers of all units; they are pending until ``finish``.
+        required (bool): Whether nothing else could take the place of this loss. Defaults to False.
 
     Raises:
-        QuantizationError: If the float model gives the loss no target on any sample.
+        QuantizationError: If the float model gives a required loss no target on any sample.
     """
 
     def __init__(
@@ -39,18 +41,27 @@ class TaskObjective:
         loss: dict[str, Any],
         samples: ActivationCache,
         layers: list[QuantMixin],
+        required: bool = False,
     ):
         self.adapter = adapter
         self.loss = MODELS.build(loss)
         self.samples = samples
         self.pending = set(layers)
         self.targets = [self._target(model, samples[index]) for index in range(len(samples))]
-        if all(target is None for target in self.targets):
-            raise QuantizationError(
-                f'the float model finds nothing in {len(samples)} calibration samples that '
-                f'{type(self.loss).__name__} could compare with: check the checkpoint and the '
-                'calibration data, or lower score_thr of the loss'
-            )
+        self._report_missing(required)
+
+    def _report_missing(self, required: bool) -> None:
+        missing = sum(target is None for target in self.targets)
+        if not missing:
+            return
+        found = (
+            f'the float model finds nothing in {missing} of {len(self.targets)} calibration '
+            f'samples that {type(self.loss).__name__} could compare with'
+        )
+        hint = 'check the checkpoint and the calibration data, or lower score_thr of the loss'
+        if required and missing == len(self.targets):
+            raise QuantizationError(f'{found}: {hint}')
+        MMLogger.get_current_instance().warning(f'{found}, only the local loss counts: {hint}')
 
     @torch.no_grad()
     def _target(self, model: nn.Module, data: Any) -> Any:
