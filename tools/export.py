@@ -39,13 +39,17 @@ def parse_args() -> argparse.Namespace:
         help='fix the input size to that of the first sample; default: open',
     )
     parser.add_argument(
-        '--num-samples', type=int, default=16, help='calibration samples (default: 16)'
+        '--num-samples',
+        type=int,
+        help='calibration samples (default: those of the config, 16 at most)',
     )
     return parser.parse_args()
 
 
-def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int) -> list[Tensor]:
+def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:
     """What enters the exported section on calibration samples."""
+    if num_samples is None:
+        num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
     loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
     ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
     with section_inputs(detector) as inputs:

@@ -24,6 +24,7 @@ FLOAT_NODES = (
     'DeformConv',
 )
 OPENVINO_LAYERS = ('Convolution', 'Deconvolution', 'FullyConnected', 'MatMul')
+ENGINES = ('onnxruntime', 'openvino', 'tensorrt', 'simulation')
 INSTALL = {
     'onnx': 'pip install onnx',
     'onnxruntime': 'pip install onnxruntime',
@@ -186,6 +187,8 @@ def open_engine(
         threads (int): 0 leaves it to the engine.
         size (tuple[int, int], optional): Fixes an open height and width.
     """
+    if name not in ENGINES:
+        raise QuantizationError(f"there is no engine '{name}': use one of {', '.join(ENGINES)}")
     require_engine(name)
     if not Path(path).is_file():
         raise QuantizationError(f"file '{path}' does not exist: check the path")
@@ -193,11 +196,7 @@ def open_engine(
         return OpenVinoEngine(path, threads, size)
     if name == 'tensorrt':
         return OnnxRuntimeEngine(path, threads, 'TensorrtExecutionProvider', size=size)
-    if name in ('onnxruntime', 'simulation'):
-        return OnnxRuntimeEngine(path, threads, optimize=name == 'onnxruntime', size=size)
-    raise QuantizationError(
-        f"there is no engine '{name}': use onnxruntime, openvino, tensorrt or simulation"
-    )
+    return OnnxRuntimeEngine(path, threads, optimize=name == 'onnxruntime', size=size)
 
 
 def count_onnx_layers(path: str) -> tuple[int, int]:

@@ -55,9 +55,11 @@ class SignalToNoise:
     @property
     def decibel(self) -> float:
         """10 log10 of signal over noise; 200 at most."""
+        if math.isinf(self.noise):
+            return -math.inf
         if self.noise <= 1e-20 * self.signal:
             return 200.0
-        return 10 * math.log10(max(self.signal, 1e-30) / self.noise) if self.noise else 200.0
+        return 10 * math.log10(max(self.signal, 1e-30) / self.noise)
 
 
 @torch.no_grad()

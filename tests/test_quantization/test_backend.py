@@ -1,0 +1,83 @@
+"""Limits of engines as data."""
+
+import pytest
+
+from mmptq.quantization import QScheme, QuantizationError
+from mmptq.quantization.backend import BackendProfile
+from mmptq.quantization.placement import LayerPlan
+
+PROFILE = BackendProfile(
+    'engine',
+    'engine',
+    weight=dict(symmetric=True, signed=True),
+    act=dict(symmetric=True, signed=True),
+    rules=[dict(role='few_channels', weight=None, act=None, reason='engine: few channels')],
+)
+WEIGHT = QScheme(8, symmetric=True, signed=True, channel_axis=0)
+ACT = QScheme(8, symmetric=True, signed=True)
+
+
+def test_scheme_is_fitted():
+    quantizer = dict(
+        weight=dict(bits=4, symmetric=False, signed=False, per_channel=True),
+        act=dict(bits=8, symmetric=False),
+        rules=[dict(role='first', weight=dict(bits=8)), dict(role='last', act=None)],
+    )
+    fitted = PROFILE.constrain(quantizer)
+    assert fitted['weight'] == quantizer['weight']  # 4 bits fit into 8 with any zero point
+    assert fitted['act'] == dict(bits=8, symmetric=True, signed=True)
+    first, last, few = fitted['rules']
+    assert first['weight'] == dict(bits=8, symmetric=True, signed=True, per_channel=True)
+    assert last == dict(role='last', act=None)
+    assert few['role'] == 'few_channels'
+    assert quantizer['act'] == dict(bits=8, symmetric=False)  # the config is not touched
+
+
+@pytest.mark.parametrize('where', ['default', 'rule'])
+def test_bits_that_cannot_run(where):
+    quantizer = dict(weight=dict(bits=8), act=dict(bits=4 if where == 'default' else 8), rules=[])
+    if where == 'rule':
+        quantizer['rules'] = [dict(role='last', act=dict(bits=16))]
+    with pytest.raises(
+        QuantizationError, match='quantizer.act has .* engine runs activations of 8'
+    ):
+        PROFILE.constrain(quantizer)
+
+
+@pytest.mark.parametrize(
+    ('weight', 'act', 'message'),
+    [
+        (WEIGHT, QScheme(8), "the input of 'conv' is uint8 asym .* symmetric=True: .*--backend"),
+        (WEIGHT, QScheme(4, symmetric=True, signed=True), "'conv' has 4 bits, and engine runs"),
+        (QScheme(8, channel_axis=0), ACT, "the weight of 'conv' is uint8 asym"),
+        (WEIGHT, QScheme(8, True, True, channel_axis=1), 'one scale per channel'),
+    ],
+)
+def test_layers_that_cannot_run(weight, act, message):
+    with pytest.raises(QuantizationError, match=message):
+        PROFILE.check([LayerPlan('conv', 'Conv2d', weight, act)])
+
+
+def test_layers_that_can():
+    four_bits = QScheme(4, symmetric=False, channel_axis=0)
+    PROFILE.check(
+        [
+            LayerPlan('a', 'Conv2d', WEIGHT, ACT),
+            LayerPlan('b', 'Conv2d', four_bits, ACT),
+            LayerPlan('c', 'Conv2d', None, None),
+        ]
+    )
+    unsigned = BackendProfile('engine', 'engine', act=dict(signed=False))
+    unsigned.check([LayerPlan('a', 'Conv2d', WEIGHT, QScheme(8))])
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(name='a', engine='b', bits=4), "unknown key 'bits'"),
+        (dict(name='a'), "backend lacks 'engine'"),
+    ],
+)
+def test_bad_config(cfg, message):
+    with pytest.raises(QuantizationError, match=message):
+        BackendProfile.from_config(cfg)

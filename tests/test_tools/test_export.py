@@ -1,0 +1,178 @@
+"""tools/export.py on a tiny detector, its file in tools/test.py, and what is said of bad input."""
+
+import json
+import re
+
+import onnx
+import pytest
+from helpers import run_tool
+from mmengine.config import Config
+
+from mmptq.deploy import open_deployed
+from mmptq.engine.checkpoint import read_checkpoint
+
+
+@pytest.fixture(scope='module')
+def quantized(tiny_data, tmp_path_factory):
+    """Config and quantized checkpoint of a tiny RetinaNet, fitted to ONNX Runtime."""
+    from helpers import save_float_checkpoint, tiny_config
+
+    folder = tmp_path_factory.mktemp('export')
+    cfg = tiny_config(tiny_data, folder / 'work')
+    save_float_checkpoint(cfg, folder / 'float.pth')
+    cfg.load_from = str(folder / 'float.pth')
+    cfg.dump(folder / 'tiny.py')
+    options = ['--cfg-options', 'train_cfg.val_float=False']
+    run_tool('ptq', folder / 'tiny.py', '--backend', 'onnxruntime', *options)
+    return folder / 'tiny.py', folder / 'work/quantized.pth'
+
+
+def error_of(*args) -> str:
+    with pytest.raises(SystemExit) as stop:
+        run_tool('export', *args)
+    message = str(stop.value.code)
+    assert message.startswith('error: ')
+    assert '\n' not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ('backend', 'suffix', 'counts'),
+    [
+        ('onnxruntime', '.onnx', (48, 10)),
+        ('openvino', '.xml', (58, 0)),
+        ('tensorrt', '.onnx', None),
+    ],
+)
+def test_file_of_a_backend_scores_like_the_simulation(quantized, tmp_path, backend, suffix, counts):
+    config, checkpoint = quantized
+    out = tmp_path / f'a{suffix}'
+    run_tool('export', config, checkpoint, '--backend', backend, '--out', out)
+    engine = open_deployed(out, threads=1)
+    assert engine.count_layers() == counts
+    metadata = engine.metadata
+    assert metadata['backend'] == backend
+    assert metadata['recipe'][0]['type'] == 'Calibrator'
+    assert metadata['input']['preprocessor']['mean'] == [123.675, 116.28, 103.53]
+    assert metadata['scheme']['backbone.conv1'][1] == 'uint8 asym per-tensor'
+    rows = json.loads(out.with_suffix('.parity.json').read_text())
+    assert min(row['engine against file (dB)'] for row in rows) > 30
+    simulated, deployed = tmp_path / 'simulated.json', tmp_path / 'deployed.json'
+    run_tool('test', config, checkpoint, '--out', simulated)
+    run_tool('test', config, out, '--out', deployed, '--threads', '1')
+    simulated, deployed = (json.loads(p.read_text()) for p in (simulated, deployed))
+    assert simulated.keys() == deployed.keys()
+    assert deployed['coco/bbox_mAP'] == pytest.approx(simulated['coco/bbox_mAP'], abs=0.01)
+
+
+def test_asymmetric_inputs_for_tensorrt(quantized, tmp_path):
+    error = error_of(*quantized, '--backend', 'tensorrt', '--out', tmp_path / 'a.onnx')
+    assert "'backbone.conv1' is uint8 asym per-tensor, and tensorrt needs symmetric=True" in error
+    assert 'quantize again with --backend tensorrt' in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float_network(quantized, tmp_path):
+    config, checkpoint = quantized
+    out = tmp_path / 'float.onnx'
+    float_checkpoint = checkpoint.parents[1] / 'float.pth'
+    run_tool('export', config, float_checkpoint, '--float', '--out', out, '--fixed-size')
+    model = onnx.load(out)
+    assert not [n for n in model.graph.node if n.op_type == 'QuantizeLinear']
+    assert out.stat().st_size > 2.5 * checkpoint.stat().st_size / 4
+    message = error_of(config, checkpoint, '--float', '--out', out)
+    assert 'is quantized: name a --backend' in message
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(checkpoint='float.pth'), 'is not quantized: run tools/ptq.py first'),
+        (dict(checkpoint='nowhere.pth'), "'.*nowhere.pth' does not exist"),
+        (dict(backend='magic'), "there is no backend 'magic': use one of onnxruntime"),
+        (dict(out='a.pb'), "'.*a.pb' must end in .onnx"),
+    ],
+)
+def test_bad_arguments(quantized, tmp_path, changes, message):
+    config, checkpoint = quantized
+    if 'checkpoint' in changes:
+        checkpoint = checkpoint.parents[1] / changes['checkpoint']
+    backend, out = changes.get('backend', 'onnxruntime'), changes.get('out', 'a.onnx')
+    error = error_of(config, checkpoint, '--backend', backend, '--out', tmp_path / out)
+    assert re.search(message, error), error
+    assert list(tmp_path.iterdir()) == []
+
+
+def change_checkpoint(path, target, change):
+    import torch
+
+    content = read_checkpoint(path)
+    change(content)
+    torch.save(content, target)
+    return target
+
+
+def test_four_bit_activations(quantized, tmp_path):
+    def change(content):
+        for layer in content['meta']['quantizer']['layers']:
+            layer['act']['bits'] = 4
+
+    config, checkpoint = quantized
+    four = change_checkpoint(checkpoint, tmp_path / 'four.pth', change)
+    error = error_of(config, four, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    assert "'backbone.conv1' has 4 bits, and openvino runs activations of 8" in error
+    assert not (tmp_path / 'a.onnx').exists()
+
+
+def test_partly_quantized(quantized, tmp_path):
+    def change(content):
+        content['state_dict']['neck.lateral_convs.0.conv.input_quantizer.scale'].zero_()
+
+    config, checkpoint = quantized
+    part = change_checkpoint(checkpoint, tmp_path / 'part.pth', change)
+    error = error_of(config, part, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    assert "'neck.lateral_convs.0.conv' was never calibrated" in error
+
+
+def test_operator_that_no_engine_has(quantized, tmp_path, monkeypatch):
+    from mmdet.models import FPN
+
+    forward = FPN.forward
+    monkeypatch.setattr(FPN, 'forward', lambda self, x: tuple(y.erfinv() for y in forward(self, x)))
+    config, checkpoint = quantized
+    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    assert "the operator 'erfinv' of 'neck' is not part of ONNX" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_engine_that_computes_something_else(quantized, tmp_path, monkeypatch):
+    from mmptq.deploy.engines import OpenVinoEngine
+
+    run = OpenVinoEngine.run
+    monkeypatch.setattr(OpenVinoEngine, 'run', lambda self, x: [1.5 * y for y in run(self, x)])
+    config, checkpoint = quantized
+    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    assert re.search(r"openvino computes 'output_0_0' with .* dB .* nothing is written", error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk(quantized, tmp_path, monkeypatch):
+    import mmptq.deploy.export as module
+
+    def full(source, target):
+        target.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(module.shutil, 'copyfile', full)
+    config, checkpoint = quantized
+    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    assert 'No space left' in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ptq_refuses_what_the_backend_cannot_run(quantized):
+    config, _ = quantized
+    cfg = Config.fromfile(config)
+    with pytest.raises(SystemExit, match='quantizer.act has 4 bits, and tensorrt runs'):
+        run_tool('ptq', config, '--backend', 'tensorrt', '--cfg-options', 'quantizer.act.bits=4')
+    assert cfg.quantizer.act.bits == 8
