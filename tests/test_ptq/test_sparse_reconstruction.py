@@ -1,0 +1,62 @@
+"""Sparse units are recorded, learned and frozen on a CPU."""
+
+import json
+
+import pytest
+import torch
+from reconstruction import toy_context
+from torch import nn
+
+from mmptq.ptq import Reconstructor
+from mmptq.quantization import freeze, quantized_layers
+
+spconv = pytest.importorskip('spconv.pytorch')
+pytest.importorskip('mmdet3d')
+
+
+class SparseDetector(nn.Module):
+    """A sparse layer, a residual block that shares its index pairs, a strided layer."""
+
+    def __init__(self):
+        super().__init__()
+        from mmdet3d.models.layers import SparseBasicBlock, make_sparse_convmodule
+
+        norm = dict(type='BN1d', eps=1e-3, momentum=0.01)
+        options = dict(norm_cfg=norm, padding=1)
+        self.first = make_sparse_convmodule(4, 8, 3, 'a', conv_type='SubMConv3d', **options)
+        conv = dict(type='SubMConv3d', indice_key='a')
+        self.block = SparseBasicBlock(8, 8, norm_cfg=norm, conv_cfg=conv)
+        self.last = make_sparse_convmodule(
+            8, 8, 3, 'b', stride=2, conv_type='SparseConv3d', **options
+        )
+
+    def data_preprocessor(self, batch, training):
+        return batch
+
+    def forward(self, inputs, mode='predict'):
+        x = spconv.SparseConvTensor(inputs[:, :4], inputs[:, 4:].int(), [8, 8, 8], 1)
+        return self.last(self.block(self.first(x))).dense()
+
+
+def scans():
+    result = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        cells = torch.randperm(512, generator=generator)[:40]
+        coords = torch.stack([cells * 0, cells // 64, cells // 8 % 8, cells % 8], 1)
+        result.append(torch.cat([torch.randn(40, 4, generator=generator), coords], 1))
+    return result
+
+
+def test_sparse_units(tmp_path):
+    ctx = toy_context(tmp_path, SparseDetector(), scans())
+    settings = dict(num_iters=60, batch_size=2, act_lr=2e-3, drop_prob=0.5)
+    Reconstructor(cache_budget=3000, **settings).run(ctx)  # most of it in a file
+    rows = json.loads((tmp_path / 'reconstruction.json').read_text())
+    assert [row['unit'] for row in rows] == ['first', 'block', 'last']
+    assert all(row['after'] < row['before'] for row in rows)
+    layers = quantized_layers(ctx.model).values()
+    assert all(layer.weight_quantizer.rounding is not None for layer in layers)
+    before = ctx.model(scans()[0])
+    freeze(ctx.model)
+    assert torch.equal(ctx.model(scans()[0]), before)

@@ -1,0 +1,102 @@
+"""A run killed at any moment and resumed ends with the checkpoint of an uninterrupted one."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from helpers import ROOT, run_tool
+from mmengine.config import Config
+
+from mmptq.engine.checkpoint import read_checkpoint
+
+STAGES = [
+    dict(type='Calibrator'),
+    dict(type='Reconstructor', num_iters=12, batch_size=2, act_lr=1e-3, drop_prob=0.5),
+]
+
+
+@pytest.fixture
+def config(tiny):
+    path, _ = tiny
+    cfg = Config.fromfile(path)
+    cfg.stages = STAGES
+    cfg.train_cfg.val_float = False
+    cfg.dump(path)
+    return path
+
+
+def start(path, *options):
+    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/ptq.py', path, *options]
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def kill_after(process, folder, num_units):
+    """SIGKILL in the middle of the unit after ``num_units`` finished ones."""
+    deadline = time.monotonic() + 300
+    while len(list(folder.glob('*.pth'))) < num_units:
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def bits(path):
+    checkpoint = read_checkpoint(path)
+    return checkpoint['state_dict'], checkpoint['meta']
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_same(config, tmp_path):
+    torch.set_num_threads(1)
+    run_tool('ptq', config, '--work-dir', tmp_path / 'whole')
+    work = tmp_path / 'killed'
+    for num_units in (2, 9):
+        options = ('--work-dir', work, *(['--resume'] if num_units > 2 else []))
+        kill_after(start(config, *options), work / 'resume', num_units)
+        assert not (work / 'quantized.pth').exists()
+    run_tool('ptq', config, '--work-dir', work, '--resume')
+    expected, meta = bits(tmp_path / 'whole/quantized.pth')
+    found, found_meta = bits(work / 'quantized.pth')
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert meta['quantizer'] == found_meta['quantizer']
+    assert not (work / 'resume').exists()
+    log = sorted(work.glob('*/*.log'))[-1].read_text()
+    assert re.search(r'unit 18/18 .*loss', log)
+
+
+def interrupted(config, work, monkeypatch):
+    """Leave the state of one unit behind."""
+    from mmptq.ptq.resume import ResumeStore
+
+    save = ResumeStore.save
+
+    def stop(self, name, state):
+        save(self, name, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match='--resume goes on'):
+        patch.setattr(ResumeStore, 'save', stop)
+        run_tool('ptq', config, '--work-dir', work)
+
+
+def test_state_of_another_run_is_refused(config, tiny, tmp_path, monkeypatch):
+    work = tmp_path / 'work2'
+    interrupted(config, work, monkeypatch)
+    with pytest.raises(SystemExit) as stop:
+        options = ('--cfg-options', 'stages.1.num_iters=13')
+        run_tool('ptq', config, '--work-dir', work, '--resume', *options)
+    assert "a run with another 'stages' in its config: run without --resume" in str(stop.value.code)
+    content = torch.load(tiny[1], weights_only=True)
+    next(iter(content['state_dict'].values())).mul_(1.001)
+    torch.save(content, tmp_path / 'other.pth')
+    with pytest.raises(SystemExit, match='a run with another float checkpoint'):
+        run_tool('ptq', config, tmp_path / 'other.pth', '--work-dir', work, '--resume')
