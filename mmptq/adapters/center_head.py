@@ -1,11 +1,13 @@
 """CenterPoint: heat maps of object centres, and what is regressed at each cell."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from .adapter import Adapter, copy_tree, metas_of, need_train_cfg, no_grad_copy, sum_losses
@@ -29,6 +31,10 @@ class CenterHeadAdapter(Adapter):
     """
 
     head_types: ClassVar = ('CenterHead',)
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        self._targets: dict[int, tuple[InstanceData, tuple]] = {}
 
     def outputs(self, raw: tuple[list[dict[str, Tensor]], ...]) -> list[HeadOutput]:
         outputs = []
@@ -64,11 +70,29 @@ class CenterHeadAdapter(Adapter):
         need_train_cfg(self.head, self.head_names[-1])
         # The head applies its sigmoid in place, and adds an entry to each task.
         raw = copy_tree(raw)
-        instances = [_with_velocity(sample.gt_instances_3d) for sample in pseudo_labels]
         for (branches,) in raw:
             if 'vel' not in branches:
                 branches['vel'] = torch.zeros_like(branches['rot'])
-        return sum_losses(self.head.loss_by_feat(raw, instances))
+        instances = [sample.gt_instances_3d for sample in pseudo_labels]
+        with self._remembered_targets():
+            return sum_losses(self.head.loss_by_feat(raw, instances))
+
+    @contextmanager
+    def _remembered_targets(self) -> Iterator[None]:
+        """Within this context targets are assigned once per sample: drawing them takes long."""
+        assign = self.head.get_targets_single
+
+        def remembered(instances: InstanceData) -> tuple:
+            if id(instances) not in self._targets:
+                # The instances are kept, so that no other object gets their id.
+                self._targets[id(instances)] = instances, assign(_with_velocity(instances))
+            return self._targets[id(instances)][1]
+
+        self.head.get_targets_single = remembered
+        try:
+            yield
+        finally:
+            del self.head.get_targets_single
 
 
 def _with_velocity(instances: InstanceData) -> InstanceData:

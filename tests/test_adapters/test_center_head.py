@@ -104,6 +104,25 @@ def test_own_detections_cost_no_regression_and_a_wrong_size_does(model, data):
     assert 'anno_box' not in raw[1][0]
 
 
+def test_targets_are_assigned_once_per_sample(model, data, monkeypatch):
+    adapter = build_adapter(model)
+    raw = (raw_with_box(1, 0), raw_with_box(2, 1))
+    labels = adapter.pseudo_labels(raw, data, 0.1, 500)
+    calls, assign = [], type(model.pts_bbox_head).get_targets_single
+
+    def counted(head, instances):
+        calls.append(len(instances))
+        return assign(head, instances)
+
+    monkeypatch.setattr(type(model.pts_bbox_head), 'get_targets_single', counted)
+    first, second = adapter.loss(raw, data, labels), adapter.loss(raw, data, labels)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert calls == [2]
+    adapter.loss(raw, data, adapter.pseudo_labels(raw, data, 0.1, 1))
+    assert len(calls) == 2
+    assert 'get_targets_single' not in vars(model.pts_bbox_head)
+
+
 def test_gradient_of_the_regression_is_at_the_positive_only(model, data):
     adapter = build_adapter(model)
     raw = (raw_with_box(1, 0, logit=-5.0), raw_with_box(2, 1))
