@@ -74,7 +74,7 @@ def run_cell(leaf: str, num_samples: int) -> dict:
             lines = (done.stderr.strip() or 'no result').splitlines()
             return dict(error=lines[-1])
         result = json.loads(path.read_text())
-    return {key: result[key] for key in ('float', 'quantized', 'seconds')}
+    return {key: result[key] for key in ('float', 'quantized', 'seconds', 'num_samples')}
 
 
 def run_cells(leaves: list[str], num_samples: int, out: str) -> dict[str, dict]:
@@ -119,9 +119,10 @@ def main() -> None:
         results = run_cells([] if args.table else leaves, args.num_samples, args.out)
     except OSError as error:
         sys.exit(f'error: {error}')
+    numbers = sorted({cell['num_samples'] for cell in results.values() if 'error' not in cell})
     print(
-        f'\nCULane F1 on the demo validation set, {args.num_samples} calibration images, '
-        f'torch {torch.__version__}\n'
+        f'\nCULane F1 on the demo validation set, {", ".join(map(str, numbers))} calibration '
+        f'images, torch {torch.__version__}\n'
     )
     print(format_table(table_rows(results)))
 

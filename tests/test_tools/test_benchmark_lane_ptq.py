@@ -37,7 +37,8 @@ def fake_ptq(calls, f1, code=0):
         if code == 0:
             work_dir = command[command.index('--work-dir') + 1]
             result = {'culane/F1': f1}
-            text = json.dumps(dict(float={'culane/F1': 0.9}, quantized=result, seconds=1.0))
+            values = dict(float={'culane/F1': 0.9}, seconds=1.0, num_samples=8)
+            text = json.dumps(dict(values, quantized=result))
             (ROOT / work_dir / 'result.json').write_text(text)
         return subprocess.CompletedProcess(command, code, '', 'Traceback\nerror: out of luck\n')
 
