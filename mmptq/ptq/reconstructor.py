@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -184,25 +184,40 @@ class _Run:
     def _learn(self, unit: BlockUnit, quantizers: UnitQuantizers, seed: int) -> dict[str, Any]:
         """Learn one unit; returns what is kept of it, and the loss before and after."""
         budget = max(1, self.stage.cache_budget - self.samples.used_bytes)
+        quarter = budget // 4 if self.task else 0
         with (
-            ActivationCache(budget, self.samples.directory) as cache,
-            torch.random.fork_rng(),
+            ActivationCache(budget - quarter, self.samples.directory) as cache,
+            ExitStack() as stack,
         ):
+            stack.enter_context(torch.random.fork_rng())
             torch.manual_seed(seed)
             objective = self._objective(unit)
             self._record(unit, objective, cache)
+            if self.task:
+                stack.enter_context(self.task.focus(unit, quarter))
             original = quantizers.state()
             before = mean_loss(cache, objective)
-            try:
-                train_unit(quantizers, cache, objective, self.stage.settings, before)
-                after = mean_loss(cache, objective)
-            except NotFiniteError:
-                after = float('nan')
-            if after <= before:
-                return dict(before=before, after=after, note='', quantizers=quantizers.state())
-            note = 'is worse' if after > before else 'is not finite'
-            note = f'rolled back: the loss {note} after learning'
-            return dict(before=before, after=after, note=note, quantizers=original)
+            after = self._train(quantizers, cache, objective, before)
+        if after <= before:
+            return dict(before=before, after=after, note='', quantizers=quantizers.state())
+        note = 'is worse' if after > before else 'is not finite'
+        note = f'rolled back: the loss {note} after learning'
+        return dict(before=before, after=after, note=note, quantizers=original)
+
+    def _train(
+        self,
+        quantizers: UnitQuantizers,
+        cache: ActivationCache,
+        objective: UnitObjective,
+        before: float,
+    ) -> float:
+        if before == 0:
+            return before  # nothing is lost, so that there is nothing to learn
+        try:
+            train_unit(quantizers, cache, objective, self.stage.settings, before)
+            return mean_loss(cache, objective)
+        except NotFiniteError:
+            return float('nan')
 
     def _objective(self, unit: BlockUnit) -> UnitObjective:
         settings = [self.ctx.units[name] for name in unit.layers if name in self.ctx.units]

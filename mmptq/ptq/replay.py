@@ -105,9 +105,8 @@ class Replay:
     def __exit__(self, *_) -> None:
         self._record.cache.close()
 
-    @torch.no_grad()
     def run(self, sample: int) -> Any:
-        """What the model returns for a sample."""
+        """What the model returns for a sample; replayed outputs have no gradient."""
         keys = self._record.entries[sample].keys()
         with override_calls(keys, self._recorded(sample), self._plan.inside):
             return self._run(sample)

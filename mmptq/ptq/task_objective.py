@@ -14,6 +14,7 @@ from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, qua
 
 from .activation_cache import ActivationCache
 from .block_units import BlockUnit
+from .replay import Replay
 
 
 class TaskObjective:
@@ -43,7 +44,9 @@ class TaskObjective:
         layers: list[QuantMixin],
         required: bool = False,
     ):
+        self.model = model
         self.adapter = adapter
+        self._replay: Replay | None = None
         self.loss = MODELS.build(loss)
         self.samples = samples
         self.pending = set(layers)
@@ -80,12 +83,40 @@ class TaskObjective:
             sample (int): Index of the sample.
             outputs (list, optional): What the calls of the unit return; None lets it run.
         """
-        data, target = self.samples[sample], self.targets[sample]
+        target = self.targets[sample]
         if target is None:
             return torch.zeros(())
         with self._float_after(unit), given_outputs(unit.module, outputs):
-            raw = self.adapter.raw_outputs(data) if unit.name else outputs[0]
-            return self.loss(self.adapter, raw, data, target)
+            run = self._run if self._replay is None else self._replay.run
+            raw = run(sample) if unit.name else outputs[0]
+            return self.loss(self.adapter, raw, self.samples[sample], target)
+
+    def _run(self, sample: int) -> Any:
+        return self.adapter.raw_outputs(self.samples[sample])
+
+    @contextmanager
+    def focus(self, unit: BlockUnit, budget_bytes: int) -> Iterator[None]:
+        """Within this context nothing is run that the unit, the only one to change, cannot reach.
+
+        What is recorded for that depends on the unit alone, and not on those before: a resumed
+        run records the same.
+
+        Args:
+            unit (BlockUnit): The unit that is going to be learned.
+            budget_bytes (int): Memory for recorded outputs, see :class:`Replay`.
+        """
+        if not unit.name:
+            yield
+            return
+        size, directory = len(self.samples), self.samples.directory
+        with Replay(self.model, self._run, size, budget_bytes, directory) as replay:
+            with self._float_after(unit):
+                replay.focus(unit.module, {unit.module}, lambda *_: None)
+            self._replay = replay
+            try:
+                yield
+            finally:
+                self._replay = None
 
     @contextmanager
     def _float_after(self, unit: BlockUnit) -> Iterator[None]:

@@ -6,6 +6,7 @@ from reconstruction import ToyAdapter, images, toy_context
 
 from mmptq.ptq import ActivationCache, FisherImportance
 from mmptq.ptq.block_units import find_units
+from mmptq.ptq.recorder import record_calls
 from mmptq.ptq.task_objective import TaskObjective, given_outputs
 from mmptq.quantization import QuantizationError, quantizers_off
 
@@ -91,3 +92,32 @@ def test_given_outputs_are_taken_in_order_and_undone():
         assert [module(1), module(2)] == ['a', 'b']
     assert module(3) == 3
     assert 'forward' not in module.__dict__
+
+
+@pytest.mark.parametrize('name', ['stem', 'blocks.1', 'bbox_head'])
+def test_focus_changes_neither_loss_nor_gradient(parts, name):
+    model, units, task = parts
+    unit, calls = units[name], []
+    for other in units.values():
+        if other is unit:
+            break
+        task.finish(other)
+    with torch.no_grad():
+        inputs = record_calls(unit.module, lambda: model(images()[3]), 1)[0].args
+
+    def loss_and_gradient():
+        leaf = inputs[0][0] if name == 'bbox_head' else inputs[0]
+        leaf = leaf.clone().requires_grad_()
+        args = [leaf, *inputs[0][1:]] if name == 'bbox_head' else leaf
+        loss = task(unit, 3, [unit.module(args)])
+        loss.backward()
+        return loss.detach(), leaf.grad
+
+    expected = loss_and_gradient()
+    with task.focus(unit, 2**20):
+        handle = model.stem[0].register_forward_hook(lambda *_: calls.append('ran'))
+        found = loss_and_gradient()
+        handle.remove()
+    assert all(map(torch.equal, expected, found))
+    # What is before the unit is replayed; the stem itself runs when its inputs are made.
+    assert calls == (['ran'] if name == 'stem' else [])
