@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from mmptq.quantization import FakeQuantizer, QuantMixin
 from .output_search import QParams, search_output
 from .trees import copy_tensors, is_sparse
 
+# A candidate is given up when it is worse by so many standard errors, on so many samples or more.
+STANDARD_ERRORS = 3.0
+FEWEST_SAMPLES = 4
+
 
 @dataclass
 class Candidate:
@@ -22,8 +28,7 @@ class Candidate:
         p (float): The exponent.
         qparams (QParams): Scale and zero point.
         loss (float): Mean loss over the first ``num_samples`` samples.
-        num_samples (int): Fewer than all where these already cost more than another candidate on
-            all of them.
+        num_samples (int): Fewer than all where it was given up.
     """
 
     p: float
@@ -100,34 +105,58 @@ def choose(
     Args:
         candidates (list[Candidate]): Their losses are filled in.
         quantizer (FakeQuantizer): Gets the scales.
-        evaluate (Callable): The loss on a sample, never negative.
+        evaluate (Callable): The loss on a sample.
         num_samples (int): Number of samples.
-        fast (bool): Whether equal scales are tried only once, and a candidate is given up as
-            soon as it costs more than the best one does on all samples.
+        fast (bool): Whether equal scales are tried only once, and candidates are given up as soon
+            as they are clearly worse than another one on the samples so far.
 
     Returns:
         Candidate or None: None where every loss was NaN; the scales are as before then.
     """
-    best, least = None, float('inf')
     before = quantizer.scale.clone(), quantizer.zero_point.clone()
-    tried: list[Candidate] = []
+    twins = _twins(candidates) if fast else {}
+    alive = [candidate for candidate in candidates if id(candidate) not in twins]
+    losses: dict[int, list[float]] = {id(candidate): [] for candidate in alive}
+    for sample in range(num_samples):
+        for candidate in alive:
+            quantizer.set_qparams(*candidate.qparams)
+            losses[id(candidate)].append(evaluate(sample))
+        if fast and sample + 1 >= FEWEST_SAMPLES:
+            best = min(alive, key=lambda c: _finite_sum(losses[id(c)]))
+            alive = [c for c in alive if not _clearly_worse(losses[id(c)], losses[id(best)])]
     for candidate in candidates:
-        equal = next((c for c in tried if _equal(c.qparams, candidate.qparams)), None)
-        if fast and equal is not None:
-            candidate.loss, candidate.num_samples = equal.loss, equal.num_samples
-            continue
-        tried.append(candidate)
-        quantizer.set_qparams(*candidate.qparams)
-        total = 0.0
-        for index in range(num_samples):
-            total += evaluate(index)
-            candidate.loss, candidate.num_samples = total / (index + 1), index + 1
-            if fast and total > least:
-                break
-        if total < least and candidate.num_samples == num_samples:
-            best, least = candidate, total
+        found = losses[id(twins.get(id(candidate), candidate))]
+        candidate.loss, candidate.num_samples = sum(found) / len(found), len(found)
+    finite = [candidate for candidate in alive if isfinite(candidate.loss)]
+    best = min(finite, key=lambda c: c.loss, default=None)
     quantizer.set_qparams(*(best.qparams if best else before))
     return best
+
+
+def _finite_sum(losses: list[float]) -> float:
+    total = sum(losses)
+    return total if isfinite(total) else inf
+
+
+def _twins(candidates: list[Candidate]) -> dict[int, Candidate]:
+    """For candidates (by id) whose scales an earlier one has as well, that one."""
+    twins: dict[int, Candidate] = {}
+    first: list[Candidate] = []
+    for candidate in candidates:
+        equal = next((c for c in first if _equal(c.qparams, candidate.qparams)), None)
+        if equal is None:
+            first.append(candidate)
+        else:
+            twins[id(candidate)] = equal
+    return twins
+
+
+def _clearly_worse(losses: list[float], best: list[float]) -> bool:
+    """Whether the mean difference on the same samples is beyond its own uncertainty."""
+    if not isfinite(sum(losses)) or not isfinite(sum(best)):
+        return isfinite(sum(best))
+    differences = [x - y for x, y in zip(losses, best, strict=True)]
+    return mean(differences) > STANDARD_ERRORS * stdev(differences) / sqrt(len(differences))
 
 
 def _equal(first: QParams, second: QParams) -> bool:

@@ -26,7 +26,7 @@ class SearchSettings:
         fractions (Tensor, optional): (T,) of the range to try for a weight by the error of the
             layer's output; None measures the error of the weight itself.
         search_samples (int): Samples on which errors of outputs are measured.
-        fast (bool): Whether shortcuts are taken that do not change the choice.
+        fast (bool): Whether shortcuts are taken.
     """
 
     loss: nn.Module
@@ -57,6 +57,7 @@ class LpSearch:
         self.adapter = adapter
         self.batches = batches
         self.targets = targets
+        self._target: tuple[int, Any] = (-1, None)  # all candidates are tried on it
         step = max(1, len(batches) // settings.search_samples)
         self.kept = set(range(0, len(batches), step)[: settings.search_samples])
 
@@ -110,8 +111,10 @@ class LpSearch:
 
     def _evaluate(self, replay: Replay, sample: int) -> float:
         raw = replay.run(sample)
-        target = unpack(self.targets[sample])
-        return float(self.settings.loss(self.adapter, raw, self.batches[sample], target))
+        if self._target[0] != sample:
+            self._target = sample, unpack(self.targets[sample])
+        batch = self.batches[sample]
+        return float(self.settings.loss(self.adapter, raw, batch, self._target[1]))
 
 
 def pack(target: Any) -> Any:

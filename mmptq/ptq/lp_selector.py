@@ -55,8 +55,8 @@ class LpSelector:
         smallest (float): The smallest fraction. Defaults to 0.21.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
-            scales are tried once, and candidates are given up early. The choice is the same
-            without. Defaults to True.
+            scales are tried once, and candidates that are clearly worse on the first samples (by
+            three standard errors of the difference) are given up. Defaults to True.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]

@@ -1,0 +1,215 @@
+"""Accuracy and time of PTQ recipes over seeds, as a table.
+
+    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, all recipes
+    python tools/benchmark_reconstruction.py FLOAT_CONFIG --checkpoint FILE.pth --scheme w4a8
+    python tools/benchmark_reconstruction.py --quick             the cheap recipes, a few images
+    python tools/benchmark_reconstruction.py --search-time 4     DetPTQ's search, fast and naive
+
+Every cell (recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells that are
+finished are not run again, so an interrupted benchmark goes on where it was.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, pstdev
+
+import torch
+from benchmark_ptq import make_context
+from mmengine.config import Config
+from mmengine.registry import TASK_UTILS
+from ptq import base_config, make_ptq_config
+
+from mmptq.ptq import LpSelector
+from mmptq.quantization import apply_plan
+from mmptq.report import format_table
+from mmptq.utils.files import complete_file, write_json
+
+CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
+CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
+RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop', 'detptq_recon']
+QUICK = dict(recipes=['minmax', 'mse', 'detptq'], seeds=1, num_samples=8, val_images=40)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', nargs='?', default=CONFIG, help='a float config')
+    parser.add_argument('--checkpoint', help='float checkpoint (default: load_from)')
+    parser.add_argument('--scheme', default='w4a4', help='a name of configs/_base_/schemes')
+    parser.add_argument('--recipes', nargs='+', default=RECIPES)
+    parser.add_argument('--seeds', type=int, default=3, help='number of seeds')
+    parser.add_argument('--num-samples', type=int, default=32, help='calibration samples')
+    parser.add_argument('--val-images', type=int, help='the first so many (default: all)')
+    parser.add_argument('--out', default='work_dirs/benchmark_reconstruction')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
+    parser.add_argument('--quick', action='store_true', help='few recipes and images, one seed')
+    parser.add_argument(
+        '--search-time', type=int, metavar='LAYERS', help='time the search on so many layers'
+    )
+    args = parser.parse_args()
+    for name, value in QUICK.items() if args.quick else ():
+        setattr(args, name, value)
+    if args.config == CONFIG and not args.checkpoint:
+        args.checkpoint = CHECKPOINT
+    return args
+
+
+def subset_options(args: argparse.Namespace) -> list[str]:
+    """Config options that evaluate on the first images of a COCO annotation file only."""
+    if not args.val_images:
+        return []
+    dataset = Config.fromfile(args.config).val_dataloader.dataset
+    annotations = json.loads((Path(dataset.get('data_root', '')) / dataset.ann_file).read_text())
+    annotations['images'] = annotations['images'][: args.val_images]
+    kept = {image['id'] for image in annotations['images']}
+    annotations['annotations'] = [
+        item for item in annotations['annotations'] if item['image_id'] in kept
+    ]
+    path = (Path(args.out) / f'val_{args.val_images}.json').resolve()
+    write_json(annotations, path)
+    return [f'val_dataloader.dataset.ann_file={path}', f'val_evaluator.ann_file={path}']
+
+
+def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) -> dict:
+    """Result of one run of tools/ptq.py; taken from its folder if it is finished."""
+    folder = Path(args.out) / f'{Path(args.config).stem}_{args.scheme}_{recipe}_seed{seed}'
+    done = folder / 'cell.json'
+    if done.is_file():
+        return json.loads(done.read_text())
+    options = [f'calibration.num_samples={args.num_samples}', f'randomness.seed={seed}']
+    options += [f'train_cfg.val_float={val_float}', *subset_options(args), *args.cfg_options]
+    command = [sys.executable, str(Path(__file__).with_name('ptq.py')), args.config]
+    command += [args.checkpoint] if args.checkpoint else []
+    command += ['--scheme', args.scheme, '--recipe', recipe, '--work-dir', str(folder)]
+    print(f'{recipe}, seed {seed} ...', flush=True)
+    finished = subprocess.run([*command, '--cfg-options', *options], capture_output=True, text=True)
+    if finished.returncode:
+        sys.exit(f'error: {" ".join(command)} failed:\n{finished.stderr[-2000:]}')
+    result = json.loads((folder / 'result.json').read_text())
+    write_json(result, done)
+    return result
+
+
+def table_rows(results: dict[str, list[dict]]) -> list[dict[str, str]]:
+    """One row per recipe: mean and standard deviation over seeds, and what is lost."""
+    first = next(iter(results.values()))[0]
+    metric = next(name for name in first['quantized'] if name.endswith('mAP'))
+    reference = first['float'][metric]
+    rows = [dict(recipe='float', mAP=f'{reference:.4f}', difference='', seconds='', seeds='')]
+    for recipe, cells in results.items():
+        values = [cell['quantized'][metric] for cell in cells]
+        rows.append(
+            dict(
+                recipe=recipe,
+                mAP=f'{mean(values):.4f} ± {pstdev(values):.4f}',
+                difference=f'{mean(values) - reference:+.4f}',
+                seconds=f'{mean(cell["seconds"] for cell in cells):.0f}',
+                seeds=str(len(cells)),
+            )
+        )
+    return rows
+
+
+def run_table(args: argparse.Namespace) -> None:
+    """Run all cells; the table is written anew after each of them."""
+    results: dict[str, list[dict]] = {}
+    about = (
+        f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples, '
+        f'{args.val_images or "all"} validation images, {platform.machine()}, '
+        f'{torch.get_num_threads()} threads, torch {torch.__version__}'
+    )
+    for seed in range(args.seeds):
+        for recipe in args.recipes:
+            cell = run_cell(args, recipe, seed, val_float=not results)
+            results.setdefault(recipe, []).append(cell)
+            text = f'{about}\n\n{format_table(table_rows(results))}\n'
+            write_json(dict(about=about, cells=results), Path(args.out) / 'table.json')
+            with complete_file(Path(args.out) / 'table.md') as path:
+                path.write_text(text)
+    print(text)
+
+
+class TimedStore:
+    """Stands in for a resume store: knows some layers and times the search for the others."""
+
+    def __init__(self, known: dict[str, dict]):
+        self.known = known
+        self.found: dict[str, dict] = {}
+        self.seconds: dict[str, float] = {}
+        self.start = 0.0
+
+    def load(self, name: str) -> dict | None:
+        self.start = time.process_time()
+        return self.known.get(name)
+
+    def save(self, name: str, state: dict) -> None:
+        self.seconds[name] = time.process_time() - self.start
+        self.found[name] = state
+
+
+def search(args: argparse.Namespace, fast: bool, known: dict[str, dict]) -> TimedStore:
+    """Search all layers but the known ones."""
+    cfg = Config.fromfile(args.config)
+    if args.checkpoint:
+        cfg.load_from = args.checkpoint
+    make_ptq_config(cfg)
+    cfg.quantizer = base_config('scheme', args.scheme).quantizer
+    cfg.stages = base_config('recipe', 'detptq').stages
+    cfg.optim_wrapper = cfg.get('optim_wrapper') or dict(optimizer=dict(type='SGD', lr=0.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'config.py'
+        cfg.dump(path)
+        ctx = make_context(str(path), args.num_samples)
+        apply_plan(ctx.model, ctx.plan)
+        ctx.make_units()
+        ctx.resume = TimedStore(known)
+        TASK_UTILS.build(cfg.stages[0]).run(ctx)
+        LpSelector(num_samples=args.num_samples, fast=fast).run(ctx)
+    return ctx.resume
+
+
+def run_search_time(args: argparse.Namespace) -> None:
+    """CPU time of DetPTQ's search: fast on all layers, naive on some of them."""
+    fast = search(args, True, {})
+    names = list(fast.found)
+    chosen = {names[i * len(names) // args.search_time] for i in range(args.search_time)}
+    others = {name: found for name, found in fast.found.items() if name not in chosen}
+    naive = search(args, False, others)
+    same = all(
+        naive.found[name][tensor]['p'] == entry['p']
+        for name in chosen
+        for tensor, entry in fast.found[name].items()
+    )
+    on_chosen = sum(fast.seconds[name] for name in chosen)
+    result = dict(
+        num_samples=args.num_samples,
+        layers=len(names),
+        naive_layers=sorted(chosen),
+        fast_seconds=sum(fast.seconds.values()),
+        fast_seconds_on_naive_layers=on_chosen,
+        naive_seconds=sum(naive.seconds.values()),
+        ratio=on_chosen / sum(naive.seconds.values()),
+        same_p=same,
+        seconds=dict(fast=fast.seconds, naive=naive.seconds),
+    )
+    write_json(result, Path(args.out) / 'search_time.json')
+    print(json.dumps({key: value for key, value in result.items() if key != 'seconds'}, indent=1))
+
+
+def main() -> None:
+    args = parse_args()
+    if args.search_time:
+        run_search_time(args)
+    else:
+        run_table(args)
+
+
+if __name__ == '__main__':
+    main()
