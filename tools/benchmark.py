@@ -51,6 +51,11 @@ def parse_args() -> argparse.Namespace:
     source.add_argument('--files', nargs='+', metavar='FILE:ENGINE')
     source.add_argument('--config', help='config of a model; its weights are drawn at random')
     parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'))
+    parser.add_argument(
+        '--fixed-size',
+        action='store_true',
+        help='with --config: for networks that work at one size only; takes longer to prepare',
+    )
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
     parser.add_argument('--work-dir', default='work_dirs/benchmark')
@@ -107,14 +112,16 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
     folder = Path(args.work_dir)
     float_file = folder / 'float.onnx'
     section = random_section(args.config)
-    sample = torch.rand(1, input_channels(section), *args.size)
-    export_float(section, sample, float_file, dynamic=False)
+    dynamic = not args.fixed_size
+    size = [max(64, end // 128 * 32) for end in args.size] if dynamic else args.size
+    sample = torch.rand(1, input_channels(section), *size)
+    export_float(section, sample, float_file, dynamic)
     files = [(str(float_file), name) for name in BACKENDS]
     for name in BACKENDS:
         profile = BackendProfile.from_config(base_config('backend', name).backend)
         section = random_section(args.config)
         quantize_by_minmax(section, profile, sample)
-        model, _ = build_model(section, profile, [sample], dynamic=False)
+        model, _ = build_model(section, profile, [sample], dynamic)
         file = folder / f'{name}.onnx'
         file.write_bytes(model.SerializeToString())
         files.append((str(file), name))
@@ -169,6 +176,15 @@ def table(engines: dict, seconds: dict) -> list[dict]:
     return rows
 
 
+def processor() -> str:
+    """Name of the processor, and whether it has fast 8-bit products."""
+    info = Path('/proc/cpuinfo')
+    text = info.read_text() if info.is_file() else ''
+    names = [line.split(':')[1].strip() for line in text.splitlines() if 'model name' in line]
+    fast = 'with' if 'vnni' in text else 'without'
+    return f'{names[0] if names else platform.processor()} {fast} VNNI'
+
+
 def run(args: argparse.Namespace) -> None:
     pairs = named_files(args) if args.files else make_files(args)
     size = tuple(args.size) if args.size else None
@@ -181,8 +197,8 @@ def run(args: argparse.Namespace) -> None:
     (shape,) = shapes
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     rows = table(engines, measure(engines, x, args.rounds))
-    print(f'{shape}, {args.threads} threads, {args.rounds} rounds, {platform.processor()}')
-    print(format_table(rows))
+    print(f'{shape}, {args.threads} threads, {args.rounds} rounds, {processor()}')
+    print(format_table([{key: str(value) for key, value in row.items()} for row in rows]))
     if args.out:
         write_json(rows, args.out)
 

@@ -1,0 +1,37 @@
+"""Ranges of tensors inside of a graph."""
+
+import pytest
+import torch
+from deploy_models import TinyDetector, profile_of, sample_inputs
+
+from mmptq.deploy.graph import Graph
+from mmptq.deploy.observe import make_observe
+from mmptq.deploy.onnx_export import export_marked
+from mmptq.deploy.section import Section
+
+
+@pytest.mark.parametrize(('backend', 'signed'), [('onnxruntime', False), ('tensorrt', True)])
+def test_range_is_that_of_all_samples(backend, signed):
+    detector, inputs = TinyDetector().eval(), sample_inputs(3)
+    graph = Graph(export_marked(Section(detector).eval(), inputs[0], dynamic=True))
+    assert make_observe(graph, profile_of(backend), inputs)([]) == {}
+    tensor = next(iter(graph.of_type('MaxPool'))).output[0]
+    grid = make_observe(graph, profile_of(backend), inputs)([tensor])[tensor]
+    highest = max(float(detector.backbone(x)[0].max()) for x in inputs)
+    assert grid.signed is signed
+    assert (127 if signed else 255) * grid.scale == pytest.approx(highest, rel=1e-5)
+    assert grid.zero_point == 0
+
+
+def test_samples_may_have_any_size():
+    detector = TinyDetector().eval()
+    inputs = [*sample_inputs(1), *sample_inputs(1, (64, 32))]
+    graph = Graph(export_marked(Section(detector).eval(), inputs[0], dynamic=True))
+    tensor = next(iter(graph.of_type('MaxPool'))).output[0]
+    assert make_observe(graph, profile_of('openvino'), inputs)([tensor])[tensor].scale > 0
+
+
+@pytest.fixture(autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
