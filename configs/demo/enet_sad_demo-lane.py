@@ -14,7 +14,10 @@ _base_ = [
 ]
 
 model = dict(
+    # A short training needs no dropout.
+    backbone=dict(dropout=0.0),
     lane_head=dict(
+        decoder=dict(dropout=0.0),
         existence=dict(feat_size=(16, 40)),
         lane_width=4,
         decoding=dict(row_step=10, window=5),

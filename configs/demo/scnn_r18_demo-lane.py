@@ -32,6 +32,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 max_epochs = 3  # of 500 iterations
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [

@@ -26,6 +26,8 @@ class ENet(BaseModule):
         base_channels (int): Of the initial block; stage 1 has 4 times as many, deep stages 8 times.
         num_deep_stages (int): Number of stages of eight bottlenecks at stride 8.
         shared (bool): Whether all deep stages have the same weights.
+        dropout (float): Share of channels dropped in deep stages while training; stage 1 has a
+            tenth of it.
         init_cfg (dict, optional): Config.
     """
 
@@ -35,6 +37,7 @@ class ENet(BaseModule):
         base_channels: int = 16,
         num_deep_stages: int = 2,
         shared: bool = False,
+        dropout: float = 0.1,
         init_cfg: dict | None = None,
     ) -> None:
         init_cfg = init_cfg or [
@@ -45,12 +48,12 @@ class ENet(BaseModule):
         middle, deep = 4 * base_channels, 8 * base_channels
         self.initial = ENetInitialBlock(in_channels, base_channels)
         self.stage1 = nn.Sequential(
-            ENetDownBottleneck(base_channels, middle, dropout=0.01),
-            *(ENetBottleneck(middle, dropout=0.01) for _ in range(4)),
+            ENetDownBottleneck(base_channels, middle, dropout=dropout / 10),
+            *(ENetBottleneck(middle, dropout=dropout / 10) for _ in range(4)),
         )
-        self.reduce = ENetDownBottleneck(middle, deep, dropout=0.1)
+        self.reduce = ENetDownBottleneck(middle, deep, dropout)
         self.deep_stages = nn.ModuleList(
-            _deep_stage(deep) for _ in range(1 if shared else num_deep_stages)
+            _deep_stage(deep, dropout) for _ in range(1 if shared else num_deep_stages)
         )
         self.num_deep_stages = num_deep_stages
 
@@ -78,15 +81,16 @@ class ENet(BaseModule):
         return tuple(features)
 
 
-def _deep_stage(channels: int) -> nn.Sequential:
+def _deep_stage(channels: int, dropout: float) -> nn.Sequential:
     """Regular, dilated and asymmetric bottlenecks in the order of the paper's table 1."""
-    return nn.Sequential(
-        ENetBottleneck(channels),
-        ENetBottleneck(channels, dilation=2),
-        ENetBottleneck(channels, asymmetric=True),
-        ENetBottleneck(channels, dilation=4),
-        ENetBottleneck(channels),
-        ENetBottleneck(channels, dilation=8),
-        ENetBottleneck(channels, asymmetric=True),
-        ENetBottleneck(channels, dilation=16),
-    )
+    kinds = [
+        dict(),
+        dict(dilation=2),
+        dict(asymmetric=True),
+        dict(dilation=4),
+        dict(),
+        dict(dilation=8),
+        dict(asymmetric=True),
+        dict(dilation=16),
+    ]
+    return nn.Sequential(*(ENetBottleneck(channels, dropout=dropout, **kind) for kind in kinds))

@@ -146,9 +146,10 @@ class ENetUpBottleneck(nn.Module):
     Args:
         in_channels (int): Of the input.
         out_channels (int): Of the output.
+        dropout (float): Share of channels dropped from the extension while training.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.1) -> None:
         super().__init__()
         inner = out_channels // 4
         self.main = conv_norm(in_channels, out_channels, 1, None)
@@ -156,7 +157,7 @@ class ENetUpBottleneck(nn.Module):
             conv_norm(in_channels, inner, 1, 'ReLU'),
             conv_norm(inner, inner, 3, 'ReLU', DOUBLING, stride=2, padding=1),
             conv_norm(inner, out_channels, 1, None),
-            nn.Dropout2d(0.1),
+            nn.Dropout2d(dropout),
         )
         self.act = nn.ReLU()
 

@@ -17,11 +17,16 @@ class ENetDecoder(BaseModule):
     Args:
         num_classes (int): Number of output channels.
         base_channels (int): As of the encoder.
+        dropout (float): Share of channels dropped while training.
         init_cfg (dict, optional): Config.
     """
 
     def __init__(
-        self, num_classes: int, base_channels: int = 16, init_cfg: dict | None = None
+        self,
+        num_classes: int,
+        base_channels: int = 16,
+        dropout: float = 0.1,
+        init_cfg: dict | None = None,
     ) -> None:
         init_cfg = init_cfg or [
             dict(type='Kaiming', layer=['Conv2d', 'ConvTranspose2d']),
@@ -29,10 +34,12 @@ class ENetDecoder(BaseModule):
         ]
         super().__init__(init_cfg)
         middle = 4 * base_channels
-        self.up1 = ENetUpBottleneck(16 * base_channels, middle)
-        self.stage1 = nn.Sequential(*(ENetBottleneck(middle, act='ReLU') for _ in range(2)))
-        self.up2 = ENetUpBottleneck(middle, base_channels)
-        self.stage2 = ENetBottleneck(base_channels, act='ReLU')
+        self.up1 = ENetUpBottleneck(16 * base_channels, middle, dropout)
+        self.stage1 = nn.Sequential(
+            *(ENetBottleneck(middle, dropout=dropout, act='ReLU') for _ in range(2))
+        )
+        self.up2 = ENetUpBottleneck(middle, base_channels, dropout)
+        self.stage2 = ENetBottleneck(base_channels, dropout=dropout, act='ReLU')
         self.classify = nn.ConvTranspose2d(base_channels, num_classes, 2, stride=2)
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .lane_head import LaneHead
 from .lane_iou_loss import lane_iou_loss
 from .lane_seg_decoding import LaneSegDecoding
 from .lane_seg_targets import segmentation_target
+
+# Of the background before training; with logits 0 of lanes, each has 4 % of a pixel.
+BACKGROUND_LOGIT = 3.0
 
 
 @MODELS.register_module()
@@ -25,7 +28,8 @@ class LaneSegHead(LaneHead):
 
     Args:
         num_lanes (int): Number of lane positions: 4 in CULane, 6 for TuSimple.
-        decoder (dict): Config of the module that turns features into ``seg``.
+        decoder (dict): Config of the module that turns features into ``seg``; its last layer is
+            named ``classify``.
         existence (dict): Config of the module that turns the last feature and ``seg`` into
             ``exist``.
         lane_width (int): Thickness in pixels of the input that lanes are drawn with for training.
@@ -65,6 +69,17 @@ class LaneSegHead(LaneHead):
         self.decoding = LaneSegDecoding(**(decoding or {}))
         weights = torch.tensor([background_weight] + [1.0] * num_lanes)
         self.register_buffer('class_weights', weights, persistent=False)
+
+    def init_weights(self) -> None:
+        """Start from background nearly everywhere, as most pixels are.
+
+        Without it a short training spends its first hundreds of iterations on learning that.
+        """
+        super().init_weights()
+        layer = self.decoder.classify
+        nn.init.normal_(layer.weight, std=0.05)
+        nn.init.zeros_(layer.bias)
+        nn.init.constant_(layer.bias[:1], BACKGROUND_LOGIT)
 
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """Logits of pixels and of lane positions, see the class."""

@@ -70,3 +70,8 @@ def test_features_of_another_size_are_refused():
     model = build('resa')
     with pytest.raises(ValueError, match=r'built for features of \(6, 8\).*not \(6, 10\)'):
         model(torch.zeros(1, 3, 48, 80))
+
+
+def test_pixels_are_background_before_training():
+    shares = build('scnn')(torch.rand(1, 3, 48, 64), mode='tensor')['seg'].softmax(dim=1)
+    assert shares[:, 0].mean() > 0.7
