@@ -69,7 +69,9 @@ class UnitObjective:
         losses = [
             self.local(pred, target, weight)
             for pred, target, weight in zip(preds, targets, weights, strict=True)
-            if target.is_floating_point()
+            if target.is_floating_point() and target.numel()
         ]
+        if not losses:  # a scan without points, an image without proposals
+            return torch.zeros(())
         # Calls on several levels of a pyramid count the same, whatever their size.
         return torch.stack(losses).mean()

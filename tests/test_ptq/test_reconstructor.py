@@ -178,6 +178,21 @@ def test_images_of_several_sizes(tmp_path):
     assert sum(row['after'] < row['before'] for row in rows) >= 3
 
 
+def test_samples_that_give_a_unit_nothing(tmp_path):
+    class Chooser(ToyDetector):
+        """Runs its head on proposals, of which an image may have none."""
+
+        def forward(self, inputs, mode='predict', data_samples=None):
+            x = self.blocks(self.stem(inputs))
+            return self.bbox_head([x[: int(inputs[0, 0, 0, 0] > -9)]])
+
+    dark, empty = images(2)
+    empty[0, 0, 0, 0] = -10
+    rows = reconstruct(toy_context(tmp_path, Chooser(), [*images(4), dark, empty]))
+    assert rows[-1]['unit'] == 'bbox_head'
+    assert rows[-1]['after'] < rows[-1]['before']
+
+
 def test_finished_units_are_taken_as_they_were(tmp_path, monkeypatch):
     results = []
     for stop in (None, 2, None):
