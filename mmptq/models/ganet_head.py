@@ -189,5 +189,6 @@ class GANetHead(LaneHead):
             points = output[:, y, x].T.unflatten(1, (-1, 2)).flip(2)
             preds.append(points + torch.stack([x, y], dim=1)[:, None])
             curves = np.repeat(target.curves, self.num_curve_points, axis=0)
-            matched.append(match_points(preds[-1].detach().cpu().numpy(), curves))
-        return self.loss_points(torch.cat(preds), torch.as_tensor(np.concatenate(matched)))
+            matched.append(match_points(preds[-1].detach().float().cpu().numpy(), curves))
+        target = torch.as_tensor(np.concatenate(matched), device=outputs.device)
+        return self.loss_points(torch.cat(preds), target.to(outputs.dtype))
