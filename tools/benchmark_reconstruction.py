@@ -26,7 +26,7 @@ from mmengine.registry import TASK_UTILS
 from ptq import base_config, make_ptq_config
 
 from mmptq.ptq import LpSelector
-from mmptq.quantization import apply_plan
+from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file, write_json
 
@@ -154,53 +154,65 @@ class TimedStore:
         self.found[name] = state
 
 
-def search(args: argparse.Namespace, fast: bool, known: dict[str, dict]) -> TimedStore:
-    """Search all layers but the known ones."""
+def search(args: argparse.Namespace, fast: bool) -> TimedStore:
+    """Search some layers; the others are quantized with p = 2."""
     cfg = Config.fromfile(args.config)
-    if args.checkpoint:
-        cfg.load_from = args.checkpoint
+    cfg.load_from = args.checkpoint or cfg.get('load_from')
     make_ptq_config(cfg)
     cfg.quantizer = base_config('scheme', args.scheme).quantizer
     cfg.stages = base_config('recipe', 'detptq').stages
-    cfg.optim_wrapper = cfg.get('optim_wrapper') or dict(optimizer=dict(type='SGD', lr=0.0))
+    cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'config.py'
         cfg.dump(path)
         ctx = make_context(str(path), args.num_samples)
         apply_plan(ctx.model, ctx.plan)
         ctx.make_units()
-        ctx.resume = TimedStore(known)
         TASK_UTILS.build(cfg.stages[0]).run(ctx)
+        layers = [plan.name for plan in ctx.plan.layers if plan.name in ctx.units]
+        # From the middle of as many equal parts of the network.
+        chosen = {
+            layers[(2 * i + 1) * len(layers) // (2 * args.search_time)]
+            for i in range(args.search_time)
+        }
+        ctx.resume = TimedStore(
+            {name: calibrated(ctx.units[name].module) for name in layers if name not in chosen}
+        )
         LpSelector(num_samples=args.num_samples, fast=fast).run(ctx)
     return ctx.resume
 
 
+def calibrated(layer: QuantMixin) -> dict[str, dict]:
+    """The scales of a layer as if the search had found them."""
+    slots = dict(weight=layer.weight_quantizer, input=layer.input_quantizer)
+    return {
+        name: dict(p=2.0, scale=slot.scale.tolist(), zero_point=slot.zero_point.tolist())
+        for name, slot in slots.items()
+        if isinstance(slot, FakeQuantizer)
+    }
+
+
 def run_search_time(args: argparse.Namespace) -> None:
-    """CPU time of DetPTQ's search: fast on all layers, naive on some of them."""
-    fast = search(args, True, {})
-    names = list(fast.found)
-    chosen = {names[i * len(names) // args.search_time] for i in range(args.search_time)}
-    others = {name: found for name, found in fast.found.items() if name not in chosen}
-    naive = search(args, False, others)
-    same = all(
+    """CPU time of DetPTQ's search on some layers, fast and naive, and whether they agree."""
+    fast, naive = search(args, True), search(args, False)
+    agree = [
         naive.found[name][tensor]['p'] == entry['p']
-        for name in chosen
-        for tensor, entry in fast.found[name].items()
-    )
-    on_chosen = sum(fast.seconds[name] for name in chosen)
+        for name, found in fast.found.items()
+        for tensor, entry in found.items()
+    ]
     result = dict(
         num_samples=args.num_samples,
-        layers=len(names),
-        naive_layers=sorted(chosen),
+        layers=list(fast.found),
         fast_seconds=sum(fast.seconds.values()),
-        fast_seconds_on_naive_layers=on_chosen,
         naive_seconds=sum(naive.seconds.values()),
-        ratio=on_chosen / sum(naive.seconds.values()),
-        same_p=same,
+        ratio=sum(fast.seconds.values()) / sum(naive.seconds.values()),
+        tensors=len(agree),
+        same_p=sum(agree),
         seconds=dict(fast=fast.seconds, naive=naive.seconds),
+        found=dict(fast=fast.found, naive=naive.found),
     )
     write_json(result, Path(args.out) / 'search_time.json')
-    print(json.dumps({key: value for key, value in result.items() if key != 'seconds'}, indent=1))
+    print(json.dumps({key: value for key, value in result.items() if key != 'found'}, indent=1))
 
 
 def main() -> None:

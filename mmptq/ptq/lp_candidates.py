@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
+from operator import sub
 from statistics import mean, stdev
 from typing import Any
 
@@ -27,8 +28,9 @@ class Candidate:
     Attributes:
         p (float): The exponent.
         qparams (QParams): Scale and zero point.
-        loss (float): Mean loss over the first ``num_samples`` samples.
-        num_samples (int): Fewer than all where it was given up.
+        loss (float): Mean loss over all samples. For a candidate that was given up it is
+            estimated: that of the best one plus the mean difference on the samples it was tried on.
+        num_samples (int): Samples it was tried on, the first ones.
     """
 
     p: float
@@ -124,11 +126,14 @@ def choose(
         if fast and sample + 1 >= FEWEST_SAMPLES:
             best = min(alive, key=lambda c: _finite_sum(losses[id(c)]))
             alive = [c for c in alive if not _clearly_worse(losses[id(c)], losses[id(best)])]
+    best = min(alive, key=lambda c: _finite_sum(losses[id(c)]))
     for candidate in candidates:
         found = losses[id(twins.get(id(candidate), candidate))]
-        candidate.loss, candidate.num_samples = sum(found) / len(found), len(found)
-    finite = [candidate for candidate in alive if isfinite(candidate.loss)]
-    best = min(finite, key=lambda c: c.loss, default=None)
+        reference = losses[id(best)]
+        difference = mean(map(sub, found, reference))  # on the samples of the shorter list
+        candidate.loss, candidate.num_samples = mean(reference) + difference, len(found)
+    if not isfinite(best.loss):
+        best = None
     quantizer.set_qparams(*(best.qparams if best else before))
     return best
 

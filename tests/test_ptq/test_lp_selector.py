@@ -177,6 +177,7 @@ def test_choice_by_hand(fast):
     assert tried.count(3.0) == (4 if fast else 8)
     assert tried.count(1.0) == (8 if fast else 16)
     assert candidates[0].num_samples == tried.count(3.0)
+    assert candidates[0].loss == pytest.approx(3.0)
     assert candidates[3].loss == best.loss
 
 

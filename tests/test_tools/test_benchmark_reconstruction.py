@@ -72,9 +72,9 @@ def test_search_time_and_the_same_choice(module, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['x', str(tiny[0]), *options])
     module.main()
     result = json.loads((tmp_path / 'out/search_time.json').read_text())
-    assert result['same_p'] and len(result['naive_layers']) == 3
-    assert set(result['seconds']['naive']) == set(result['naive_layers'])
-    assert len(result['seconds']['fast']) == result['layers']
+    assert result['same_p'] == result['tensors'] == 6
+    assert len(result['layers']) == 3
+    assert set(result['seconds']['naive']) == set(result['seconds']['fast']) == {*result['layers']}
 
 
 def test_a_failing_run_is_shown(tmp_path, capsys, monkeypatch):
