@@ -110,7 +110,7 @@ class _Step:
             if not torch.isfinite(loss):
                 raise NotFiniteError
             if loss.requires_grad:
-                (loss / (len(entries) * self.unit_loss)).backward()
+                (loss / (len(entries) * abs(self.unit_loss))).backward()
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from mmptq.quantization import QuantizationError, freeze, quantized_layers, quan
 
 
 def reconstruct(ctx, **options):
-    settings = dict(num_iters=60, batch_size=3, act_lr=2e-3, drop_prob=0.5)
+    settings = dict(num_iters=40, batch_size=3, act_lr=2e-3, drop_prob=0.5)
     Reconstructor(**{**settings, **options}).run(ctx)
     return json.loads((ctx.work_dir / 'reconstruction.json').read_text())
 
