@@ -50,7 +50,7 @@ def train_unit(
     Args:
         quantizers (UnitQuantizers): Of the unit.
         cache (ActivationCache): Entries of all samples.
-        objective (Objective): The loss.
+        objective (UnitObjective): The loss.
         settings (TrainingSettings): How it is learned.
         unit_loss (float): The loss is given in units of this.
 
