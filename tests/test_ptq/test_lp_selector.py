@@ -10,11 +10,9 @@ from mmengine.logging import MMLogger
 from stock_models import build_stock, stock_config
 
 from mmptq.ptq import Calibrator, LpSelector, PTQContext
-from mmptq.ptq.lp_candidates import Candidate, _clearly_worse, choose
 from mmptq.ptq.resume import ResumeStore
 from mmptq.quantization import (
     FakeQuantizer,
-    QScheme,
     QuantizationError,
     apply_plan,
     make_plan,
@@ -152,45 +150,3 @@ def test_no_foreground(tmp_path):
 def test_bad_options(options):
     with pytest.raises(QuantizationError, match='LpSelector got'):
         LpSelector(**options)
-
-
-def quantizer_with(*values: float) -> tuple[FakeQuantizer, list[Candidate]]:
-    quantizer = FakeQuantizer(QScheme())
-    qparams = [(torch.tensor([v]), torch.tensor([0], dtype=torch.int32)) for v in values]
-    return quantizer, [Candidate(float(i), q) for i, q in enumerate(qparams)]
-
-
-@pytest.mark.parametrize('fast', [True, False])
-def test_choice_by_hand(fast):
-    quantizer, candidates = quantizer_with(3.0, 1.0, 1.05, 1.0)
-    tried = []
-
-    def evaluate(sample: int) -> float:
-        tried.append(round(float(quantizer.scale), 3))
-        noise = (-1) ** sample * tried[-1] / 10  # larger than what tells the better two apart
-        return tried[-1] + noise
-
-    best = choose(candidates, quantizer, evaluate, 8, fast)
-    assert best is candidates[1] and float(quantizer.scale) == 1.0
-    assert best.loss == pytest.approx(1.0) and best.num_samples == 8
-    # 3 is clearly worse after the fewest samples, and 1 comes twice.
-    assert tried.count(3.0) == (4 if fast else 8)
-    assert tried.count(1.0) == (8 if fast else 16)
-    assert candidates[0].num_samples == tried.count(3.0)
-    assert candidates[0].loss == pytest.approx(3.0)
-    assert candidates[3].loss == best.loss
-
-
-def test_clearly_worse_needs_a_clear_difference():
-    best = [1.0, 2.0, 3.0, 4.0]
-    assert _clearly_worse([x + 0.1 for x in best], best)
-    assert not _clearly_worse([1.1, 1.9, 3.1, 4.0], best)
-    assert not _clearly_worse(best, best)
-    assert _clearly_worse([float('nan')] * 4, best)
-    assert not _clearly_worse([float('nan')] * 4, [float('nan')] * 4)
-
-
-def test_losses_that_are_not_numbers():
-    quantizer, candidates = quantizer_with(3.0, 1.0)
-    best = choose(candidates, quantizer, lambda i: float('nan'), 2, True)
-    assert best is None and float(quantizer.scale) == 0.0

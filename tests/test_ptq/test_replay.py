@@ -2,72 +2,24 @@
 
 import pytest
 import torch
+from branching_net import BranchingNet
 from torch import nn
 
-from mmptq.ptq.call_watch import clean_calls, watch_calls
 from mmptq.ptq.replay import Replay
-from mmptq.quantization import QScheme
-from mmptq.quantization.layers import quant_type_of
-
-
-class Net(nn.Module):
-    """A stem, two branches (one in place), a shared head on two levels, a gate that saturates."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True))
-        self.left = nn.Conv2d(8, 8, 1)
-        self.right = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
-        self.relu = nn.ReLU(inplace=True)
-        self.down = nn.MaxPool2d(2)
-        self.head = nn.Conv2d(8, 4, 1)
-        self.gate = nn.Conv2d(8, 8, 1)
-        self.ran = []
-
-    def forward(self, x):
-        x = self.stem(x)
-        y = self.right(x)
-        y += self.left(x)
-        y = self.relu(y)
-        y = y * self.gate(x.mean((2, 3), keepdim=True)).clamp(0, 1)
-        return [self.head(y), self.head(self.down(x))]
 
 
 @pytest.fixture
 def case():
     torch.manual_seed(0)
-    net = Net().eval()
+    net = BranchingNet().eval()
     for name, module in net.named_modules():
         module.register_forward_hook(lambda *_, name=name: net.ran.append(name))
     inputs = [torch.randn(2, 3, 8, 8) for _ in range(3)]
     return net, inputs
 
 
-@torch.no_grad()
-def test_quantizers_are_parts_of_layers(case):
-    net, inputs = case
-    net.left.__class__ = quant_type_of(nn.Conv2d)
-    net.left.attach(QScheme(channel_axis=0), QScheme())
-    run = lambda: net(inputs[0])  # noqa: E731
-    calls, _ = watch_calls(net, run)
-    assert not {(net.left.weight_quantizer, 0), (net.left.input_quantizer, 0)} & calls.keys()
-    clean = clean_calls(net, run, net.right, calls)
-    assert (net.left, 0) in clean
-
-
-def layers(net: Net) -> list[nn.Module]:
+def layers(net: BranchingNet) -> list[nn.Module]:
     return [net.stem[0], net.right[0], net.left, net.gate, net.head]
-
-
-def test_clean_calls_follow_the_data(case):
-    net, inputs = case
-    run = lambda: net(inputs[0])  # noqa: E731
-    calls, _ = watch_calls(net, run)
-    clean = clean_calls(net, run, net.left, calls)
-    assert (net.head, 1) in clean
-    assert (net.head, 0) not in clean
-    assert {(net.stem, 0), (net.right, 0), (net.gate, 0)} <= clean
-    assert (net, 0) not in clean
 
 
 @pytest.mark.parametrize('enabled', [True, False])

@@ -1,0 +1,83 @@
+"""The choice among scales."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmptq.observers import LpObserver
+from mmptq.ptq.lp_candidates import (
+    Candidate,
+    LayerInputs,
+    _clearly_worse,
+    choose,
+    observed_candidates,
+    weight_candidates,
+)
+from mmptq.quantization import FakeQuantizer, QScheme
+from mmptq.quantization.layers import quant_type_of
+
+
+def quantizer_with(*values: float) -> tuple[FakeQuantizer, list[Candidate]]:
+    quantizer = FakeQuantizer(QScheme())
+    qparams = [(torch.tensor([v]), torch.tensor([0], dtype=torch.int32)) for v in values]
+    return quantizer, [Candidate(float(i), q) for i, q in enumerate(qparams)]
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_choice_by_hand(fast):
+    quantizer, candidates = quantizer_with(3.0, 1.0, 1.05, 1.0)
+    tried = []
+
+    def evaluate(sample: int) -> float:
+        tried.append(round(float(quantizer.scale), 3))
+        noise = (-1) ** sample * tried[-1] / 10  # larger than what tells the better two apart
+        return tried[-1] + noise
+
+    best = choose(candidates, quantizer, evaluate, 8, fast)
+    assert best is candidates[1] and float(quantizer.scale) == 1.0
+    assert best.loss == pytest.approx(1.0) and best.num_samples == 8
+    # 3 is clearly worse after the fewest samples, and 1 comes twice.
+    assert tried.count(3.0) == (4 if fast else 8)
+    assert tried.count(1.0) == (8 if fast else 16)
+    assert candidates[0].num_samples == tried.count(3.0)
+    assert candidates[0].loss == pytest.approx(3.0)
+    assert candidates[3].loss == best.loss
+
+
+def test_clearly_worse_needs_a_clear_difference():
+    best = [1.0, 2.0, 3.0, 4.0]
+    assert _clearly_worse([x + 0.1 for x in best], best)
+    assert not _clearly_worse([1.1, 1.9, 3.1, 4.0], best)
+    assert not _clearly_worse(best, best)
+    assert _clearly_worse([float('nan')] * 4, best)
+    assert not _clearly_worse([float('nan')] * 4, [float('nan')] * 4)
+
+
+def test_losses_that_are_not_numbers():
+    quantizer, candidates = quantizer_with(3.0, 1.0)
+    best = choose(candidates, quantizer, lambda i: float('nan'), 2, True)
+    assert best is None and float(quantizer.scale) == 0.0
+
+
+def test_candidates_are_those_of_the_observer():
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 4)
+    layer.__class__ = quant_type_of(nn.Linear)
+    layer.attach(QScheme(bits=4, channel_axis=0), QScheme(bits=4))
+    inputs = LayerInputs(layer, {1})
+    samples = [torch.randn(50, 6) for _ in range(3)]
+    for index, x in enumerate(samples):
+        inputs.take(index, (x,))
+    (kept,) = inputs.calls
+    assert torch.equal(kept[0], samples[1]) and kept[0] is not samples[1]
+    found = observed_candidates(inputs.observer, [1.0, 4.0])
+    for candidate in found:
+        observer = LpObserver(QScheme(bits=4), p=candidate.p)
+        for x in samples:
+            observer.update(x)
+        torch.testing.assert_close(candidate.qparams, observer.qparams())
+    assert found[0].qparams[0] < found[1].qparams[0]  # a smaller p clips more
+    for candidate in weight_candidates(layer, inputs, [1.0, 3.0], None):
+        observer = LpObserver(QScheme(bits=4, channel_axis=0), p=candidate.p)
+        observer.update(layer.weight)
+        torch.testing.assert_close(candidate.qparams, observer.qparams())
