@@ -1,12 +1,27 @@
 """The head's own loss on what the float model detects."""
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmptq.adapters import Adapter
+
+
+@dataclass
+class FloatDetections:
+    """Pseudo labels of a batch.
+
+    Attributes:
+        labels (list[BaseDataElement]): One data sample per sample.
+        own_loss (Tensor): What the float model itself costs on them, a scalar.
+    """
+
+    labels: list[BaseDataElement]
+    own_loss: Tensor
 
 
 @MODELS.register_module()
@@ -21,6 +36,12 @@ class GlobalPositiveLoss(nn.Module):
     ``L_TGPL = L_cls + alpha * L_reg``, ``L_total = L_local + loss_weight * L_TGPL``.
 
     Note:
+        Pseudo labels are hard: a detection with a score of 0.2 counts as an object, so that the
+        float model itself costs a lot, and a network that is free to (4-bit rounding, all scales)
+        becomes surer of doubtful detections than float ever was. ``beyond_float=False``, which
+        the paper does not have, ends the loss where the float model's own is reached.
+
+    Note:
         ``score_thr`` and ``top_k`` are what is recalled of the paper; both equal what CenterPoint
         decodes with. ``alpha`` is the weight of the detector's own training. In a head with
         several tasks the two limits hold per task, and the losses of the tasks add up.
@@ -29,20 +50,30 @@ class GlobalPositiveLoss(nn.Module):
         score_thr (float): Detections must score higher. Defaults to 0.1.
         top_k (int): Most detections per sample (and task), the best first. Defaults to 500.
         loss_weight (float): Factor of the sum of all losses. Defaults to 1.0.
+        beyond_float (bool): Whether the quantized model is to fit the pseudo labels better than
+            the float model does. Defaults to False.
 
     Example:
         >>> task_loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=500)
     """
 
-    def __init__(self, score_thr: float = 0.1, top_k: int = 500, loss_weight: float = 1.0):
+    def __init__(
+        self,
+        score_thr: float = 0.1,
+        top_k: int = 500,
+        loss_weight: float = 1.0,
+        beyond_float: bool = False,
+    ):
         super().__init__()
         self.score_thr = score_thr
         self.top_k = top_k
         self.loss_weight = loss_weight
+        self.beyond_float = beyond_float
 
+    @torch.no_grad()
     def make_target(
         self, adapter: Adapter, raw: Any, data: dict[str, Any]
-    ) -> list[BaseDataElement] | None:
+    ) -> FloatDetections | None:
         """Pseudo labels from the raw outputs of the float model.
 
         Args:
@@ -51,14 +82,16 @@ class GlobalPositiveLoss(nn.Module):
             data (dict): The batch that they were made from.
 
         Returns:
-            list or None: One data sample per sample; None where the float model detects nothing
-            in the whole batch, so that there is nothing to learn from.
+            FloatDetections or None: None where the float model detects nothing in the whole batch,
+            so that there is nothing to learn from.
         """
         labels = adapter.pseudo_labels(raw, data, self.score_thr, self.top_k)
-        return labels if any(map(count_boxes, labels)) else None
+        if not any(map(count_boxes, labels)):
+            return None
+        return FloatDetections(labels, sum_of_losses(adapter.loss(raw, data, labels)))
 
     def forward(
-        self, adapter: Adapter, raw: Any, data: dict[str, Any], target: list[BaseDataElement]
+        self, adapter: Adapter, raw: Any, data: dict[str, Any], target: FloatDetections
     ) -> Tensor:
         """The loss, a scalar.
 
@@ -66,10 +99,17 @@ class GlobalPositiveLoss(nn.Module):
             adapter (Adapter): Of the model.
             raw (Any): Raw outputs of the quantized model.
             data (dict): The batch that they were made from.
-            target (list): From ``make_target``.
+            target (FloatDetections): From ``make_target``.
         """
-        losses = adapter.loss(raw, data, target)
-        return self.loss_weight * sum(loss for name, loss in losses.items() if 'loss' in name)
+        loss = sum_of_losses(adapter.loss(raw, data, target.labels))
+        if not self.beyond_float:
+            loss = (loss - target.own_loss).clamp(min=0)
+        return self.loss_weight * loss
+
+
+def sum_of_losses(losses: dict[str, Tensor]) -> Tensor:
+    """Sum of what a head minimises in training: the entries that are called a loss."""
+    return sum(loss for name, loss in losses.items() if 'loss' in name)
 
 
 def count_boxes(sample: BaseDataElement) -> int:

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
 
-LOSS = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5)
+LOSS = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, beyond_float=True)
 
 
 @pytest.fixture(scope='module', params=['centerpoint', 'pointpillars'])
@@ -35,19 +35,36 @@ def test_sum_of_the_heads_losses_times_the_weight(case):
     adapter, raw, data = case
     loss = MODELS.build(LOSS)
     target = loss.make_target(adapter, raw, data)
-    expected = sum(adapter.loss(raw, data, target).values())
+    expected = sum(adapter.loss(raw, data, target.labels).values())
     torch.testing.assert_close(loss(adapter, raw, data, target), expected)
-    half = MODELS.build(dict(LOSS, loss_weight=0.5))
+    half = MODELS.build(dict(LOSS, loss_weight=0.5, beyond_float=True))
     torch.testing.assert_close(half(adapter, raw, data, target), expected / 2)
 
 
 def test_target_is_free_of_ground_truth_and_of_gradients(case):
     adapter, _, data = case
     raw = adapter.raw_outputs(data)  # with a graph
-    (label,) = MODELS.build(LOSS).make_target(adapter, raw, data)
+    (label,) = MODELS.build(LOSS).make_target(adapter, raw, data).labels
     assert not label.gt_instances_3d.bboxes_3d.tensor.requires_grad
     assert 'gt_instances_3d' not in data['data_samples'][0]
     assert label.gt_instances_3d.scores_3d.min() > 0.1
+
+
+def test_loss_ends_at_what_float_costs(case):
+    adapter, raw, data = case
+    loss = MODELS.build(dict(LOSS, beyond_float=False))
+    target = loss.make_target(adapter, raw, data)
+    torch.testing.assert_close(
+        target.own_loss, sum(adapter.loss(raw, data, target.labels).values())
+    )
+    assert float(loss(adapter, raw, data, target)) == 0
+    weight = next(adapter.head.parameters())
+    with torch.no_grad():
+        weight.mul_(3)
+        worse = adapter.raw_outputs(data)
+        weight.div_(3)
+    excess = sum(adapter.loss(worse, data, target.labels).values()) - target.own_loss
+    torch.testing.assert_close(loss(adapter, worse, data, target), excess.clamp(min=0))
 
 
 def test_no_detection_means_no_target(case):

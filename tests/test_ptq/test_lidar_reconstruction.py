@@ -97,7 +97,7 @@ def test_recipe_brings_the_head_closer_to_float(kind, tmp_path):
 
 @pytest.mark.parametrize('kind', ['pillar', 'pointpillars'])
 def test_task_loss_falls(kind, tmp_path):
-    loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5)
+    loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, beyond_float=True)
     ctx = make_context(kind, tmp_path)
     run(ctx, task_loss=loss)
     rows = json.loads((tmp_path / 'reconstruction.json').read_text())
