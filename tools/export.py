@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import Section, check_exportable, export_float, export_quantized, section_inputs
+from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
 from mmptq.engine.checkpoint import check_keys, load_into, plan_of, read_checkpoint
 from mmptq.ptq.calibration_data import calibration_loader
@@ -42,6 +43,12 @@ def parse_args() -> argparse.Namespace:
         '--num-samples',
         type=int,
         help='calibration samples (default: those of the config, 16 at most)',
+    )
+    parser.add_argument(
+        '--min-db',
+        type=float,
+        default=MIN_DECIBEL,
+        help='smallest signal-to-noise of the engine that is accepted (default: %(default)s)',
     )
     return parser.parse_args()
 
@@ -107,7 +114,8 @@ def run(args: argparse.Namespace) -> None:
         check_exportable(detector, plan.layers, profile)
         inputs = collect_inputs(cfg, detector, args.num_samples)
         metadata = describe(cfg, plan, args)
-        rows = export_quantized(detector, profile, inputs, out, metadata, not args.fixed_size)
+        dynamic = not args.fixed_size
+        rows = export_quantized(detector, profile, inputs, out, metadata, dynamic, args.min_db)
         write_json(rows, out.with_suffix('.parity.json'))
         write_sparse_scales(detector, Section(detector), out.with_suffix('.sparse.json'))
     print(f'{out}: {out.stat().st_size / 2**20:.2f} MB')

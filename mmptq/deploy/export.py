@@ -23,7 +23,7 @@ from .extra_quantizers import place_extra_quantizers
 from .graph import Graph
 from .observe import make_observe
 from .onnx_export import export_marked
-from .parity import check_parity, measure_parity, parity_rows
+from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
 from .qdq import place_layer_quantizers, quantize_biases
 from .section import Section, find_family
 from .transposed_conv import unfold_transposed_convs
@@ -99,6 +99,7 @@ def export_quantized(
     path: str | Path,
     metadata: dict[str, Any],
     dynamic: bool = True,
+    min_decibel: float = MIN_DECIBEL,
 ) -> list[dict[str, Any]]:
     """Write a file for a backend, after its engine has shown that it computes the same.
 
@@ -109,6 +110,7 @@ def export_quantized(
         path (str | Path): ``.onnx``, or for OpenVINO also ``.xml``.
         metadata (dict): Plain data to store in the file.
         dynamic (bool): Whether batch and input size are left open. Defaults to True.
+        min_decibel (float): Smallest signal-to-noise that is accepted.
 
     Returns:
         list[dict]: The parity table.
@@ -130,7 +132,7 @@ def export_quantized(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'model.onnx')
         onnx.save(model, file)
-        rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file)
+        rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file, min_decibel)
         _write(file, path, model)
     return rows
 
@@ -144,7 +146,7 @@ def _check_suffix(path: Path, profile: BackendProfile) -> None:
 
 
 def _check(
-    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], file: Path
+    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], file: Path, least: float
 ) -> list[dict[str, Any]]:
     logger = MMLogger.get_current_instance()
     simulation = open_engine('simulation', file)
@@ -163,7 +165,7 @@ def _check(
         f'{engine_name}: {integer} layers run in integers, {floating} in float\n'
         + format_table(rows)
     )
-    check_parity(results, engine_name)
+    check_parity(results, engine_name, least)
     return rows
 
 

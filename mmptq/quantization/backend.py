@@ -92,6 +92,9 @@ class BackendProfile:
         result = dict(quantizer, rules=[])
         for part in ('weight', 'act'):
             if quantizer.get(part) is not None:
+                # Only the default: a rule may be for a layer that runs outside of the engine, as
+                # sparse convolutions do. ``check`` looks at those inside.
+                self._check_bits(part, quantizer[part].get('bits', 8), f'quantizer.{part}')
                 result[part] = self._demand(part, quantizer[part])
         for rule in [*(quantizer.get('rules') or []), *self.rules]:
             rule = dict(rule)
@@ -102,9 +105,8 @@ class BackendProfile:
         return result
 
     def _demand(self, part: str, cfg: dict[str, Any]) -> dict[str, Any]:
-        bits = cfg.get('bits', 8)
-        self._check_bits(part, bits, f'quantizer.{part}')
-        return {**cfg, **getattr(self, part)} if part == 'act' or bits == 8 else dict(cfg)
+        applies = part == 'act' or cfg.get('bits', 8) == 8
+        return {**cfg, **getattr(self, part)} if applies else dict(cfg)
 
     def _check_bits(self, part: str, bits: int, where: str) -> None:
         allowed = getattr(self, f'{part}_bits')
