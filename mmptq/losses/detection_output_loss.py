@@ -128,11 +128,11 @@ def divergence(pred: HeadOutput, target: HeadOutput) -> Tensor:
     if target.softmax:
         log_q, log_p = target.scores.log_softmax(-1), pred.scores.log_softmax(-1)
         return (log_q.exp() * (log_q - log_p)).sum(-1).clamp(min=0)
-    q = target.scores.sigmoid()
-    positive = q * (logsigmoid(target.scores) - logsigmoid(pred.scores))
-    negative = (1 - q) * (logsigmoid(-target.scores) - logsigmoid(-pred.scores))
-    # Each binary divergence is at least 0, but not in float32.
-    return (positive + negative).clamp(min=0).sum(-1)
+    # q log(q / p) + (1 - q) log((1 - q) / (1 - p)) with log(1 - p) = log(p) - logit(p); each is at
+    # least 0, but not in float32.
+    outside = 1 - target.scores.sigmoid()
+    binary = logsigmoid(target.scores) - logsigmoid(pred.scores)
+    return (binary + outside * (pred.scores - target.scores)).clamp(min=0).sum(-1)
 
 
 def distances(pred: HeadOutput, target: HeadOutput, chosen: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from .trees import copy_tensors, is_sparse
 # A candidate is given up when it is worse by so many standard errors, on so many samples or more.
 STANDARD_ERRORS = 3.0
 FEWEST_SAMPLES = 4
+# Errors of a layer's output are measured on parts of its inputs of this height and width.
+CROP_SIZE = 16
 
 
 @dataclass
@@ -45,11 +47,11 @@ class Candidate:
 
 
 class LayerInputs:
-    """Collects what a layer is given: statistics of all samples, and copies of some.
+    """Collects what a layer is given: statistics of all samples, and parts of some.
 
     Args:
         layer (QuantMixin): The layer.
-        kept (set[int]): Samples whose inputs are copied.
+        kept (set[int]): Samples of whose inputs a part is kept.
     """
 
     def __init__(self, layer: QuantMixin, kept: set[int]):
@@ -61,9 +63,22 @@ class LayerInputs:
     def take(self, sample: int, args: tuple) -> None:
         """Take in the arguments of one call."""
         if sample in self._kept:
-            self.calls.append(copy_tensors(args))
+            self.calls.append(copy_tensors(_crop(args, sample)))
         if self.observer is not None:
             self.observer.update(args[0].features if is_sparse(args[0]) else args[0])
+
+
+def _crop(args: tuple, sample: int) -> tuple:
+    """A random part of a map (B, C, H, W), which says as much about errors; else everything."""
+    if len(args) != 1 or is_sparse(args[0]) or args[0].dim() != 4:
+        return args
+    generator = torch.Generator().manual_seed(sample)
+    (x,) = args
+    for axis in (2, 3):
+        size = min(CROP_SIZE, x.shape[axis])
+        start = torch.randint(x.shape[axis] - size + 1, (), generator=generator)
+        x = x.narrow(axis, int(start), size)
+    return (x,)
 
 
 def weight_candidates(

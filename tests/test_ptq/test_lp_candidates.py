@@ -81,3 +81,17 @@ def test_candidates_are_those_of_the_observer():
         observer = LpObserver(QScheme(bits=4, channel_axis=0), p=candidate.p)
         observer.update(layer.weight)
         torch.testing.assert_close(candidate.qparams, observer.qparams())
+
+
+def test_parts_of_maps_are_kept():
+    layer = nn.Conv2d(2, 2, 1)
+    layer.__class__ = quant_type_of(nn.Conv2d)
+    layer.attach(None, None)
+    x = torch.arange(2 * 40 * 9.0).view(1, 2, 40, 9)
+    inputs = LayerInputs(layer, {0, 1})
+    for sample in (0, 1, 2):
+        inputs.take(sample, (x,))
+    shapes = [part.shape for (part,) in inputs.calls]
+    assert shapes == [(1, 2, 16, 9)] * 2
+    assert not torch.equal(*(part for (part,) in inputs.calls))
+    assert all(part[0, 0].flatten().diff().eq(1).all() for (part,) in inputs.calls)
