@@ -56,6 +56,8 @@ class BezierHead(LaneHead):
             are 16 pixels wide at 1640 pixels, which is 8 of 800.
         background_weight (float): Of columns and pixels without lane, in their cross entropies.
         assign_power (float): Share of the distance, against the score, in the assignment.
+        x_from_column (bool): Whether x is predicted relative to the middle of the column, which a
+            network without pretrained weights learns sooner; in the paper it is not.
         loss_cls (dict): Config of the loss of scores, binary.
         loss_curve (dict): Config of the loss of points, a mean over them.
         loss_mask (dict): Config of the loss of the mask, binary.
@@ -79,6 +81,7 @@ class BezierHead(LaneHead):
         lane_width: int = 8,
         background_weight: float = 0.4,
         assign_power: float = 0.8,
+        x_from_column: bool = False,
         loss_cls: dict = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.1),  # noqa: B006
         loss_curve: dict = dict(type='L1Loss', loss_weight=1.0),  # noqa: B006
         loss_mask: dict = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.75),  # noqa: B006
@@ -94,6 +97,7 @@ class BezierHead(LaneHead):
         self.lane_width = lane_width
         self.background_weight = background_weight
         self.assign_power = assign_power
+        self.x_from_column = x_from_column
         layer = dict(padding=1, bias=True, conv_cfg=dict(type='Conv1d'), norm_cfg=dict(type='BN1d'))
         self.hidden = nn.Sequential(
             *[ConvModule(in_channels, in_channels, 3, **layer) for _ in range(2)]
@@ -117,6 +121,11 @@ class BezierHead(LaneHead):
         """
         columns = self.hidden(feats[-1].mean(dim=2))
         curves = self.regress(columns).transpose(1, 2).unflatten(2, (DEGREE + 1, 2))
+        if self.x_from_column:
+            num_columns = curves.shape[1]
+            middles = (torch.arange(num_columns, device=curves.device) + 0.5) / num_columns
+            zeros = torch.zeros_like(middles)
+            curves = curves + torch.stack([middles, zeros], dim=1)[:, None]
         outputs = dict(logits=self.classify(columns).squeeze(1), curves=curves)
         if self.training:
             outputs['mask'] = self.mask_head(feats[0])

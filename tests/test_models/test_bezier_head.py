@@ -29,15 +29,15 @@ def small_bezierlanenet(**changes):
             backbone=dict(
                 type='ResNet',
                 depth=18,
-                base_channels=16,
+                base_channels=8,
                 num_stages=2,
                 strides=(1, 2),
                 dilations=(1, 1),
                 out_indices=(1,),
                 norm_eval=False,
             ),
-            neck=dict(type='FeatureFlipNeck', in_channels=32, mid_channels=16),
-            lane_head=dict(type='BezierHead', in_channels=32, window=5, lane_width=3) | changes,
+            neck=dict(type='FeatureFlipNeck', in_channels=16, mid_channels=8),
+            lane_head=dict(type='BezierHead', in_channels=16, window=5, lane_width=3) | changes,
         )
     )
 
@@ -45,9 +45,9 @@ def small_bezierlanenet(**changes):
 def test_learns_two_images_and_gives_the_lanes_back():
     loss_cls = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0)
     model = small_bezierlanenet(loss_cls=loss_cls)
-    first = overfit(model, steps=1, lr=2e-3)
-    overfit(model, steps=60, lr=2e-3)
-    last = overfit(model, steps=30, lr=6e-4)
+    first = overfit(model, steps=1, lr=4e-3)
+    overfit(model, steps=70, lr=4e-3)
+    last = overfit(model, steps=40, lr=1e-3)
     assert last['loss'] < first['loss'] / 5
     assert worst_miss(model) < 4
 
@@ -104,6 +104,16 @@ def test_no_lanes_at_all():
     losses = overfit(model, steps=3, lr=1e-3, all_lanes=([], []))
     assert losses['loss_curve'] == 0 and losses['loss_cls'] > 0 and losses['loss_mask'] > 0
     assert all(torch.tensor(value).isfinite() for value in losses.values())
+
+
+def test_x_from_the_middle_of_the_column():
+    absolute, relative = head().eval(), head(x_from_column=True).eval()
+    relative.load_state_dict(absolute.state_dict())
+    feats = [torch.randn(2, 8, 3, 4)]
+    moved = relative(feats)['curves'] - absolute(feats)['curves']
+    for column, middle in enumerate((0.125, 0.375, 0.625, 0.875)):
+        expected = torch.tensor([middle, 0.0]).expand(2, 4, 2)
+        assert torch.allclose(moved[:, column], expected, atol=1e-6)
 
 
 def test_mask_in_training_only():
