@@ -1,4 +1,4 @@
-"""The stage that finds ranges: the only code that moves observer results into quantizers."""
+"""The stage that finds ranges from what it observes, layer by layer, in the float model."""
 
 import inspect
 from collections.abc import Callable
