@@ -26,7 +26,11 @@ model = dict(
     distillation=dict(type='SADLoss', stages=(1, 2, 3), relative=True),
 )
 train_dataloader = dict(batch_size=4)
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-2),
+    # The few units of the existence branch die of large steps.
+    paramwise_cfg=dict(custom_keys={'lane_head.existence': dict(lr_mult=0.1)}),
+)
 max_epochs = 3  # of 500 iterations
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [

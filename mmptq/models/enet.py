@@ -4,7 +4,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .enet_blocks import ENetBottleneck, ENetDownBottleneck, ENetInitialBlock
+from .enet_blocks import ENetBottleneck, ENetDownBottleneck, ENetInitialBlock, init_as_identity
 
 
 @MODELS.register_module()
@@ -56,6 +56,11 @@ class ENet(BaseModule):
             _deep_stage(deep, dropout) for _ in range(1 if shared else num_deep_stages)
         )
         self.num_deep_stages = num_deep_stages
+
+    def init_weights(self) -> None:
+        """Initialise; bottlenecks begin as identities."""
+        super().init_weights()
+        init_as_identity(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Stage features.

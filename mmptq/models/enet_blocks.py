@@ -53,6 +53,19 @@ def conv_norm(
     )
 
 
+def init_as_identity(module: nn.Module) -> None:
+    """Let all bottlenecks that keep their size begin without what their extension adds.
+
+    As ``zero_init_residual`` of mmdet's ResNet; training then gets going faster.
+
+    Args:
+        module (nn.Module): What holds the bottlenecks.
+    """
+    for block in module.modules():
+        if isinstance(block, ENetBottleneck):
+            nn.init.zeros_(block.expand.bn.weight)
+
+
 class ENetInitialBlock(nn.Module):
     """Strided convolution beside max pooling: half the size, ``out_channels`` in all.
 
@@ -100,17 +113,14 @@ class ENetBottleneck(nn.Module):
             ]
         else:
             middle = [conv_norm(inner, inner, 3, act, padding=dilation, dilation=dilation)]
-        self.extension = nn.Sequential(
-            conv_norm(channels, inner, 1, act),
-            *middle,
-            conv_norm(inner, channels, 1, None),
-            nn.Dropout2d(dropout),
-        )
+        self.reduce = nn.Sequential(conv_norm(channels, inner, 1, act), *middle)
+        self.expand = conv_norm(inner, channels, 1, None)
+        self.dropout = nn.Dropout2d(dropout)
         self.act = make_activation(act, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to the same shape."""
-        return self.act(x + self.extension(x))
+        return self.act(x + self.dropout(self.expand(self.reduce(x))))
 
 
 class ENetDownBottleneck(nn.Module):

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .enet_blocks import ENetBottleneck, ENetUpBottleneck
+from .enet_blocks import ENetBottleneck, ENetUpBottleneck, init_as_identity
 
 
 @MODELS.register_module()
@@ -41,6 +41,11 @@ class ENetDecoder(BaseModule):
         self.up2 = ENetUpBottleneck(middle, base_channels, dropout)
         self.stage2 = ENetBottleneck(base_channels, dropout=dropout, act='ReLU')
         self.classify = nn.ConvTranspose2d(base_channels, num_classes, 2, stride=2)
+
+    def init_weights(self) -> None:
+        """Initialise; bottlenecks begin as identities."""
+        super().init_weights()
+        init_as_identity(self)
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Class scores of pixels.
