@@ -55,8 +55,9 @@ class UnitQuantizers:
         """
         for name, quantizer in self.weights.items() if rounding is not None else ():
             scale, zero_point = quantizer.scale, quantizer.zero_point
+            up = getattr(quantizer.rounding, 'up', None)
             weight = self.layers[name].weight
-            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme)
+            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme, up)
             self.roundings.append(quantizer.rounding)
         for quantizer in self.inputs.values():
             quantizer.drop_prob = drop_prob

@@ -18,7 +18,8 @@ class SoftRounding(nn.Module):
 
     AdaRound (https://arxiv.org/abs/2004.10568), equations 22 to 24:
     ``w_int = clamp(floor(w / s) + h(V) + z)`` with ``h(V) = clip(1.2 * sigmoid(V) - 0.1, 0, 1)``.
-    It starts where the soft weight is the float weight, as far as the grid reaches.
+    It starts where the soft weight is the float weight, as far as the grid reaches; or half-way
+    between that and decisions that were learned before, which it then refines.
 
     The soft weight is computed once per step and its gradient is carried on to V by hand: a layer
     may run many times in a step, and V has as many values as the weight.
@@ -28,17 +29,27 @@ class SoftRounding(nn.Module):
         scale (Tensor): (C,) or (1,).
         zero_point (Tensor): (C,) or (1,) int32.
         scheme (QScheme): The grid.
+        up (Tensor, optional): bool, of the weight's shape: earlier decisions. Defaults to None.
 
     Attributes:
         offset (nn.Parameter): V, of the weight's shape.
         soft (Tensor): The soft weight of this step.
     """
 
-    def __init__(self, weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme):
+    def __init__(
+        self,
+        weight: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        scheme: QScheme,
+        up: Tensor | None = None,
+    ):
         super().__init__()
         position = grid_position(weight.detach(), scale, scheme)
         below = position.floor()
         fraction = position - below
+        if up is not None:
+            fraction = (fraction + up) / 2
         self.offset = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
         zero_point = scheme.broadcast(zero_point, weight.dim()).to(weight.dtype)
         # Without the zero point: the weight is (below + h) * step within these limits.

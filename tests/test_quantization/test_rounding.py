@@ -70,6 +70,15 @@ def test_nearest_start_hardens_to_the_nearest():
     assert torch.equal(hard(weight, SCALE, ZERO, SCHEME), nearest)
 
 
+def test_earlier_decisions_are_the_start_of_a_second_pass():
+    torch.manual_seed(0)
+    weight, up = torch.randn(50), torch.rand(50) > 0.5
+    second = SoftRounding(weight, SCALE, ZERO, SCHEME, up)
+    assert torch.equal(second.harden().up, up)
+    float_start = soft(weight.tolist()).fraction()
+    torch.testing.assert_close(second.fraction(), (float_start + up) / 2)
+
+
 @pytest.mark.parametrize(('penalty', 'temperature'), [(0.0, 1.0), (0.7, 20.0), (0.7, 2.0)])
 def test_gradient_is_that_of_the_formula(penalty, temperature):
     torch.manual_seed(0)
