@@ -84,10 +84,12 @@ def sample_inputs(count: int = 2, size: tuple[int, int] = (32, 48)) -> list[Tens
 
 
 @torch.no_grad()
-def quantized_detector(backend: str, detector: nn.Module | None = None) -> nn.Module:
+def quantized_detector(
+    backend: str, detector: nn.Module | None = None, sample: Tensor | None = None
+) -> nn.Module:
     """A detector quantized for a backend by min-max ranges, frozen, in eval mode."""
     detector = (detector or TinyDetector()).eval()
-    sample = torch.cat(sample_inputs())
+    sample = torch.cat(sample_inputs()) if sample is None else sample
     load_tool('benchmark').quantize_by_minmax(Section(detector), profile_of(backend), sample)
     return detector
 
