@@ -1,6 +1,7 @@
 """PTQ as a loop: it consumes training data and produces weights."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ class PTQLoop(BaseLoop):
 
     def quantize(self, ctx: PTQContext) -> None:
         """Carry out the plan of the context, run the stages, freeze the weights."""
+        # Activation files of a run that was killed.
+        shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
         apply_plan(ctx.model, ctx.plan)
         ctx.make_units()
         for index, stage in enumerate(self.stages):

@@ -16,7 +16,7 @@ from mmptq.engine.checkpoint import read_checkpoint
 
 STAGES = [
     dict(type='Calibrator'),
-    dict(type='Reconstructor', num_iters=12, batch_size=2, act_lr=1e-3, drop_prob=0.5),
+    dict(type='Reconstructor', num_iters=8, batch_size=2, act_lr=1e-3, drop_prob=0.5),
 ]
 
 
@@ -58,10 +58,10 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(config, tmp_path):
     torch.set_num_threads(1)
     run_tool('ptq', config, '--work-dir', tmp_path / 'whole')
     work = tmp_path / 'killed'
-    for num_units in (2, 9):
-        options = ('--work-dir', work, *(['--resume'] if num_units > 2 else []))
-        kill_after(start(config, *options), work / 'resume', num_units)
-        assert not (work / 'quantized.pth').exists()
+    kill_after(start(config, '--work-dir', work), work / 'resume', 5)
+    assert not (work / 'quantized.pth').exists()
+    (work / 'cache').mkdir(exist_ok=True)
+    (work / 'cache/activations_1.bin').touch()  # as a kill leaves it where memory is short
     run_tool('ptq', config, '--work-dir', work, '--resume')
     expected, meta = bits(tmp_path / 'whole/quantized.pth')
     found, found_meta = bits(work / 'quantized.pth')
@@ -69,6 +69,7 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(config, tmp_path):
     assert all(torch.equal(expected[key], found[key]) for key in expected)
     assert meta['quantizer'] == found_meta['quantizer']
     assert not (work / 'resume').exists()
+    assert not (work / 'cache').exists()
     log = sorted(work.glob('*/*.log'))[-1].read_text()
     assert re.search(r'unit 18/18 .*loss', log)
 
@@ -92,7 +93,7 @@ def test_state_of_another_run_is_refused(config, tiny, tmp_path, monkeypatch):
     work = tmp_path / 'work2'
     interrupted(config, work, monkeypatch)
     with pytest.raises(SystemExit) as stop:
-        options = ('--cfg-options', 'stages.1.num_iters=13')
+        options = ('--cfg-options', 'stages.1.num_iters=9')
         run_tool('ptq', config, '--work-dir', work, '--resume', *options)
     assert "a run with another 'stages' in its config: run without --resume" in str(stop.value.code)
     content = torch.load(tiny[1], weights_only=True)
