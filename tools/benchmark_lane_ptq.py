@@ -77,9 +77,14 @@ def run_cell(leaf: str, num_samples: int) -> dict:
     return {key: result[key] for key in ('float', 'quantized', 'seconds', 'num_samples')}
 
 
+def read_results(path: str) -> dict[str, dict]:
+    """Finished cells by name."""
+    return json.loads(Path(path).read_text()) if Path(path).is_file() else {}
+
+
 def run_cells(leaves: list[str], num_samples: int, out: str) -> dict[str, dict]:
     """Results of all leaves by name; writes the file after each."""
-    results = json.loads(Path(out).read_text()) if Path(out).is_file() else {}
+    results = read_results(out)
     for leaf in leaves:
         name = Path(leaf).stem
         config = Config.fromfile(leaf)
@@ -89,7 +94,8 @@ def run_cells(leaves: list[str], num_samples: int, out: str) -> dict[str, dict]:
         key = fingerprint(config, num_samples)
         if results.get(name, {}).get('key') == key and 'error' not in results[name]:
             continue
-        results[name] = dict(key=key, **parts_of(leaf), **run_cell(leaf, num_samples))
+        cell = dict(key=key, **parts_of(leaf), **run_cell(leaf, num_samples))
+        results = read_results(out) | {name: cell}  # another run may have added cells meanwhile
         write_json(results, out)
         shown = results[name].get('error') or f'F1 {results[name]["quantized"][METRIC]:.4f}'
         print(f'{name}: {shown}', flush=True)
