@@ -143,6 +143,7 @@ class GANetHead(LaneHead):
             losses['loss_points'] = self._points_loss(outputs['points'], targets)
         return losses
 
+    @torch.no_grad()
     def decode(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> list[list[Tensor]]:

@@ -118,6 +118,7 @@ class LaneATTHead(LaneHead):
         loss_cls, loss_reg = (torch.stack(part).mean() for part in zip(*losses, strict=True))
         return dict(loss_cls=loss_cls, loss_reg=loss_reg)
 
+    @torch.no_grad()
     def decode(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> list[list[Tensor]]:
