@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from helpers import ROOT
@@ -139,12 +140,13 @@ def quantize_lane_model(
 
     plan = make_plan(model, quantizer | dict(rules=rules), predict)
     apply_plan(model, plan)
-    ctx = PTQContext(model, [None], Path(), 0)
-    ctx._prepare = lambda batch: copy.deepcopy(data)
-    ctx.make_units()
     observer = dict(type='MinMaxObserver')
-    for stage in (Calibrator(weight_observer=observer, act_observer=observer), *stages):
-        stage.run(ctx)
+    with TemporaryDirectory() as folder:
+        ctx = PTQContext(model, [None], Path(folder), 0)
+        ctx._prepare = lambda batch: copy.deepcopy(data)
+        ctx.make_units()
+        for stage in (Calibrator(weight_observer=observer, act_observer=observer), *stages):
+            stage.run(ctx)
     freeze(model)
     return plan
 

@@ -122,3 +122,10 @@ def test_gradients():
 def test_bad_options():
     with pytest.raises(QuantizationError, match='score_thr=1.5'):
         DetectionOutputLoss(score_thr=1.5)
+
+
+def test_boxes_whose_sides_cross_over_keep_the_distance_in_bounds():
+    torch.manual_seed(0)
+    crossed = [head([[0.9]] * 50, (torch.rand(50, 4) * 10 - 5).tolist()) for _ in range(2)]
+    distance = distances(*crossed, torch.ones(1, 50, dtype=torch.bool))
+    assert (distance >= 0).all() and (distance <= 2).all()
