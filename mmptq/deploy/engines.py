@@ -1,5 +1,6 @@
 """Inference engines behind one interface: a file in, arrays out, and what ran in integers."""
 
+import functools
 import json
 import os
 import tempfile
@@ -139,12 +140,11 @@ class OpenVinoEngine(Engine):
     """
 
     def __init__(self, path: str | Path, threads: int = 0, size: tuple[int, int] | None = None):
-        openvino = require_engine('openvino')
         config = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
         if threads:
             config.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
         try:
-            core = openvino.Core()
+            core = openvino_core()
             model = core.read_model(path)
             if size is not None:
                 channels = model.inputs[0].partial_shape[1].get_length()
@@ -173,6 +173,17 @@ class OpenVinoEngine(Engine):
                 total += 1
                 integer += str(info['runtimePrecision'].value) in ('u8', 'i8')
         return integer, total - integer
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """The one core of the process.
+
+    Each core that loads the CPU plugin swaps the thread's alternate signal stack and puts back what
+    it found. With several of them, released in any other order than the reverse, what is put back
+    is memory that was given back already, and the next signal ends the process.
+    """
+    return require_engine('openvino').Core()
 
 
 def open_engine(

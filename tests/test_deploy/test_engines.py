@@ -1,5 +1,6 @@
 """Files in ONNX Runtime and OpenVINO, and what is said of files that do not work."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -39,6 +40,23 @@ def test_results_outlive_the_next_run(file):
     kept = first.copy()
     engine.run(b.numpy())
     assert np.array_equal(first, kept)
+
+
+OUTLIVED = """
+import faulthandler, signal, sys
+from mmptq.deploy import open_engine
+faulthandler.enable()  # has an alternate signal stack of its own
+engines = [open_engine('openvino', sys.argv[1], 1) for _ in range(2)]
+while engines:
+    del engines[0]
+signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_engines_were_released(file):
+    result = subprocess.run([sys.executable, '-c', OUTLIVED, file], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, 'handled\n')
 
 
 def test_layers_are_counted_in_what_the_engine_made_of_the_file(file):
