@@ -1,0 +1,159 @@
+"""This project's integer files beside those of NNCF and onnxruntime.quantization: metric and time.
+
+python tools/benchmark_peers.py LEAF_CONFIG [--num-samples 64] [--rounds 20] [--size 800 1344]
+
+All quantize the same float network with the same calibration samples; every file is scored by the
+stock test loop and all are timed in one interleaved run. Needs `pip install nncf` besides the
+package's own extra `deploy`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark import measure, processor, table
+from export import collect_inputs
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from peers import ENGINE_OF_PEER, PEERS
+
+import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.deploy import export_float, open_engine
+from mmptq.engine.checkpoint import check_keys, read_checkpoint
+from mmptq.quantization import QuantizationError
+from mmptq.report import format_table
+from mmptq.utils.files import write_json
+
+ENGINES = ('onnxruntime', 'openvino')
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a leaf config of an INT8 recipe; load_from names the model')
+    parser.add_argument('--num-samples', type=int, default=64, help='calibration samples')
+    parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument(
+        '--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='input size of the timing'
+    )
+    parser.add_argument('--work-dir', help='default: work_dirs/benchmark_peers/CONFIG_NAME')
+    return parser.parse_args()
+
+
+def tool(name: str, *arguments: object) -> None:
+    """Run one of the project's tools; its last words are shown if it fails."""
+    command = [sys.executable, str(TOOLS / f'{name}.py'), *map(str, arguments)]
+    print(name, *arguments, flush=True)
+    finished = subprocess.run(command, capture_output=True, text=True)
+    if finished.returncode:
+        raise QuantizationError(f'{" ".join(command)} failed:\n{finished.stderr[-2000:]}')
+
+
+def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[np.ndarray]]:
+    """The exported float network, and what enters it on calibration samples."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    detector = MODELS.build(cfg.model).eval()
+    checkpoint = read_checkpoint(cfg.load_from)
+    state = checkpoint.get('state_dict', checkpoint)
+    check_keys(detector, state, strict=False)
+    detector.load_state_dict(state, strict=False)
+    inputs = collect_inputs(cfg, detector, num_samples)
+    path = folder / 'float.onnx'
+    export_float(detector, inputs[0], path, dynamic=True)
+    return path, [x.numpy() for x in inputs]
+
+
+def make_files(
+    args: argparse.Namespace, source: Path, inputs: list[np.ndarray], folder: Path
+) -> dict[str, tuple[Path, str]]:
+    """File and engine by the name in the table, the float files first."""
+    files = {f'float, {engine}': (source, engine) for engine in ENGINES}
+    for engine in ENGINES:
+        own = folder / engine
+        out = own / f'{engine}.onnx'
+        options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
+        tool('ptq', args.config, '--backend', engine, '--work-dir', own, '--cfg-options', *options)
+        tool(
+            *('export', args.config, own / 'quantized.pth', '--backend', engine),
+            *('--out', out, '--num-samples', min(16, args.num_samples)),
+        )
+        files[f'mmptq, {engine}'] = (out, engine)
+    for peer, quantize in PEERS.items():
+        engine = ENGINE_OF_PEER[peer]
+        out = folder / f'{peer}{".xml" if engine == "openvino" else ".onnx"}'
+        print(peer, flush=True)
+        quantize(source, inputs, out)
+        files[f'{peer}, {engine}'] = (out, engine)
+    return files
+
+
+def score(args: argparse.Namespace, cfg: Config, file: Path, engine: str, out: Path) -> dict:
+    """Metrics of a file from the stock test loop."""
+    tool(
+        *('test', args.config, file, '--engine', engine, '--out', out),
+        *('--layers-before', cfg.load_from),
+    )
+    return json.loads(out.read_text())
+
+
+def main_metric(metrics: dict[str, float]) -> str:
+    """Name of the metric that stands for a model."""
+    for ending in ('mAP', 'F1', 'Accuracy'):
+        for name in metrics:
+            if name.endswith(ending):
+                return name
+    return next(iter(metrics))
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = Config.fromfile(args.config)
+    name = Path(args.config).stem
+    folder = Path(args.work_dir or f'work_dirs/benchmark_peers/{name}')
+    cfg.work_dir = str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, inputs = float_file(cfg, args.num_samples, folder)
+    files = make_files(args, source, inputs, folder)
+    metrics = {
+        label: score(args, cfg, file, engine, folder / f'{number}.json')
+        for number, (label, (file, engine)) in enumerate(files.items())
+    }
+    shown = main_metric(next(iter(metrics.values())))
+    size = tuple(args.size or inputs[0].shape[2:])
+    pairs = {label: (str(file), engine) for label, (file, engine) in files.items()}
+    engines = {pair: open_engine(pair[1], pair[0], args.threads, size) for pair in pairs.values()}
+    shape = next(iter(engines.values())).input_shape
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    times = dict(zip(engines, table(engines, measure(engines, x, args.rounds)), strict=True))
+    rows = [
+        {'file': label, shown: f'{metrics[label][shown]:.4f}'}
+        | {
+            key: str(times[pair][key])
+            for key in ('integer layers', 'float layers', 'median ms', 'ratio')
+        }
+        for label, pair in pairs.items()
+    ]
+    print(
+        f'{name}, {args.num_samples} calibration samples; times: {shape}, {args.threads} threads, '
+        f'{args.rounds} rounds, {processor()}'
+    )
+    print(format_table(rows))
+    write_json(dict(rows=rows, metrics=metrics), folder / 'table.json')
+
+
+def main() -> None:
+    try:
+        with torch.no_grad():
+            run(parse_args())
+    except (QuantizationError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
