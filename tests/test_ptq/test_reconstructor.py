@@ -35,7 +35,7 @@ def test_every_loss_goes_down(tmp_path, granularity):
     ctx = toy_context(tmp_path)
     fresh = images(seed=5)
     before = output_error(ctx.model, fresh)
-    rows = reconstruct(ctx, granularity=granularity)
+    rows = reconstruct(ctx, granularity=granularity, num_iters=60)
     assert len(rows) == {'layer': 8, 'block': 4, 'network': 1}[granularity]
     assert all(row['after'] < row['before'] for row in rows if not row['note'])
     assert sum(not row['note'] for row in rows) > len(rows) / 2

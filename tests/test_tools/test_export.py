@@ -41,7 +41,6 @@ def error_of(*args) -> str:
     [
         ('onnxruntime', '.onnx', (48, 10)),
         ('openvino', '.xml', (58, 0)),
-        ('tensorrt', '.onnx', None),
     ],
 )
 def test_file_of_a_backend_scores_like_the_simulation(quantized, tmp_path, backend, suffix, counts):
