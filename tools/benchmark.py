@@ -41,6 +41,7 @@ from mmptq.utils.command_line import base_config
 from mmptq.utils.files import write_json
 
 BACKENDS = ('onnxruntime', 'openvino')
+PAUSE = 0.1  # seconds
 
 
 def parse_args() -> argparse.Namespace:
@@ -140,12 +141,16 @@ def named_files(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def measure(engines: dict[tuple[str, str], Engine], x: np.ndarray, rounds: int) -> dict:
-    """Seconds of every run, one run of each file after the other in each round."""
+    """Seconds of every run, one run of each file after the other in each round.
+
+    The pauses are for the threads of the engine before, which go on spinning for a while.
+    """
     for engine in engines.values():
         engine.run(x)
     seconds = {key: [] for key in engines}
     for _ in track(range(rounds), 'measure'):
         for key, engine in engines.items():
+            time.sleep(PAUSE)
             start = time.perf_counter()
             engine.run(x)
             seconds[key].append(time.perf_counter() - start)

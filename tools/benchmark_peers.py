@@ -29,6 +29,12 @@ from mmptq.report import format_table
 from mmptq.utils.files import write_json
 
 ENGINES = ('onnxruntime', 'openvino')
+# Backends of this project and the engines that run their files.
+BACKENDS = {
+    'onnxruntime': 'onnxruntime',
+    'onnxruntime_full': 'onnxruntime',
+    'openvino': 'openvino',
+}
 TOOLS = Path(__file__).resolve().parent
 
 
@@ -75,16 +81,16 @@ def make_files(
 ) -> dict[str, tuple[Path, str]]:
     """File and engine by the name in the table, the float files first."""
     files = {f'float, {engine}': (source, engine) for engine in ENGINES}
-    for engine in ENGINES:
-        own = folder / engine
-        out = own / f'{engine}.onnx'
+    for backend, engine in BACKENDS.items():
+        own = folder / backend
+        out = own / f'{backend}.onnx'
         options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
-        tool('ptq', args.config, '--backend', engine, '--work-dir', own, '--cfg-options', *options)
+        tool('ptq', args.config, '--backend', backend, '--work-dir', own, '--cfg-options', *options)
         tool(
-            *('export', args.config, own / 'quantized.pth', '--backend', engine),
+            *('export', args.config, own / 'quantized.pth', '--backend', backend),
             *('--out', out, '--num-samples', min(16, args.num_samples)),
         )
-        files[f'mmptq, {engine}'] = (out, engine)
+        files[f'mmptq {backend}, {engine}'] = (out, engine)
     for peer, quantize in PEERS.items():
         engine = ENGINE_OF_PEER[peer]
         out = folder / f'{peer}{".xml" if engine == "openvino" else ".onnx"}'
