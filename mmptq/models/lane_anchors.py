@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import TASK_UTILS
 from torch import Tensor, nn
 
@@ -87,8 +88,11 @@ class LaneAnchors(nn.Module):
         columns = self.all_columns[self.index].T
         # Column `width` is the right half of the last cell, because columns are rounded.
         outside = (columns < 0) | (columns > width)
-        index = columns.clamp(0, width - 1).expand(*features.shape[:2], -1, -1)
-        pooled = features[:, :, : self.pooled_rows].gather(3, index).masked_fill(outside, 0)
+        # The rows that are not used are dropped afterwards: OpenVINO 2026.4 takes a slice before a
+        # gather for needless and then finds the shapes inconsistent.
+        index = F.pad(columns.clamp(0, width - 1), (0, 0, 0, height - self.pooled_rows))
+        pooled = features.gather(3, index.expand(*features.shape[:2], -1, -1))
+        pooled = pooled[:, :, : self.pooled_rows].masked_fill(outside, 0)
         return pooled.permute(0, 3, 1, 2).flatten(2)
 
     @torch.no_grad()

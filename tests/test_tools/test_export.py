@@ -40,6 +40,7 @@ def error_of(*args) -> str:
     ('backend', 'suffix', 'counts'),
     [
         ('onnxruntime', '.onnx', (48, 10)),
+        ('onnxruntime_full', '.onnx', (58, 0)),
         ('openvino', '.xml', (58, 0)),
     ],
 )
