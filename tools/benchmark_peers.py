@@ -16,25 +16,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmark import measure, processor, table
-from export import collect_inputs
+from export import collect_inputs, load_float
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from peers import ENGINE_OF_PEER, PEERS
+from peers import PEERS
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import export_float, open_engine
-from mmptq.engine.checkpoint import check_keys, read_checkpoint
+from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table
+from mmptq.utils.command_line import base_config
 from mmptq.utils.files import write_json
 
 ENGINES = ('onnxruntime', 'openvino')
-# Backends of this project and the engines that run their files.
-BACKENDS = {
-    'onnxruntime': 'onnxruntime',
-    'onnxruntime_full': 'onnxruntime',
-    'openvino': 'openvino',
-}
+BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
 TOOLS = Path(__file__).resolve().parent
 
 
@@ -67,9 +63,7 @@ def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     detector = MODELS.build(cfg.model).eval()
     checkpoint = read_checkpoint(cfg.load_from)
-    state = checkpoint.get('state_dict', checkpoint)
-    check_keys(detector, state, strict=False)
-    detector.load_state_dict(state, strict=False)
+    load_float(detector, checkpoint.get('state_dict', checkpoint))
     inputs = collect_inputs(cfg, detector, num_samples)
     path = folder / 'float.onnx'
     export_float(detector, inputs[0], path, dynamic=True)
@@ -81,7 +75,8 @@ def make_files(
 ) -> dict[str, tuple[Path, str]]:
     """File and engine by the name in the table, the float files first."""
     files = {f'float, {engine}': (source, engine) for engine in ENGINES}
-    for backend, engine in BACKENDS.items():
+    for backend in BACKENDS:
+        engine = base_config('backend', backend).backend.engine
         own = folder / backend
         out = own / f'{backend}.onnx'
         options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
@@ -91,8 +86,7 @@ def make_files(
             *('--out', out, '--num-samples', min(16, args.num_samples)),
         )
         files[f'mmptq {backend}, {engine}'] = (out, engine)
-    for peer, quantize in PEERS.items():
-        engine = ENGINE_OF_PEER[peer]
+    for peer, (engine, quantize) in PEERS.items():
         out = folder / f'{peer}{".xml" if engine == "openvino" else ".onnx"}'
         print(peer, flush=True)
         quantize(source, inputs, out)

@@ -65,6 +65,16 @@ def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) ->
     return inputs
 
 
+def load_float(detector: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load the weights of a float checkpoint.
+
+    Raises:
+        QuantizationError: If they are of another architecture.
+    """
+    check_keys(detector, state, strict=False)
+    detector.load_state_dict(state, strict=False)
+
+
 def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:
     """What a file should say about its origin."""
     keys = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor', 'pad_value')
@@ -105,8 +115,7 @@ def run(args: argparse.Namespace) -> None:
     detector = MODELS.build(cfg.model).eval()
     state = checkpoint.get('state_dict', checkpoint)
     if profile is None:
-        check_keys(detector, state, strict=False)
-        detector.load_state_dict(state, strict=False)
+        load_float(detector, state)
         (sample,) = collect_inputs(cfg, detector, 1)
         export_float(detector, sample, out, not args.fixed_size)
     else:

@@ -11,13 +11,6 @@ import numpy as np
 from mmptq.deploy.engines import require_engine
 from mmptq.quantization import QuantizationError
 
-# Name in tables: the function that makes the file, the engine that runs it.
-ENGINE_OF_PEER = {
-    'onnxruntime.quantization': 'onnxruntime',
-    'nncf-onnx': 'onnxruntime',
-    'nncf': 'openvino',
-}
-
 
 def quantize_with_onnxruntime(float_file: Path, inputs: list[np.ndarray], out: Path) -> None:
     """Static QDQ quantization as the documentation of ONNX Runtime advises for x86 with VNNI.
@@ -85,8 +78,9 @@ def copy_metadata(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
+# By the name in tables: the engine that runs the file, and the function that makes it.
 PEERS = {
-    'onnxruntime.quantization': quantize_with_onnxruntime,
-    'nncf-onnx': quantize_with_nncf,
-    'nncf': quantize_with_nncf,
+    'onnxruntime.quantization': ('onnxruntime', quantize_with_onnxruntime),
+    'nncf-onnx': ('onnxruntime', quantize_with_nncf),
+    'nncf': ('openvino', quantize_with_nncf),
 }

@@ -17,9 +17,9 @@ def test_the_file_runs_and_says_what_it_is(tmp_path, name):
     inputs = sample_inputs(4)
     source = tmp_path / 'float.onnx'
     export_float(TinyDetector().eval(), inputs[0], source, dynamic=True)
-    engine_name = peers.ENGINE_OF_PEER[name]
+    engine_name, quantize = peers.PEERS[name]
     out = tmp_path / ('peer.xml' if engine_name == 'openvino' else 'peer.onnx')
-    peers.PEERS[name](source, [x.numpy() for x in inputs], out)
+    quantize(source, [x.numpy() for x in inputs], out)
     engine = open_engine(engine_name, out, 1)
     reference = open_engine(engine_name, source, 1)
     assert engine.metadata['structure'] == reference.metadata['structure']
