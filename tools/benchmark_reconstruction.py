@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--recipes', nargs='+', default=RECIPES)
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds')
     parser.add_argument('--num-samples', type=int, default=32, help='calibration samples')
+    parser.add_argument('--num-iters', type=int, help='at most so many steps per learned unit')
     parser.add_argument('--val-images', type=int, help='the first so many (default: all)')
     parser.add_argument('--out', default='work_dirs/benchmark_reconstruction')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
@@ -77,6 +78,16 @@ def subset_options(args: argparse.Namespace) -> list[str]:
     return [f'val_dataloader.dataset.ann_file={path}', f'val_evaluator.ann_file={path}']
 
 
+def step_options(recipe: str, num_iters: int | None) -> list[str]:
+    """Config options that shorten the learning stages of a recipe."""
+    stages = base_config('recipe', recipe).stages if num_iters else []
+    return [
+        f'stages.{index}.num_iters={num_iters}'
+        for index, stage in enumerate(stages)
+        if stage.type == 'Reconstructor' and stage.get('num_iters', 500) > num_iters
+    ]
+
+
 def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) -> dict:
     """Result of one run of tools/ptq.py; taken from its folder if it is finished."""
     folder = Path(args.out) / f'{Path(args.config).stem}_{args.scheme}_{recipe}_seed{seed}'
@@ -84,7 +95,8 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
     if done.is_file():
         return json.loads(done.read_text())
     options = [f'calibration.num_samples={args.num_samples}', f'randomness.seed={seed}']
-    options += [f'train_cfg.val_float={val_float}', *subset_options(args), *args.cfg_options]
+    options += [f'train_cfg.val_float={val_float}', *subset_options(args)]
+    options += [*step_options(recipe, args.num_iters), *args.cfg_options]
     command = [sys.executable, str(Path(__file__).with_name('ptq.py')), args.config]
     command += [args.checkpoint] if args.checkpoint else []
     command += ['--scheme', args.scheme, '--recipe', recipe, '--work-dir', str(folder)]
@@ -122,6 +134,7 @@ def run_table(args: argparse.Namespace) -> None:
     results: dict[str, list[dict]] = {}
     about = (
         f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples, '
+        f'{f"at most {args.num_iters} steps per unit, " if args.num_iters else ""}'
         f'{args.val_images or "all"} validation images, {platform.machine()}, '
         f'{torch.get_num_threads()} threads, torch {torch.__version__}'
     )

@@ -4,6 +4,7 @@ from .activation_cache import ActivationCache
 from .bias_correction import BiasCorrection
 from .calibrator import Calibrator
 from .context import PTQContext
+from .equalization import CrossLayerEqualization
 from .fisher_importance import FisherImportance
 from .lp_selector import LpSelector
 from .reconstructor import Reconstructor
@@ -13,6 +14,7 @@ __all__ = [
     'ActivationCache',
     'BiasCorrection',
     'Calibrator',
+    'CrossLayerEqualization',
     'FisherImportance',
     'LpSelector',
     'PTQContext',

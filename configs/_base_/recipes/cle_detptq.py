@@ -1,0 +1,3 @@
+# detptq on evened out channels.
+_base_ = './detptq.py'
+stages = [dict(type='CrossLayerEqualization', alpha=0.5), *_base_.stages]

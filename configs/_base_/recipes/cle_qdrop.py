@@ -1,0 +1,3 @@
+# qdrop on evened out channels.
+_base_ = './qdrop.py'
+stages = [dict(type='CrossLayerEqualization', alpha=0.5), *_base_.stages]
