@@ -36,11 +36,12 @@ def quantize(name: str, work_dir, options: list[str]) -> tuple[float, float]:
     return result['float'][metric], result['quantized'][metric]
 
 
-def test_retinanet(demo_coco, tmp_path):
+@pytest.mark.parametrize('name', ['retinanet', 'atss', 'faster-rcnn'])
+def test_detector(name, demo_coco, tmp_path):
     options = [f'{split}_dataloader.dataset.data_root={demo_coco}' for split in ('train', 'val')]
     options += [f'val_evaluator.ann_file={demo_coco}/annotations/instances_val.json']
     options += ['calibration.num_samples=32']
-    before, after = quantize('retinanet_r18_fpn_mse_int8_demo-coco', tmp_path, options)
+    before, after = quantize(f'{name}_r18_fpn_mse_int8_demo-coco', tmp_path, options)
     assert before > 0.35
     assert abs(after - before) < 0.015
 

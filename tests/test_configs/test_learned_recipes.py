@@ -26,3 +26,11 @@ def test_recipe_and_leaf(name):
     assert cfg.stages == stages
     assert cfg.quantizer.weight.bits == cfg.quantizer.act.bits == 4
     assert [rule.role for rule in cfg.quantizer.rules] == ['first', 'last']
+
+
+@pytest.mark.parametrize('name', ['mse', 'qdrop', 'brecq', 'detptq', 'detptq_recon'])
+def test_recipe_on_even_channels(name):
+    stages = Config.fromfile(ROOT / f'configs/_base_/recipes/cle_{name}.py').stages
+    plain = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages
+    assert type(TASK_UTILS.build(stages[0])).__name__ == 'CrossLayerEqualization'
+    assert stages[1:] == plain
