@@ -36,7 +36,7 @@ def quantize(name: str, work_dir, options: list[str]) -> tuple[float, float]:
     return result['float'][metric], result['quantized'][metric]
 
 
-@pytest.mark.parametrize('name', ['retinanet', 'atss', 'faster-rcnn'])
+@pytest.mark.parametrize('name', ['retinanet', 'atss'])
 def test_detector(name, demo_coco, tmp_path):
     options = [f'{split}_dataloader.dataset.data_root={demo_coco}' for split in ('train', 'val')]
     options += [f'val_evaluator.ann_file={demo_coco}/annotations/instances_val.json']

@@ -1,4 +1,4 @@
-"""The float RetinaNet configs of the demo set and of BCCD, and their published checkpoints."""
+"""The float 2D detectors of the demo set and of BCCD, and their published checkpoints."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ MODELS = {
     'demo/retinanet_r18_fpn_demo-coco': 6,
     'bccd/retinanet_r18_fpn_bccd': 3,
 }
+CHECKPOINTS = {**MODELS, 'demo/atss_r18_fpn_demo-coco': 6}
 
 
 def build(config):
@@ -37,7 +38,7 @@ def test_config_builds_the_real_architecture(name, classes):
     assert [tuple(scores.shape[-2:]) for scores in levels[0]][:2] == [(8, 12), (4, 6)]
 
 
-@pytest.mark.parametrize(('name', 'classes'), MODELS.items())
+@pytest.mark.parametrize(('name', 'classes'), CHECKPOINTS.items())
 def test_published_checkpoint_fits(name, classes):
     folder, file = name.split('/')
     path = CONFIGS / folder / 'checkpoints' / f'{file}.pth'
