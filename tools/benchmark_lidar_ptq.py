@@ -60,7 +60,7 @@ GROUPS = {
 RECIPES = {
     'int8': ABLATION,
     'w4a8': ABLATION,
-    'w4a4': ['minmax', 'brecq', 'qdrop', 'lidar_ptq'],
+    'w4a4': ['minmax', 'lidar_ptq_grid', 'brecq', 'qdrop', 'lidar_ptq'],
 }
 
 
