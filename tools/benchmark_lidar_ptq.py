@@ -99,7 +99,6 @@ def cell_config(group: Group, scheme: str, recipe: str, seed: int, args) -> Conf
     if args.num_samples:
         cfg.calibration.num_samples = args.num_samples
     cfg.randomness = dict(seed=seed)
-    cfg.train_cfg.val_float = recipe == 'minmax' and seed == args.seeds[0]
     if group.distances:
         cfg.val_evaluator = [cfg.val_evaluator, dict(type='RecallByDistanceMetric')]
     return cfg
@@ -150,17 +149,23 @@ def mean_row(name: str, runs: list[dict[str, float]], seconds: list[float]) -> d
     return row
 
 
+def float_metrics(folder: Path) -> dict[str, float]:
+    """Metrics of the float model, which the first cell of a group measures; empty before."""
+    cells = sorted(folder.glob('*/*/*/result.json'))
+    found = (json.loads(cell.read_text())['float'] for cell in cells)
+    return next((metrics for metrics in found if metrics), {})
+
+
 def table_rows(out: Path, group_name: str, scheme: str) -> list[dict]:
     """Rows of all finished cells of a group and scheme, the float model first."""
-    group, rows, before = GROUPS[group_name], [], None
+    group, rows = GROUPS[group_name], []
     for recipe in RECIPES[scheme]:
         cells = sorted((out / group_name / scheme / recipe).glob('*/result.json'))
         results = [json.loads(cell.read_text()) for cell in cells]
         if results:
             runs = [columns(group, result['quantized']) for result in results]
             rows.append(mean_row(recipe, runs, [result['seconds'] for result in results]))
-    for cell in sorted((out / group_name).glob('*/*/*/result.json')):
-        before = before or json.loads(cell.read_text())['float']
+    before = float_metrics(out / group_name)
     if rows and before:
         rows.insert(0, mean_row('float', [columns(group, before)], []))
     return rows
@@ -190,8 +195,9 @@ def main() -> None:
     ]
     for number, (group, scheme, recipe, seed) in enumerate([] if args.table else cells, 1):
         print(f'{number}/{len(cells)} {group} {scheme} {recipe} seed {seed}', flush=True)
-        folder = out / group / scheme / recipe / str(seed)
-        run_cell(folder, cell_config(GROUPS[group], scheme, recipe, seed, args))
+        cfg = cell_config(GROUPS[group], scheme, recipe, seed, args)
+        cfg.train_cfg.val_float = not float_metrics(out / group)
+        run_cell(out / group / scheme / recipe / str(seed), cfg)
     text = report(out)
     with complete_file(out / 'tables.md') as temporary:
         temporary.write_text(text)
