@@ -9,6 +9,7 @@ from torch import nn
 
 import mmptq
 from mmptq.quantization import QuantizationError, QuantPlan, rebuild
+from mmptq.utils.empty_scans import accept_empty_scans
 from mmptq.utils.files import complete_file
 from mmptq.utils.messages import first_line
 
@@ -141,6 +142,7 @@ def load_quantized(model: nn.Module, path: str | Path) -> nn.Module:
 def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, torch.Tensor]) -> None:
     """Convert a freshly built float model by a plan and load the weights strictly."""
     rebuild(model, plan)
+    accept_empty_scans(model)
     check_keys(model, state, strict=True)
     try:
         model.load_state_dict(state, strict=True)

@@ -5,6 +5,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.empty_scans import accept_empty_scans
 
 from .checkpoint import check_keys, load_into, plan_of, unwrap
 from .ptq_loop import PTQLoop
@@ -27,6 +28,7 @@ class QuantizationHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Convert and check the model; ``checkpoint`` is the dict that was read."""
         model = unwrap(runner.model)
+        accept_empty_scans(model)
         plan = plan_of(checkpoint)
         quantizing = isinstance(runner._train_loop, PTQLoop)
         state = checkpoint.get('state_dict', checkpoint)

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.empty_scans import accept_empty_scans
 from mmptq.utils.messages import first_line
 from mmptq.utils.scan_file import ScanFormat
 
@@ -29,6 +30,7 @@ def load_detector(cfg: Config, checkpoint: str | Path) -> nn.Module:
     """
     init_default_scope(cfg.get('default_scope') or 'mmdet3d')
     model = MODELS.build(cfg.model)
+    accept_empty_scans(model)
     content = read_checkpoint(checkpoint)
     plan, state = plan_of(content), content.get('state_dict', content)
     if plan is None:

@@ -2,8 +2,11 @@
 
 The weight is (out, k..., in), so its channel axis is 0. Only the features of active sites are
 quantized; zero is always exactly representable, so the empty sites stay empty. A scan without a
-single active site passes through with the right shapes, which spconv itself refuses.
+single active site passes through with the right shapes, which spconv itself refuses: importing this
+file makes its float convolutions accept it, too.
 """
+
+import functools
 
 import torch
 
@@ -21,6 +24,30 @@ else:
 
     SPARSE_CONVS = (spconv.conv.SparseConvolution,)
 
+    def _forward_nothing(
+        conv: spconv.conv.SparseConvolution, input: SparseConvTensor
+    ) -> SparseConvTensor:
+        """The output of a convolution for an input without active sites."""
+        output = input.replace_feature(input.features.new_zeros(0, conv.out_channels))
+        if not conv.subm:
+            output.spatial_shape = get_conv_output_size(
+                input.spatial_shape, conv.kernel_size, conv.stride, conv.padding, conv.dilation
+            )
+        return output
+
+    def _accept_nothing() -> None:
+        forward = spconv.conv.SparseConvolution.forward
+
+        @functools.wraps(forward)
+        def accepting(self, input: SparseConvTensor, *args, **kwargs) -> SparseConvTensor:
+            if len(input.features) == 0 and not self.inverse:
+                return _forward_nothing(self, input)
+            return forward(self, input, *args, **kwargs)
+
+        spconv.conv.SparseConvolution.forward = accepting
+
+    _accept_nothing()
+
     class QuantSparseMixin(QuantMixin):
         """Forward shared by all sparse convolutions."""
 
@@ -28,7 +55,7 @@ else:
             self, input: SparseConvTensor, add_input: SparseConvTensor | None = None
         ) -> SparseConvTensor:
             if len(input.features) == 0 and not self.inverse:
-                return self._forward_nothing(input)
+                return _forward_nothing(self, input)
             quantized = input.replace_feature(self.input_quantizer(input.features))
             # What decides between spconv's two paths is whether a gradient is wanted, and not
             # self.training: the inference path calls an operator without autograd. On a CPU it
@@ -45,15 +72,6 @@ else:
                 act_alpha=self.act_alpha,
                 act_beta=self.act_beta,
             )
-
-        def _forward_nothing(self, input: SparseConvTensor) -> SparseConvTensor:
-            """The output for an input without active sites."""
-            output = input.replace_feature(input.features.new_zeros(0, self.out_channels))
-            if not self.subm:
-                output.spatial_shape = get_conv_output_size(
-                    input.spatial_shape, self.kernel_size, self.stride, self.padding, self.dilation
-                )
-            return output
 
     @quantized_version_of(spconv.SubMConv2d)
     class QuantSubMConv2d(QuantSparseMixin, spconv.SubMConv2d):

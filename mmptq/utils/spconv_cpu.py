@@ -10,6 +10,8 @@ A float model that trains on spconv without a quantizer names it in its config:
 """
 
 import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -65,6 +67,51 @@ def fix_spconv_on_cpu() -> bool:
     if not torch.cuda.is_available() and hasattr(ops, 'get_current_stream'):
         ops.get_current_stream = _no_stream
     return True
+
+
+@contextmanager
+def remembered_pairs(budget_bytes: int = 2**29) -> Iterator[None]:
+    """Within this context spconv remembers, on a CPU, which sites its convolutions join.
+
+    Looking for these pairs takes more than a third of the forward of a voxel encoder. They depend
+    on the places of the active sites alone, so that layers at the same resolution share them, and
+    all passes of the same scan.
+
+    Args:
+        budget_bytes (int): Memory for pairs; those that were used longest ago are forgotten.
+            Defaults to 512 MiB.
+    """
+    try:
+        import spconv.pytorch.ops as ops
+    except ImportError:
+        yield
+        return
+    search, memory, used = ops.get_indice_pairs, OrderedDict(), 0
+
+    def remembered(indices: torch.Tensor, *args, **kwargs) -> tuple:
+        nonlocal used
+        if indices.is_cuda:
+            return search(indices, *args, **kwargs)
+        places = hashlib.blake2b(indices.contiguous().numpy().data).digest()
+        key = places, str(args), str(kwargs)
+        if key not in memory:
+            memory[key] = search(indices, *args, **kwargs)
+            used += _num_bytes(memory[key])
+        memory.move_to_end(key)
+        found = memory[key]
+        while used > budget_bytes and memory:
+            used -= _num_bytes(memory.popitem(last=False)[1])
+        return found
+
+    ops.get_indice_pairs = remembered
+    try:
+        yield
+    finally:
+        ops.get_indice_pairs = search
+
+
+def _num_bytes(tensors: tuple[torch.Tensor, ...]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 fix_spconv_on_cpu()

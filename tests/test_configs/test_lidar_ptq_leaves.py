@@ -61,7 +61,7 @@ def test_leaf_is_the_float_config_and_a_recipe(leaf, monkeypatch):
 def test_the_four_steps_differ_by_one_thing_each():
     stages = {
         name: Config.fromfile(RECIPES / f'{name}.py').stages
-        for name in ('minmax', 'lidar_ptq_grid', 'lidar_ptq_tgpl', 'lidar_ptq')
+        for name in ('minmax', 'lidar_ptq_grid', 'lidar_ptq_tgpl', 'lidar_ptq_local', 'lidar_ptq')
     }
     assert stages['minmax'][0].act_observer.type == 'MinMaxObserver'
     (grid,) = stages['lidar_ptq_grid']
@@ -73,6 +73,7 @@ def test_the_four_steps_differ_by_one_thing_each():
     assert task.rounding is None
     assert {**task, 'rounding': everything.rounding} == everything
     assert everything.rounding.type == 'AdaRound'
+    assert stages['lidar_ptq_local'] == [grid, {**everything, 'task_loss': None}]
 
 
 @pytest.mark.parametrize(

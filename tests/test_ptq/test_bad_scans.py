@@ -5,17 +5,25 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 mmdet3d = pytest.importorskip('mmdet3d')
 
 from helpers import ROOT  # noqa: E402
-from lidar_models import RANGE, random_scan, scan_batch, tiny_center_point  # noqa: E402
+from lidar_models import (  # noqa: E402
+    RANGE,
+    random_scan,
+    scan_batch,
+    tiny_anchor_model,
+    tiny_center_point,
+)
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from mmptq.ptq import PTQContext  # noqa: E402
 from mmptq.ptq.calibration_data import make_loader  # noqa: E402
 from mmptq.quantization import QuantizationError  # noqa: E402
+from mmptq.utils.empty_scans import accept_empty_scans  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -108,3 +116,34 @@ def test_one_voxel_and_more_than_max_voxels(kind):
     results = model(**data, mode='predict')
     assert len(results) == 2
     assert RANGE[0] < 0  # the grid of the tiny models holds the points of both scans
+
+
+@pytest.mark.parametrize('kind', ['pillar', 'voxel', 'pointpillars', 'second'])
+def test_batches_that_end_with_an_empty_scan(kind):
+    stock = kind in ('pillar', 'voxel')
+    build, columns = (tiny_center_point, 5) if stock else (tiny_anchor_model, 4)
+    if kind in ('voxel', 'second'):
+        pytest.importorskip('spconv')
+    model, full, empty = build(kind), random_scan(100, columns), torch.zeros(0, columns)
+    # mmdet3d itself can do this: some voxel belongs to the last scan.
+    of_empty, of_full = detections(model, empty, full)
+    accept_empty_scans(model)
+    accept_empty_scans(model)  # a second time does nothing
+    assert_same(detections(model, empty, full), [of_empty, of_full])
+    assert_same(detections(model, full, empty), [of_full, of_empty])
+    assert_same(detections(model, empty), [of_empty])
+    assert_same(detections(model, empty, empty), [of_empty, of_empty])
+
+
+@torch.no_grad()
+def detections(model, *scans):
+    results = model(**scan_batch(model, *scans), mode='predict')
+    assert len(results) == len(scans)
+    return [r.pred_instances_3d for r in results]
+
+
+def assert_same(first, second):
+    for x, y in zip(first, second, strict=True):
+        assert torch.equal(x.labels_3d, y.labels_3d)
+        assert torch.allclose(x.scores_3d, y.scores_3d, atol=1e-5)
+        assert torch.allclose(x.bboxes_3d.tensor, y.bboxes_3d.tensor, atol=1e-4)

@@ -11,7 +11,12 @@ from mmengine.registry import TASK_UTILS
 
 pytest.importorskip('mmdet3d')
 
-from lidar_models import random_scan, tiny_anchor_model, tiny_center_point  # noqa: E402
+from lidar_models import (  # noqa: E402
+    random_scan,
+    scan_batch,
+    tiny_anchor_model,
+    tiny_center_point,
+)
 
 from mmptq.adapters import build_adapter  # noqa: E402
 from mmptq.ptq import PTQContext  # noqa: E402
@@ -24,6 +29,7 @@ from mmptq.quantization import (  # noqa: E402
     quantized_layers,
     quantizers_off,
 )
+from mmptq.utils.empty_scans import accept_empty_scans  # noqa: E402
 
 RECIPE = Config.fromfile(ROOT / 'configs/_base_/recipes/lidar_ptq.py').stages
 MODELS = {
@@ -122,6 +128,22 @@ def test_one_voxel_and_more_than_max_voxels(tmp_path):
     ctx = make_context('voxel', tmp_path, random_scan(1), random_scan(5000))
     before, after = run(ctx, task_loss=None)
     assert after < before
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kind', list(MODELS))
+def test_quantized_detectors_take_batches_of_empty_scans(kind, tmp_path):
+    ctx = make_context(kind, tmp_path)
+    TASK_UTILS.build(RECIPE[0]).run(ctx)
+    freeze(ctx.model)
+    accept_empty_scans(ctx.model)
+    columns = MODELS[kind][1]
+    full, empty = random_scan(100, columns), torch.zeros(0, columns)
+    expected = build_adapter(ctx.model).raw_outputs(scan_batch(ctx.model, empty, full))
+    for scans, rows in (([empty], [0]), ([full, empty], [1, 0]), ([empty, empty], [0, 0])):
+        raw = build_adapter(ctx.model).raw_outputs(scan_batch(ctx.model, *scans))
+        for x, y in zip(flatten(raw)[0], flatten(expected)[0], strict=True):
+            assert torch.allclose(x, y[rows], atol=1e-4)
 
 
 def test_units_of_the_two_sparse_encoders(tmp_path):

@@ -29,7 +29,6 @@ def test_every_cell_has_a_config(name, scheme, monkeypatch):
         assert bool(learned) == (recipe not in ('entropy', 'minmax', 'lidar_ptq_grid'))
         assert all(stage.num_iters == 7 for stage in learned)
         assert cfg.val_evaluator[1].type == 'RecallByDistanceMetric'
-        assert not cfg.train_cfg.val_float
 
 
 def write_cell(out, recipe, seed, value, before=None):
@@ -66,6 +65,23 @@ def test_finished_cells_are_not_run_again(tmp_path):
     folder = tmp_path / 'pillar/int8/minmax/0'
     result = benchmark.run_cell(folder, None)
     assert result['quantized'][benchmark.DEMO + 'mAP'] == 0.3
+
+
+def test_the_first_cell_of_a_group_evaluates_the_float_model(tmp_path, monkeypatch):
+    seen = []
+
+    def run_cell(folder, cfg):
+        seen.append(cfg.train_cfg.val_float)
+        before = {benchmark.DEMO + 'mAP': 0.5} if cfg.train_cfg.val_float else None
+        write_cell(tmp_path, folder.parent.name, int(folder.name), 0.3, before)
+
+    monkeypatch.setattr(benchmark, 'run_cell', run_cell)
+    args = ('pillar', '--schemes', 'int8', '--recipes', 'entropy', 'lidar_ptq', '--seeds', '0')
+    monkeypatch.setattr('sys.argv', ['benchmark_lidar_ptq', *args, '--out', str(tmp_path)])
+    benchmark.main()
+    assert seen == [True, False]
+    rows = json.loads((tmp_path / 'tables.json').read_text())['pillar']['int8']
+    assert [row['recipe'] for row in rows] == ['float', 'entropy', 'lidar_ptq']
 
 
 def test_unknown_group_is_named():

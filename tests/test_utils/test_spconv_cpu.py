@@ -116,3 +116,29 @@ def test_missing_spconv_is_no_error(monkeypatch):
     monkeypatch.setitem(sys.modules, 'spconv.pytorch', None)
     monkeypatch.setitem(sys.modules, 'spconv.pytorch.ops', None)
     assert not spconv_cpu.fix_spconv_on_cpu()
+
+
+@pytest.mark.parametrize('budget', [2**20, 0])
+@pytest.mark.parametrize('kind', ['SubMConv3d', 'SparseConv3d'])
+def test_remembered_pairs_change_nothing(tensor, kind, budget, monkeypatch):
+    import spconv.pytorch as spconv
+    from spconv.pytorch import ops
+
+    build, features = tensor
+    torch.manual_seed(0)
+    searches, search = [], ops.get_indice_pairs
+    monkeypatch.setattr(
+        ops, 'get_indice_pairs', lambda *args: searches.append(args) or search(*args)
+    )
+    convs = [getattr(spconv, kind)(3, 5, size, padding=size // 2, bias=False) for size in (3, 3, 5)]
+    scans = build(features), build(features)
+    scans[1].indices = scans[0].indices.flip(0).contiguous()  # the same sites, other rows
+    expected = [conv(scan) for conv in convs for scan in scans]
+    searches.clear()
+    with spconv_cpu.remembered_pairs(budget):
+        for _ in range(2):
+            found = [conv(scan) for conv in convs for scan in scans]
+            for x, y in zip(found, expected, strict=True):
+                assert torch.equal(x.indices, y.indices)
+                assert torch.allclose(x.features, y.features, atol=1e-6)
+    assert len(searches) == (4 if budget else 12)  # two kinds of convolutions on two scans
