@@ -54,7 +54,9 @@ def train(config: Config, seed: int, folder: Path) -> dict[str, float]:
         runner = build_runner(config)
         runner.train()
         scores = {
-            name: float(runner.message_hub.get_scalar(f'val/{name}').current()) for name in METRICS
+            name.removeprefix('val/'): float(scalar.current())
+            for name, scalar in runner.message_hub.log_scalars.items()
+            if name.startswith('val/culane/')
         }
         write_json(dict(scores, seed=seed), result)
     return json.loads(result.read_text())
@@ -72,6 +74,7 @@ def run(args) -> None:
         results.append(dict(seed=seed, **scores))
     for metric in METRICS:
         report(metric, results)
+    print(format_table(category_rows(results)))
 
 
 def report(metric: str, results: list[dict]) -> None:
@@ -89,6 +92,21 @@ def report(metric: str, results: list[dict]) -> None:
     print(format_table(rows))
     spread = f' ± {statistics.stdev(differences):.4f}' if len(rows) > 1 else ''
     print(f'mean difference of {metric}: {statistics.mean(differences):+.4f}{spread}\n')
+
+
+def category_rows(results: list[dict]) -> list[dict]:
+    """F1 of each category, the mean over seeds, with and without; results of older runs lack it."""
+    runs = [row[name] for row in results for name in ('with SAD', 'without')]
+    names = sorted(set.intersection(*(set(run) for run in runs)) - set(METRICS))
+    rows = []
+    for metric in (name for name in names if name.startswith('culane/F1_')):
+        with_sad, without = (
+            statistics.mean(row[name][metric] for row in results)
+            for name in ('with SAD', 'without')
+        )
+        row = {'metric': metric, 'with SAD': with_sad, 'without': without}
+        rows.append(row | {'difference': with_sad - without})
+    return rows
 
 
 def main() -> None:
