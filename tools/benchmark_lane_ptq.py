@@ -1,10 +1,12 @@
 """F1 of the demo lane models, float and quantized: a table of recipes by families and bits.
 
     python tools/benchmark_lane_ptq.py [LEAF ...] [--num-samples 256] [--out FILE.json]
+        [--cfg-options stages.1.num_iters=100]
 
 A cell is a leaf config, ``configs/RECIPE/MODEL_RECIPE_SCHEME_demo-lane.py``; without arguments, all
 of them whose float checkpoint is there. Each runs through tools/ptq.py on the whole validation set.
-Finished cells are kept in the JSON file and run again only when the leaf or its checkpoint changed.
+Finished cells are kept in the JSON file and run again only when the leaf, its checkpoint or the
+options changed.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +35,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('leaves', nargs='*', help='leaf configs; default: all of the demo lanes')
     parser.add_argument('--num-samples', type=int, default=256, help='calibration images')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='overrides of all leaves: key=value ...'
+    )
     parser.add_argument('--out', default='work_dirs/benchmark_lane_ptq.json')
     parser.add_argument('--table', action='store_true', help='only print the cells that are done')
     return parser.parse_args()
@@ -53,21 +59,21 @@ def parts_of(leaf: str) -> dict[str, str]:
     return dict(model=match[1], recipe=recipe, scheme=match[2])
 
 
-def fingerprint(config: Config, num_samples: int) -> str:
+def fingerprint(config: Config, num_samples: int, options: Sequence[str]) -> str:
     """What the result of a cell depends on: all settings, weights and data."""
     digest = hashlib.sha256(config.pretty_text.encode())
     digest.update(Path(config.load_from).read_bytes())
     manifest = Path(config.val_dataloader.dataset.data_root) / 'manifest.json'
     digest.update(manifest.read_bytes() if manifest.is_file() else b'')
-    digest.update(str(num_samples).encode())
+    digest.update(' '.join([str(num_samples), *options]).encode())
     return digest.hexdigest()[:16]
 
 
-def run_cell(leaf: str, num_samples: int) -> dict:
+def run_cell(leaf: str, num_samples: int, options: Sequence[str]) -> dict:
     """F1 before and after, by category too, and the time of one leaf."""
     with tempfile.TemporaryDirectory() as work_dir:
         command = [sys.executable, str(ROOT / 'tools/ptq.py'), leaf, '--work-dir', work_dir]
-        command += ['--cfg-options', f'calibration.num_samples={num_samples}']
+        command += ['--cfg-options', f'calibration.num_samples={num_samples}', *options]
         done = subprocess.run(command, capture_output=True, text=True)
         path = Path(work_dir) / 'result.json'
         if done.returncode or not path.is_file():
@@ -82,7 +88,9 @@ def read_results(path: str) -> dict[str, dict]:
     return json.loads(Path(path).read_text()) if Path(path).is_file() else {}
 
 
-def run_cells(leaves: list[str], num_samples: int, out: str) -> dict[str, dict]:
+def run_cells(
+    leaves: list[str], num_samples: int, out: str, options: Sequence[str] = ()
+) -> dict[str, dict]:
     """Results of all leaves by name; writes the file after each."""
     results = read_results(out)
     for leaf in leaves:
@@ -91,10 +99,10 @@ def run_cells(leaves: list[str], num_samples: int, out: str) -> dict[str, dict]:
         if not Path(config.load_from).is_file():
             print(f"{name}: passed over, there is no '{config.load_from}'", flush=True)
             continue
-        key = fingerprint(config, num_samples)
+        key = fingerprint(config, num_samples, options)
         if results.get(name, {}).get('key') == key and 'error' not in results[name]:
             continue
-        cell = dict(key=key, **parts_of(leaf), **run_cell(leaf, num_samples))
+        cell = dict(key=key, **parts_of(leaf), **run_cell(leaf, num_samples, options))
         results = read_results(out) | {name: cell}  # another run may have added cells meanwhile
         write_json(results, out)
         shown = results[name].get('error') or f'F1 {results[name]["quantized"][METRIC]:.4f}'
@@ -120,9 +128,9 @@ def table_rows(results: dict[str, dict]) -> list[dict]:
 
 def main() -> None:
     args = parse_args()
-    leaves = args.leaves or find_leaves()
+    leaves = [] if args.table else args.leaves or find_leaves()
     try:
-        results = run_cells([] if args.table else leaves, args.num_samples, args.out)
+        results = run_cells(leaves, args.num_samples, args.out, args.cfg_options)
     except OSError as error:
         sys.exit(f'error: {error}')
     numbers = sorted({cell['num_samples'] for cell in results.values() if 'error' not in cell})

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError
 from mmptq.utils.command_line import base_config, build_runner, load_config, make_parser
+from mmptq.utils.messages import DataError, last_sentence
 
 
 def parse_args() -> argparse.Namespace:
@@ -88,8 +89,8 @@ def main() -> None:
         runner = build_runner(cfg)
         runner.train_loop.resume = args.resume
         runner.train()
-    except (QuantizationError, OSError, ImportError) as error:
-        sys.exit(f'error: {error}')
+    except (QuantizationError, DataError, OSError, ImportError) as error:
+        sys.exit(f'error: {last_sentence(error)}')
     except KeyboardInterrupt:
         sys.exit('error: interrupted; nothing was written under a final name (--resume goes on)')
 

@@ -15,6 +15,7 @@ from mmptq.engine.checkpoint import unwrap
 from mmptq.quantization import QuantizationError
 from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
+from mmptq.utils.messages import DataError, last_sentence
 
 
 def test(config: Config, args: argparse.Namespace) -> dict[str, float]:
@@ -60,8 +61,8 @@ def main() -> None:
         )
         if args.out:
             write_json(metrics, args.out)
-    except (QuantizationError, OSError) as error:
-        sys.exit(f'error: {error}')
+    except (QuantizationError, DataError, OSError) as error:
+        sys.exit(f'error: {last_sentence(error)}')
     for name, value in metrics.items():
         print(f'{name}: {value}')
 

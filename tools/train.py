@@ -7,6 +7,7 @@ import sys
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
+from mmptq.utils.messages import DataError, last_sentence
 
 
 def main() -> None:
@@ -26,8 +27,8 @@ def main() -> None:
         if config.get('load_from'):
             require_file(config.load_from, 'checkpoint')
         build_runner(config).train()
-    except OSError as error:
-        sys.exit(f'error: {error}')
+    except (DataError, OSError) as error:
+        sys.exit(f'error: {last_sentence(error)}')
 
 
 if __name__ == '__main__':

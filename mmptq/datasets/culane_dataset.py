@@ -5,6 +5,8 @@ import os.path as osp
 import numpy as np
 from mmdet.registry import DATASETS
 
+from mmptq.utils.messages import DataError
+
 from .lane_dataset import LaneDataset
 from .lane_text import read_lane_file, read_lines
 
@@ -46,7 +48,7 @@ class CULaneDataset(LaneDataset):
             list[dict]: ``img_path``, ``lane_flags`` and ``eval_ann_info`` with ``categories``.
 
         Raises:
-            ValueError: If a list is missing, empty or malformed.
+            DataError: If a list is missing, empty or malformed.
         """
         categories = {}
         entries = _read_list(self.ann_file)
@@ -55,7 +57,7 @@ class CULaneDataset(LaneDataset):
             path = osp.join(self.data_root, path)
             names = {name for name, _ in _read_list(path)} & listed
             if not names:
-                raise ValueError(
+                raise DataError(
                     f"category list '{path}' names no image of '{self.ann_file}': check that both "
                     'belong to the same split'
                 )
@@ -85,16 +87,16 @@ def _read_list(path: str) -> list[tuple[str, tuple[int, ...]]]:
             continue
         flags = words[2:]
         if len(words) == 2 or set(flags) - {'0', '1'}:
-            raise ValueError(
+            raise DataError(
                 f"image list '{path}', line {number}: {len(words)} columns that are neither "
                 "'image' nor 'image mask flag flag ...' with flags 0 or 1"
             )
         if entries and len(flags) != len(entries[0][1]):
-            raise ValueError(
+            raise DataError(
                 f"image list '{path}', line {number}: {len(flags)} lane flags, but "
                 f'{len(entries[0][1])} in the lines before'
             )
         entries.append((words[0].lstrip('/'), tuple(map(int, flags))))
     if not entries:
-        raise ValueError(f"image list '{path}' names no image")
+        raise DataError(f"image list '{path}' names no image")
     return entries

@@ -3,6 +3,8 @@
 import numpy as np
 from mmdet.registry import TRANSFORMS
 
+from mmptq.utils.messages import DataError
+
 from .lane_transform import LaneTransform
 
 
@@ -39,7 +41,7 @@ class LaneCropTop(LaneTransform):
         """
         height, width = results['img'].shape[:2]
         if self.rows >= height:
-            raise ValueError(
+            raise DataError(
                 f"'{results.get('img_path')}' is {width}x{height} pixels: LaneCropTop(rows="
                 f'{self.rows}) would leave nothing of it; choose rows for this size of image'
             )

@@ -8,6 +8,7 @@ import numpy as np
 from mmdet.registry import DATASETS
 
 from mmptq.evaluation.lane_points import lane_xs
+from mmptq.utils.messages import DataError
 
 from .lane_dataset import LaneDataset
 from .lane_text import read_lane_file
@@ -51,19 +52,19 @@ class LaneFolderDataset(LaneDataset):
             list[dict]: ``img_path`` and ``lane_source``.
 
         Raises:
-            ValueError: If a folder is missing, or there is no image.
+            DataError: If a folder is missing, or there is no image.
         """
         folder = self.data_prefix['img_path']
         try:
             names = sorted(os.listdir(folder), key=lambda name: (len(name), name))
         except OSError as error:
-            raise ValueError(
+            raise DataError(
                 f"image folder '{folder}' cannot be read ({error.strerror}): check data_root and "
                 'data_prefix'
             ) from None
         names = [name for name in names if name.lower().endswith(IMAGE_ENDINGS)]
         if not names:
-            raise ValueError(f"image folder '{folder}' holds no image")
+            raise DataError(f"image folder '{folder}' holds no image")
         labels = self.data_prefix['lane_path']
         return [
             dict(

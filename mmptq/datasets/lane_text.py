@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmptq.utils.messages import DataError
+
 
 def read_lines(path: str | Path, what: str) -> list[str]:
     """Lines of a text file, without line ends.
@@ -14,17 +16,17 @@ def read_lines(path: str | Path, what: str) -> list[str]:
         what (str): What it is, for the error message.
 
     Raises:
-        ValueError: If it is missing or no text.
+        DataError: If it is missing or no text.
     """
     try:
         return Path(path).read_text(encoding='utf-8').splitlines()
     except OSError as error:
-        raise ValueError(
+        raise DataError(
             f"{what} '{path}' cannot be read ({error.strerror}): check data_root and the names "
             'below it'
         ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{what} '{path}' is not a text file") from None
+        raise DataError(f"{what} '{path}' is not a text file") from None
 
 
 def parse_points(line: str, where: str) -> np.ndarray:
@@ -38,19 +40,19 @@ def parse_points(line: str, where: str) -> np.ndarray:
         np.ndarray: (N, 2) float64.
 
     Raises:
-        ValueError: If a value is no finite number, or one is left over.
+        DataError: If a value is no finite number, or one is left over.
     """
     words = line.split()
     try:
         values = [float(word) for word in words]
     except ValueError:
         wrong = next(word for word in words if not _is_number(word))
-        raise ValueError(f'{where}: {wrong!r} is not a number (expected: x y x y ...)') from None
+        raise DataError(f'{where}: {wrong!r} is not a number (expected: x y x y ...)') from None
     if not all(map(math.isfinite, values)):
         wrong = words[[math.isfinite(value) for value in values].index(False)]
-        raise ValueError(f'{where}: {wrong!r} is no place in an image: remove the point')
+        raise DataError(f'{where}: {wrong!r} is no place in an image: remove the point')
     if len(values) % 2:
-        raise ValueError(f'{where}: {len(values)} values, an odd number: each point needs x and y')
+        raise DataError(f'{where}: {len(values)} values, an odd number: each point needs x and y')
     return np.array(values).reshape(-1, 2)
 
 
@@ -67,7 +69,7 @@ def read_lane_file(path: str | Path) -> list[np.ndarray]:
         list[np.ndarray]: (N, 2) float64 each, in file order.
 
     Raises:
-        ValueError: If the file is missing or a line is malformed.
+        DataError: If the file is missing or a line is malformed.
     """
     lines = read_lines(path, 'lane file')
     return [

@@ -8,6 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample
 
+from mmptq.utils.messages import DataError
+
 from .lane_geometry import bottom_to_top, clip_lane
 
 META_KEYS = (
@@ -57,7 +59,7 @@ class PackLaneInputs(BaseTransform):
             dict: ``inputs`` (C, H, W) and ``data_samples`` (DetDataSample).
 
         Raises:
-            ValueError: If the image has not the size that its data set declares.
+            DataError: If the image has not the size that its data set declares.
         """
         self._check_size(results)
         image = np.ascontiguousarray(np.atleast_3d(results['img']).transpose(2, 0, 1))
@@ -89,7 +91,7 @@ class PackLaneInputs(BaseTransform):
         declared = results.get('image_size')
         if declared and tuple(declared) != tuple(results['ori_shape'][1::-1]):
             height, width = results['ori_shape'][:2]
-            raise ValueError(
+            raise DataError(
                 f"'{results['img_path']}' is {width}x{height} pixels, its data set declares "
                 f'{declared[0]}x{declared[1]}: set metainfo=dict(image_size=(width, height)) of '
                 'the data set, or None where sizes differ'

@@ -7,6 +7,8 @@ import os.path as osp
 import numpy as np
 from mmdet.registry import DATASETS
 
+from mmptq.utils.messages import DataError
+
 from .lane_dataset import LaneDataset
 from .lane_text import read_lines
 
@@ -37,7 +39,7 @@ class TuSimpleLaneDataset(LaneDataset):
             list[dict]: ``img_path``, ``h_samples`` and ``lane_xs``.
 
         Raises:
-            ValueError: If the file is missing, empty or malformed.
+            DataError: If the file is missing, empty or malformed.
         """
         data_list = []
         lines = read_lines(self.ann_file, 'annotation file')
@@ -55,7 +57,7 @@ class TuSimpleLaneDataset(LaneDataset):
                 )
             )
         if not data_list:
-            raise ValueError(f"annotation file '{self.ann_file}' names no image")
+            raise DataError(f"annotation file '{self.ann_file}' names no image")
         return data_list
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
@@ -73,20 +75,20 @@ def _parse(line: str, where: str) -> dict:
     try:
         image = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f'{where}: not JSON ({error.msg}); expected one object per line') from None
+        raise DataError(f'{where}: not JSON ({error.msg}); expected one object per line') from None
     missing = {'raw_file', 'lanes', 'h_samples'} - set(image if isinstance(image, dict) else ())
     if missing:
-        raise ValueError(f'{where}: {", ".join(sorted(missing))} missing')
+        raise DataError(f'{where}: {", ".join(sorted(missing))} missing')
     rows, lanes = image['h_samples'], image['lanes']
     if not isinstance(lanes, list) or not _are_numbers(rows) or not rows:
-        raise ValueError(f'{where}: h_samples must be a list of numbers and lanes a list of lists')
+        raise DataError(f'{where}: h_samples must be a list of numbers and lanes a list of lists')
     for index, lane in enumerate(lanes, start=1):
         if not _are_numbers(lane):
-            raise ValueError(f'{where}: lane {index} is not a list of finite numbers')
+            raise DataError(f'{where}: lane {index} is not a list of finite numbers')
         if len(lane) != len(rows):
-            raise ValueError(f'{where}: lane {index} has {len(lane)} x for {len(rows)} h_samples')
+            raise DataError(f'{where}: lane {index} has {len(lane)} x for {len(rows)} h_samples')
     if not isinstance(image['raw_file'], str):
-        raise ValueError(f'{where}: raw_file must be the path of an image')
+        raise DataError(f'{where}: raw_file must be the path of an image')
     return image
 
 

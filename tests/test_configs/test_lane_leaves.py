@@ -21,6 +21,7 @@ HEAD_OUTPUTS = dict(
     laneatt_r18={'lane_head.cls', 'lane_head.reg'},
     scnn_r18={'lane_head.decoder.classify', 'lane_head.existence.output'},
 )
+RECIPES = {'minmax', 'mse', 'adaround', 'brecq', 'qdrop'}
 
 
 @pytest.fixture(scope='module', params=sorted(HEAD_OUTPUTS))
@@ -39,7 +40,7 @@ def detector(request, tiny_lanes):
 def test_leaves_of_a_model(detector, scheme):
     name, cfg, model, data = detector
     leaves = sorted((ROOT / 'configs').glob(f'*/{name}_*_{scheme}_demo-lane.py'))
-    assert {leaf.parent.name for leaf in leaves} >= {'minmax', 'mse'}
+    assert {leaf.parent.name for leaf in leaves} >= RECIPES
     configs = [Config.fromfile(leaf) for leaf in leaves]
     for leaf, config in zip(leaves, configs, strict=True):
         assert config.model == cfg.model
@@ -67,3 +68,25 @@ def test_leaves_of_a_model(detector, scheme):
             for item in quantized.values()
             if item.name not in eight
         )
+
+
+@pytest.mark.parametrize('recipe', ['brecq', 'qdrop'])
+def test_the_head_of_bezierlanenet_is_reconstructed_layer_by_layer(recipe):
+    """Its scores would drown its control points in one common loss."""
+    for scheme in ('int8', 'w4a4'):
+        leaf = ROOT / f'configs/{recipe}/bezierlanenet_r18_{recipe}_{scheme}_demo-lane.py'
+        stages = Config.fromfile(leaf).stages[1:]
+        assert stages == [
+            dict(stage, units=[dict(name='lane_head', granularity='layer')])
+            for stage in Config.fromfile(ROOT / f'configs/_base_/recipes/{recipe}.py').stages[1:]
+        ]
+
+
+def test_bezierlanenet_with_eight_bits_in_its_head():
+    folder = ROOT / 'configs/qdrop'
+    wide = Config.fromfile(folder / 'bezierlanenet_r18_qdrop_w4a4-head8_demo-lane.py')
+    usual = Config.fromfile(folder / 'bezierlanenet_r18_qdrop_w4a4_demo-lane.py')
+    assert wide.stages == usual.stages
+    more = [rule for rule in wide.quantizer.rules if rule not in usual.quantizer.rules]
+    assert [rule.name for rule in more] == ['lane_head.hidden.*']
+    assert more[0].weight.bits == more[0].act.bits == 8

@@ -57,6 +57,8 @@ def test_cells_run_once_and_again_when_something_changed(tool, leaf, tmp_path, m
     (tmp_path / 'float.pth').write_bytes(b'others')
     tool.run_cells([str(leaf)], 9, str(out))
     assert len(calls) == 3
+    tool.run_cells([str(leaf)], 9, str(out), ['stages.1.num_iters=5'])
+    assert len(calls) == 4 and calls[3][-1] == 'stages.1.num_iters=5'
 
 
 def test_a_failed_cell_is_named_and_tried_again(tool, leaf, tmp_path, monkeypatch):

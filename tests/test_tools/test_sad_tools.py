@@ -45,14 +45,30 @@ def test_both_trainings_of_each_seed(config, tmp_path, capsys):
     ]
     assert ['distillation begins' in log for log in logs] == [True, False]
     assert 'mean difference of culane/F1: ' in capsys.readouterr().out
+    assert all('culane/F1_normal' in result for result in results)
     # Results that are there are not trained again.
     for name, high, low in (('with_SAD', 0.75, 0.5), ('without', 0.5, 0.375)):
-        scores = {'culane/F1': high, 'culane/mF1': low}
+        scores = {'culane/F1': high, 'culane/mF1': low, 'culane/F1_night': low}
         (work / f'{name}_seed3/result.json').write_text(json.dumps(scores))
     run_tool('benchmark_sad', *arguments)
     printed = capsys.readouterr().out
     assert 'mean difference of culane/F1: +0.2500' in printed
     assert 'mean difference of culane/mF1: +0.1250' in printed
+    assert '| culane/F1_night | 0.5000   | 0.3750  | 0.1250     |' in printed
+
+
+def test_gradients(config, tmp_path, capsys):
+    init_default_scope('mmdet')
+    checkpoint = tmp_path / 'float.pth'
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    run_tool('benchmark_sad', config, '--gradients', checkpoint, '--num-batches', 1)
+    rows = [line.split('|')[1:-1] for line in capsys.readouterr().out.splitlines() if '|' in line]
+    values = {row[0].strip(): [float(cell) for cell in row[1:]] for row in rows[2:]}
+    assert list(values) == ['initial', 'stage1', 'reduce', 'deep_stages']
+    assert all(value[0] > 0 for value in values.values()) and values['initial'][1] > 0
+    with pytest.raises(SystemExit, match="checkpoint 'none.pth' does not exist"):
+        run_tool('benchmark_sad', config, '--gradients', 'none.pth')
 
 
 def test_a_config_without_distillation_is_refused(tmp_path):
