@@ -50,6 +50,14 @@ def parse_args() -> argparse.Namespace:
         default=MIN_DECIBEL,
         help='smallest signal-to-noise of the engine that is accepted (default: %(default)s)',
     )
+    parser.add_argument(
+        '--float-outputs',
+        type=int,
+        default=0,
+        metavar='N',
+        help='for backends with 8-bit layer outputs: keep those of the N layers float that lose '
+        'most by them',
+    )
     return parser.parse_args()
 
 
@@ -124,7 +132,9 @@ def run(args: argparse.Namespace) -> None:
         inputs = collect_inputs(cfg, detector, args.num_samples)
         metadata = describe(cfg, plan, args)
         dynamic = not args.fixed_size
-        rows = export_quantized(detector, profile, inputs, out, metadata, dynamic, args.min_db)
+        rows = export_quantized(
+            *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs)
+        )
         write_json(rows, out.with_suffix('.parity.json'))
         write_sparse_scales(detector, Section(detector), out.with_suffix('.sparse.json'))
     print(f'{out}: {out.stat().st_size / 2**20:.2f} MB')

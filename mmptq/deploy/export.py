@@ -26,6 +26,7 @@ from .onnx_export import export_marked
 from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
 from .qdq import place_layer_quantizers, quantize_biases
 from .section import Section, find_family
+from .sensitivity import worst_outputs
 from .transposed_conv import unfold_transposed_convs
 
 PARITY_SAMPLES = 4
@@ -58,7 +59,11 @@ def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: Back
 
 @torch.no_grad()
 def build_model(
-    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], dynamic: bool
+    detector: nn.Module,
+    profile: BackendProfile,
+    inputs: list[Tensor],
+    dynamic: bool,
+    float_outputs: int = 0,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The ONNX model with all pairs in place, and the grids that were observed for it.
 
@@ -67,6 +72,8 @@ def build_model(
         profile (BackendProfile): The backend.
         inputs (list[Tensor]): Calibration inputs of the section.
         dynamic (bool): Whether batch and input size are left open.
+        float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
+            those whose rounding moves the network's outputs most. The log names them.
     """
     section = Section(detector).eval()
     model = export_marked(section, inputs[0], dynamic, profile.unsupported_ops)
@@ -80,7 +87,13 @@ def build_model(
     if profile.unfold_transposed_convs:
         unfold_transposed_convs(graph)
     graph.finish()
-    observed = place_extra_quantizers(graph, profile, make_observe(graph, profile, inputs))
+    observe = make_observe(graph, profile, inputs)
+    kept = []
+    if float_outputs:
+        kept = worst_outputs(graph, profile, observe, inputs, float_outputs)
+        logger = MMLogger.get_current_instance()
+        logger.info(f'these outputs stay float, the worst in 8 bits first: {", ".join(kept)}')
+    observed = place_extra_quantizers(graph, profile, observe, kept)
     if profile.int32_bias:
         quantize_biases(graph)
     model = graph.finish()
@@ -100,6 +113,7 @@ def export_quantized(
     metadata: dict[str, Any],
     dynamic: bool = True,
     min_decibel: float = MIN_DECIBEL,
+    float_outputs: int = 0,
 ) -> list[dict[str, Any]]:
     """Write a file for a backend, after its engine has shown that it computes the same.
 
@@ -111,6 +125,7 @@ def export_quantized(
         metadata (dict): Plain data to store in the file.
         dynamic (bool): Whether batch and input size are left open. Defaults to True.
         min_decibel (float): Smallest signal-to-noise that is accepted.
+        float_outputs (int): See ``build_model``.
 
     Returns:
         list[dict]: The parity table.
@@ -120,7 +135,7 @@ def export_quantized(
     """
     path = Path(path)
     _check_suffix(path, profile)
-    model, observed = build_model(detector, profile, inputs, dynamic)
+    model, observed = build_model(detector, profile, inputs, dynamic, float_outputs)
     metadata = dict(
         metadata,
         mmptq_version=mmptq.__version__,

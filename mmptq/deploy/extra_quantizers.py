@@ -6,7 +6,7 @@ moved through an operator without changing a number, no error is added: rounding
 with everything that only selects, copies or reorders values.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from onnx import NodeProto
 
@@ -23,7 +23,10 @@ PAIR = ('QuantizeLinear', 'DequantizeLinear')
 
 
 def place_extra_quantizers(
-    graph: Graph, profile: BackendProfile, observe: Callable[[list[str]], dict[str, Grid]]
+    graph: Graph,
+    profile: BackendProfile,
+    observe: Callable[[list[str]], dict[str, Grid]],
+    float_outputs: Collection[str] = (),
 ) -> dict[str, Grid]:
     """Insert the pairs that a backend wants besides those on layer inputs.
 
@@ -31,12 +34,14 @@ def place_extra_quantizers(
         graph (Graph): With pairs on layer inputs.
         profile (BackendProfile): What the backend wants.
         observe (Callable): Finds grids of tensors from calibration data.
+        float_outputs (Collection[str]): Results of layers that stay float, and with them what is
+            made of them up to the next layer.
 
     Returns:
         dict[str, Grid]: The grids that were observed, by tensor.
     """
     share_grids(graph, profile)
-    wanted = find_wanted(graph, profile)
+    wanted = find_wanted(graph, profile, float_outputs)
     observed = observe([tensor for tensor in wanted if not grids_of(graph, tensor)])
     for tensor, consumers in wanted.items():
         grid = (grids_of(graph, tensor) or [observed.get(tensor)])[0]
@@ -113,16 +118,29 @@ def _share_forward(graph: Graph, node: NodeProto) -> bool:
     return True
 
 
-def find_wanted(graph: Graph, profile: BackendProfile) -> dict[str, list[NodeProto] | None]:
+def integer_layers(graph: Graph, profile: BackendProfile) -> list[str]:
+    """Results of the layers whose outputs get a pair of their own; the graph is changed."""
+    share_grids(graph, profile)
+    wanted = find_wanted(graph, profile)
+    return [n.output[0] for n in graph.of_type(*LAYERS) if result_of(graph, n) in wanted]
+
+
+def find_wanted(
+    graph: Graph, profile: BackendProfile, float_outputs: Collection[str] = ()
+) -> dict[str, list[NodeProto] | None]:
     """Tensors that get a pair, with the nodes that take it there; None for all nodes.
 
     Only operators whose inputs all come from integer layers count: a pair on one side of a float
-    operator would cost accuracy and time.
+    operator would cost accuracy and time. What only a float layer takes gets no pair either: the
+    scheme keeps that input as it is.
     """
     integer: set[str] = set()
     wanted: dict[str, list[NodeProto] | None] = {}
+    kept = tensors_before_float_layers(graph).union(float_outputs)
     for node in graph.nodes:
         inputs = _data_inputs(node) if node.op_type in SELECTING else list(node.input)
+        if node.output[0] in kept:
+            continue
         if node.op_type in LAYERS:
             if all(_is_dequantized(graph, name) for name in inputs[:2]):
                 integer.update(node.output)
@@ -139,15 +157,61 @@ def find_wanted(graph: Graph, profile: BackendProfile) -> dict[str, list[NodePro
     return {name: nodes for name, nodes in wanted.items() if not _stays_float(graph, profile, name)}
 
 
+def tensors_before_float_layers(graph: Graph) -> set[str]:
+    """Tensors between a layer and the layers with stored, unquantized weights that take it.
+
+    Quantizing them would undo what keeping the layer float is for: in YOLOX-nano the stem's output,
+    whose channels no single grid can hold, goes to a depthwise convolution that stays float.
+    """
+    tensors = [
+        node.input[0]
+        for node in graph.nodes
+        if node.op_type in LAYERS and graph.is_constant(node.input[1])
+    ]
+    found: set[str] = set()
+    while tensors:
+        tensor = tensors.pop()
+        producer = graph.producer(tensor)
+        if tensor in found or producer is None or producer.op_type in PAIR:
+            continue
+        found.add(tensor)
+        if producer.op_type not in LAYERS:
+            tensors.extend(producer.input)
+    return found
+
+
 def _stays_float(graph: Graph, profile: BackendProfile, tensor: str) -> bool:
-    """Whether a tensor is an output of the network that the profile leaves alone."""
-    if tensor not in graph.outputs or profile.float_head_channels is None:
+    """Whether a tensor is a result of the network that the profile leaves alone."""
+    if profile.float_head_channels is None:
         return tensor in graph.outputs
-    producer = graph.producer(tensor)
-    if producer.op_type != 'Conv':
+    if not _is_last(graph, tensor):
         return False
-    weight = graph.array(graph.producer(producer.input[1]).input[0])
-    return weight.shape[0] <= profile.float_head_channels
+    producer = graph.producer(tensor)
+    if producer.op_type in FUSED:
+        producer = graph.producer(producer.input[0])
+    if producer.op_type not in LAYERS:
+        return False
+    return _output_channels(graph, producer) <= profile.float_head_channels
+
+
+def _is_last(graph: Graph, tensor: str) -> bool:
+    """Whether no layer takes what is made of a tensor."""
+    seen, waiting = set(), [tensor]
+    while waiting:
+        name = waiting.pop()
+        for node in graph.consumers(name):
+            if node.op_type in (*LAYERS, *PAIR):
+                return False
+            waiting.extend(output for output in node.output if output not in seen)
+            seen.update(node.output)
+    return True
+
+
+def _output_channels(graph: Graph, layer: NodeProto) -> int:
+    weight = graph.array(graph.producer(layer.input[1]).input[0])
+    first = layer.op_type == 'Conv' or (layer.op_type == 'Gemm' and attribute(layer, 'transB', 0))
+    # A transposed convolution stores (in, out, ...).
+    return weight.shape[0 if first else 1]
 
 
 def _want_inputs(graph: Graph, profile: BackendProfile, node: NodeProto, wanted: dict) -> None:

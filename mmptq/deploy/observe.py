@@ -36,13 +36,20 @@ def make_observe(
         observers = {
             tensor: TASK_UTILS.build(dict(profile.observer, scheme=scheme)) for tensor in tensors
         }
-        session = _open(graph, tensors)
         silu_inputs = {tensor for tensor in tensors if feeds_silu(graph, tensor)}
+        addends = rectified_addends(graph, tensors)
+        asked = list(dict.fromkeys([*tensors, *addends.values()]))
+        session = open_unoptimized(graph, asked)
         for x in track(inputs, 'observe'):
-            values = session.run(tensors, {session.get_inputs()[0].name: x.numpy()})
-            for (tensor, observer), value in zip(observers.items(), values, strict=True):
-                value = torch.from_numpy(value)
-                observer.update(value.clamp(min=SILU_FLOOR) if tensor in silu_inputs else value)
+            results = session.run(asked, {session.get_inputs()[0].name: x.numpy()})
+            values = dict(zip(asked, map(torch.from_numpy, results), strict=True))
+            for tensor, observer in observers.items():
+                value = values[tensor]
+                if tensor in silu_inputs:
+                    value = value.clamp(min=SILU_FLOOR)
+                elif tensor in addends:
+                    value = torch.maximum(value, -values[addends[tensor]])
+                observer.update(value)
         return {tensor: _grid(observer, scheme) for tensor, observer in observers.items()}
 
     return observe
@@ -58,13 +65,33 @@ def feeds_silu(graph: Graph, tensor: str) -> bool:
     )
 
 
+def rectified_addends(graph: Graph, tensors: list[str]) -> dict[str, str]:
+    """Tensors that are only used in ReLU(tensor + other), with the other operand.
+
+    What is below -other becomes 0 whatever it is, so the grid need not reach there: in residual
+    blocks that is often more than half of the range. Only one operand of a sum may rely on the
+    other one being right.
+    """
+    found = {}
+    for node in graph.of_type('Add'):
+        consumers = graph.consumers(node.output[0])
+        if [consumer.op_type for consumer in consumers] != ['Relu']:
+            continue
+        for tensor, other in (node.input, reversed(node.input)):
+            computed = graph.producer(other) is not None
+            if tensor in tensors and computed and graph.consumers(tensor) == [node]:
+                found[tensor] = other
+                break
+    return found
+
+
 def _grid(observer, scheme: QScheme) -> Grid:
     scale, zero_point = observer.qparams()
     return Grid(scale.item(), int(zero_point.item()), bool(scheme.signed))
 
 
-def _open(graph: Graph, tensors: list[str]):
-    """A session of a copy of the graph that has these tensors as outputs."""
+def open_unoptimized(graph: Graph, tensors: list[str]):
+    """A session of a copy of the graph that has these tensors as outputs besides its own."""
     runtime = require_engine('onnxruntime')
     model = graph.with_outputs(tensors)
     options = runtime.SessionOptions()

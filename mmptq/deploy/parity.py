@@ -120,5 +120,5 @@ def check_parity(results: list[Parity], engine: str, least: float = MIN_DECIBEL)
                 raise QuantizationError(
                     f"{engine} computes '{result.output}' with {value:.1f} dB against {reference}, "
                     f'at least {least:g} dB are expected: nothing is written; try another '
-                    'backend, keep more layers float, or accept less with --min-db'
+                    'backend, keep layers float (--float-outputs), or accept less with --min-db'
                 )

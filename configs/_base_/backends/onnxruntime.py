@@ -12,5 +12,5 @@ backend = dict(
     one_grid_per_tensor=True,
     unfold_transposed_convs=True,
     int32_bias=True,
-    observer=dict(type='MinMaxObserver'),
+    observer=dict(type='LpObserver', p=2.0),
 )

@@ -1,0 +1,74 @@
+"""Which layers lose most by an output in 8 bits."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from rich.progress import track
+from torch import Tensor
+
+from mmptq.quantization.backend import BackendProfile
+
+from .extra_quantizers import integer_layers, place_extra_quantizers
+from .graph import Graph
+from .observe import open_unoptimized
+from .parity import SignalToNoise
+from .qdq import Grid
+
+SAMPLES = 2
+
+
+def worst_outputs(
+    graph: Graph,
+    profile: BackendProfile,
+    observe: Callable[[list[str]], dict[str, Grid]],
+    inputs: list[Tensor],
+    count: int,
+) -> list[str]:
+    """The layers whose 8-bit outputs move the outputs of the network most.
+
+    Each layer in turn is the only one with a quantized output, in float arithmetic; what counts is
+    the sum over the network's outputs of noise by signal.
+
+    Args:
+        graph (Graph): With pairs on layer inputs; stays as it is.
+        profile (BackendProfile): What the backend wants.
+        observe (Callable): Finds grids of tensors from calibration data.
+        inputs (list[Tensor]): Calibration inputs; the first two are used.
+        count (int): How many layers to name.
+
+    Returns:
+        list[str]: Tensors that these layers give, the worst first.
+    """
+    model = graph.finish()
+    layers = integer_layers(_copy(model), profile)
+    known = place_extra_quantizers(_copy(model), profile, observe)
+    arrays = [x.numpy() for x in inputs[:SAMPLES]]
+
+    def outputs(float_outputs: set[str]) -> list[list[np.ndarray]]:
+        variant = _copy(model)
+        place_extra_quantizers(
+            variant, profile, lambda names: {n: known[n] for n in names}, float_outputs
+        )
+        session = open_unoptimized(variant, [])
+        return [session.run(graph.outputs, {session.get_inputs()[0].name: x}) for x in arrays]
+
+    reference = outputs(set(layers))
+    noise = {}
+    for layer in track(layers, 'rank outputs'):
+        noise[layer] = _relative_noise(reference, outputs(set(layers) - {layer}))
+    return sorted(layers, key=lambda layer: -noise[layer])[:count]
+
+
+def _copy(model: onnx.ModelProto) -> Graph:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return Graph(copy)
+
+
+def _relative_noise(reference: list[list[np.ndarray]], values: list[list[np.ndarray]]) -> float:
+    meters = [SignalToNoise() for _ in reference[0]]
+    for sample, changed in zip(reference, values, strict=True):
+        for meter, expected, value in zip(meters, sample, changed, strict=True):
+            meter.update(expected, value)
+    return sum(meter.noise / max(meter.signal, 1e-30) for meter in meters)
