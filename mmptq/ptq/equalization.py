@@ -12,10 +12,7 @@ from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.channel_groups import ChannelGroup, find_channel_groups
 
 from .context import PTQContext
-from .trees import flatten
-
-# Relative difference of outputs up to which they count as the same.
-TOLERANCE = 1e-3
+from .trees import agree, flatten
 
 
 @TASK_UTILS.register_module()
@@ -89,7 +86,7 @@ class CrossLayerEqualization:
                 for name in {*group.makers, *group.readers, *group.between}
             }
             scale_channels(group, layers, factors)
-            same = _same(reference, run())
+            same = agree(reference, run())
             for name, state in states.items():
                 for key, value in state.items():
                     getattr(layers[name], key).copy_(value)
@@ -150,14 +147,6 @@ def _outputs(ctx: PTQContext) -> Callable[[], list[Tensor]]:
     except QuantizationError:
         forward = ctx.predict
     return lambda: [x.clone() for x in flatten(forward(sample))[0] if x.is_floating_point()]
-
-
-def _same(reference: list[Tensor], outputs: list[Tensor]) -> bool:
-    return len(reference) == len(outputs) and all(
-        a.shape == b.shape and (a - b).abs().max() <= TOLERANCE * a.abs().max()
-        for a, b in zip(reference, outputs, strict=True)
-        if a.numel() or b.numel()
-    )
 
 
 def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:

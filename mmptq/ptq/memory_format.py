@@ -10,7 +10,7 @@ from torch import nn
 
 from mmptq.quantization import quantizers_off
 
-from .trees import flatten
+from .trees import agree, flatten
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def channels_last(model: nn.Module, run: Callable[[], Any]) -> Iterator[bool]:
     before = _float_outputs(model, run)
     _convert(convs, torch.channels_last)
     try:
-        same = _same(before, _float_outputs(model, run))
+        same = agree(before, _float_outputs(model, run))
     except RuntimeError:  # a view of a map, for one
         same = False
     if not same:
@@ -58,16 +58,6 @@ def _has_own_operators(model: nn.Module) -> bool:
 def _float_outputs(model: nn.Module, run: Callable[[], Any]) -> list[torch.Tensor]:
     with quantizers_off(model):
         return [x for x in flatten(run())[0] if x.is_floating_point()]
-
-
-def _same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
-    """Whether tensors agree up to the order of sums; False where there are none to compare."""
-    return bool(first) and all(
-        x.shape == y.shape
-        and torch.allclose(x, y, 1e-3, 1e-4 * (1 + float(x.abs().max())), equal_nan=True)
-        for x, y in zip(first, second, strict=True)
-        if x.numel()
-    )
 
 
 def _convert(convs: list[nn.Module], memory_format: torch.memory_format) -> None:
