@@ -70,6 +70,8 @@ class FisherImportance:
         return map_tensors(lambda x: self._weight(x, mean), leaves)
 
     def _weight(self, leaf: Tensor, mean: Tensor) -> Tensor:
+        if not leaf.is_floating_point():  # the places of a sparse tensor
+            return leaf
         gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         return (gradient.square() / mean + self.floor) / (1 + self.floor)
 

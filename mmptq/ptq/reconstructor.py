@@ -17,7 +17,6 @@ from mmptq.utils.spconv_cpu import remembered_pairs
 from .activation_cache import ActivationCache
 from .block_units import GRANULARITIES, BlockUnit, find_units, without
 from .context import PTQContext
-from .memory_format import channels_last
 from .task_objective import TaskObjective
 from .unit_data import UnitRecorder
 from .unit_objective import UnitObjective
@@ -114,7 +113,7 @@ class Reconstructor:
         with ActivationCache(self.cache_budget // 4, directory) as samples, _fixed(ctx.model):
             for data in ctx.batches('load'):
                 samples.append(data)
-            with channels_last(ctx.model, lambda: forward(samples[0])), remembered_pairs():
+            with remembered_pairs():
                 units = self._find(ctx, lambda: forward(samples[0]))
                 _Run(self, ctx, samples, units, forward, adapter).reconstruct()
 

@@ -101,6 +101,13 @@ def test_recipe_brings_the_head_closer_to_float(kind, tmp_path):
         assert (steps - steps.round()).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize('kind', ['voxel', 'second'])
+def test_errors_of_sparse_outputs_are_weighed(kind, tmp_path):
+    ctx = make_context(kind, tmp_path)
+    before, after = run(ctx, task_loss=None, importance=dict(type='FisherImportance'))
+    assert after < before
+
+
 @pytest.mark.parametrize('kind', ['pillar', 'pointpillars'])
 def test_task_loss_falls(kind, tmp_path):
     loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, beyond_float=True)
