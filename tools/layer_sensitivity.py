@@ -103,15 +103,18 @@ def run(args: argparse.Namespace) -> list[dict]:
     layers = calibrate(runner)
     groups = groups_of(list(layers), args.groups)
     batches = list(islice(runner.val_dataloader, args.num_images))
-    runs = {'(float)': set(), '(all)': set(layers)}
     everything = set(layers)
+    runs = {'(float)': set(), '(all)': everything}
     for group, members in groups.items():
-        runs[group] = members if args.mode == 'alone' else everything - members
+        if args.mode == 'alone':
+            runs[group] = members
+        else:
+            runs[f'all but {group}'] = everything - members
     rows = []
     for name, on in runs.items():
         with only(layers, on, PARTS[args.part]):
             metrics = evaluate(runner, batches)
-        rows.append(dict(quantized=name if args.mode == 'alone' else f'all but {name}', **metrics))
+        rows.append(dict(quantized=name, **metrics))
         print(rows[-1], flush=True)
     return rows
 

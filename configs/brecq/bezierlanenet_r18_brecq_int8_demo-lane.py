@@ -14,8 +14,8 @@ quantizer = dict(
         dict(name='lane_head.mask_head.*', weight=None, act=None, reason='training only'),
     ]
 )
-# As one unit the head would learn its scores alone: their squared errors are a thousand times those
-# of the control points, which are shares of the image.
+# As one unit the head would learn its scores alone: their squared errors are hundreds of times
+# those of the control points, which are shares of the image.
 stages = [
     dict(stage, units=[dict(name='lane_head', granularity='layer')])
     if stage['type'] == 'Reconstructor'
