@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / 'tools'))  # some tools use others
 
 QUANTIZER = dict(
     weight=dict(bits=8, symmetric=True, signed=True, narrow=True, per_channel=True),

@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from run_tool import ToolError, run_tool
 
 from mmptq.report import format_table
 from mmptq.utils.files import write_json
@@ -72,13 +72,14 @@ def fingerprint(config: Config, num_samples: int, options: Sequence[str]) -> str
 def run_cell(leaf: str, num_samples: int, options: Sequence[str]) -> dict:
     """F1 before and after, by category too, and the time of one leaf."""
     with tempfile.TemporaryDirectory() as work_dir:
-        command = [sys.executable, str(ROOT / 'tools/ptq.py'), leaf, '--work-dir', work_dir]
-        command += ['--cfg-options', f'calibration.num_samples={num_samples}', *options]
-        done = subprocess.run(command, capture_output=True, text=True)
+        options = ['--cfg-options', f'calibration.num_samples={num_samples}', *options]
+        try:
+            run_tool('ptq', leaf, '--work-dir', work_dir, *options)
+        except ToolError as error:
+            return dict(error=error.last_line)
         path = Path(work_dir) / 'result.json'
-        if done.returncode or not path.is_file():
-            lines = (done.stderr.strip() or 'no result').splitlines()
-            return dict(error=lines[-1])
+        if not path.is_file():
+            return dict(error='no result')
         result = json.loads(path.read_text())
     return {key: result[key] for key in ('float', 'quantized', 'seconds', 'num_samples')}
 

@@ -12,13 +12,13 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from run_tool import ToolError, run_tool
 
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file, write_json
@@ -120,12 +120,9 @@ def run_cell(folder: Path, cfg: Config) -> dict:
     if not result.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(folder / 'config.py')
-        command = [sys.executable, str(ROOT / 'tools/ptq.py'), str(folder / 'config.py')]
-        with open(folder / 'log.txt', 'w') as log:
-            done = subprocess.run(
-                [*command, '--work-dir', str(folder)], stdout=log, stderr=subprocess.STDOUT
-            )
-        if done.returncode:
+        try:
+            run_tool(*('ptq', folder / 'config.py', '--work-dir', folder), log=folder / 'log.txt')
+        except ToolError:
             sys.exit(f"error: the run in '{folder}' failed: read its log.txt")
     return json.loads(result.read_text())
 

@@ -9,17 +9,18 @@ package's own extra `deploy`.
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from benchmark import measure, processor, table
+from benchmark_deployed import main_metric
 from export import collect_inputs, load_float
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from peers import PEERS
+from run_tool import run_tool
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import export_float, open_engine
@@ -31,7 +32,6 @@ from mmptq.utils.files import write_json
 
 ENGINES = ('onnxruntime', 'openvino')
 BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
-TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,15 +47,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='default: work_dirs/benchmark_peers/CONFIG_NAME')
     return parser.parse_args()
-
-
-def tool(name: str, *arguments: object) -> None:
-    """Run one of the project's tools; its last words are shown if it fails."""
-    command = [sys.executable, str(TOOLS / f'{name}.py'), *map(str, arguments)]
-    print(name, *arguments, flush=True)
-    finished = subprocess.run(command, capture_output=True, text=True)
-    if finished.returncode:
-        raise QuantizationError(f'{" ".join(command)} failed:\n{finished.stderr[-2000:]}')
 
 
 def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[np.ndarray]]:
@@ -80,8 +71,10 @@ def make_files(
         own = folder / backend
         out = own / f'{backend}.onnx'
         options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
-        tool('ptq', args.config, '--backend', backend, '--work-dir', own, '--cfg-options', *options)
-        tool(
+        run_tool(
+            'ptq', args.config, '--backend', backend, '--work-dir', own, '--cfg-options', *options
+        )
+        run_tool(
             *('export', args.config, own / 'quantized.pth', '--backend', backend),
             *('--out', out, '--num-samples', min(16, args.num_samples)),
         )
@@ -96,20 +89,32 @@ def make_files(
 
 def score(args: argparse.Namespace, cfg: Config, file: Path, engine: str, out: Path) -> dict:
     """Metrics of a file from the stock test loop."""
-    tool(
+    run_tool(
         *('test', args.config, file, '--engine', engine, '--out', out),
         *('--layers-before', cfg.load_from),
     )
     return json.loads(out.read_text())
 
 
-def main_metric(metrics: dict[str, float]) -> str:
-    """Name of the metric that stands for a model."""
-    for ending in ('mAP', 'F1', 'Accuracy'):
-        for name in metrics:
-            if name.endswith(ending):
-                return name
-    return next(iter(metrics))
+def table_rows(
+    pairs: dict[str, tuple[str, str]],
+    metrics: dict[str, dict[str, float]],
+    times: dict[tuple[str, str], dict],
+) -> list[dict[str, str]]:
+    """One row per file: its metric, the layers that run in integers, and its time.
+
+    Args:
+        pairs (dict): File and engine by the name in the table.
+        metrics (dict): All metrics by the name in the table.
+        times (dict): Rows of ``benchmark.table`` by file and engine.
+    """
+    shown = main_metric(next(iter(metrics.values())))
+    columns = ('integer layers', 'float layers', 'median ms', 'ratio')
+    return [
+        {'file': label, shown: f'{metrics[label][shown]:.4f}'}
+        | {key: str(times[pair][key]) for key in columns}
+        for label, pair in pairs.items()
+    ]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -124,21 +129,13 @@ def run(args: argparse.Namespace) -> None:
         label: score(args, cfg, file, engine, folder / f'{number}.json')
         for number, (label, (file, engine)) in enumerate(files.items())
     }
-    shown = main_metric(next(iter(metrics.values())))
     size = tuple(args.size or inputs[0].shape[2:])
     pairs = {label: (str(file), engine) for label, (file, engine) in files.items()}
     engines = {pair: open_engine(pair[1], pair[0], args.threads, size) for pair in pairs.values()}
     shape = next(iter(engines.values())).input_shape
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     times = dict(zip(engines, table(engines, measure(engines, x, args.rounds)), strict=True))
-    rows = [
-        {'file': label, shown: f'{metrics[label][shown]:.4f}'}
-        | {
-            key: str(times[pair][key])
-            for key in ('integer layers', 'float layers', 'median ms', 'ratio')
-        }
-        for label, pair in pairs.items()
-    ]
+    rows = table_rows(pairs, metrics, times)
     print(
         f'{name}, {args.num_samples} calibration samples; times: {shape}, {args.threads} threads, '
         f'{args.rounds} rounds, {processor()}'

@@ -22,6 +22,7 @@ from statistics import median
 
 import torch
 from mmengine.config import Config
+from run_tool import run_tool
 
 from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
@@ -116,10 +117,8 @@ def in_own_process(*args: object) -> dict:
 
 def run_ptq(config: str, work_dir: str, num_samples: int, *options: str) -> dict:
     """Result of tools/ptq.py, which stays in ``work_dir``."""
-    tool = Path(__file__).with_name('ptq.py')
-    command = [sys.executable, str(tool), config, '--work-dir', work_dir, '--cfg-options']
-    command += [f'calibration.num_samples={num_samples}', *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = [f'calibration.num_samples={num_samples}', *options]
+    run_tool('ptq', config, '--work-dir', work_dir, '--cfg-options', *options)
     return json.loads((Path(work_dir) / 'result.json').read_text())
 
 

@@ -12,7 +12,6 @@ finished are not run again, so an interrupted benchmark goes on where it was.
 import argparse
 import json
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from benchmark_ptq import make_context
 from mmengine.config import Config
 from mmengine.registry import TASK_UTILS
 from ptq import base_config, make_ptq_config
+from run_tool import ToolError, run_tool
 
 from mmptq.ptq import LpSelector
 from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
@@ -97,13 +97,15 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
     options = [f'calibration.num_samples={args.num_samples}', f'randomness.seed={seed}']
     options += [f'train_cfg.val_float={val_float}', *subset_options(args)]
     options += [*step_options(recipe, args.num_iters), *args.cfg_options]
-    command = [sys.executable, str(Path(__file__).with_name('ptq.py')), args.config]
-    command += [args.checkpoint] if args.checkpoint else []
-    command += ['--scheme', args.scheme, '--recipe', recipe, '--work-dir', str(folder)]
+    checkpoint = [args.checkpoint] if args.checkpoint else []
     print(f'{recipe}, seed {seed} ...', flush=True)
-    finished = subprocess.run([*command, '--cfg-options', *options], capture_output=True, text=True)
-    if finished.returncode:
-        sys.exit(f'error: {" ".join(command)} failed:\n{finished.stderr[-2000:]}')
+    try:
+        run_tool(
+            *('ptq', args.config, *checkpoint, '--scheme', args.scheme, '--recipe', recipe),
+            *('--work-dir', folder, '--cfg-options', *options),
+        )
+    except ToolError as error:
+        sys.exit(f'error: {error}')
     result = json.loads((folder / 'result.json').read_text())
     write_json(result, done)
     return result

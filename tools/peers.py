@@ -1,6 +1,5 @@
 """Other tools' post-training quantization of an exported float network, with their defaults."""
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmptq.deploy.engines import require_engine
+from mmptq.deploy.export import write_openvino
 from mmptq.quantization import QuantizationError
 
 
@@ -65,8 +65,7 @@ def quantize_with_nncf(float_file: Path, inputs: list[np.ndarray], out: Path) ->
         openvino.convert_model(float_file), nncf.Dataset(inputs), subset_size=len(inputs)
     )
     entries = {entry.key: entry.value for entry in onnx.load(float_file).metadata_props}
-    quantized.set_rt_info(json.dumps(entries), ['mmptq'])
-    openvino.save_model(quantized, out, compress_to_fp16=False)
+    write_openvino(quantized, entries, out)
 
 
 def copy_metadata(source: Path, target: Path) -> None:

@@ -33,11 +33,10 @@ def run_tool(name: str, *arguments: object, log: Path | None = None) -> None:
         ToolError: If it fails; with the end of what it said.
     """
     command = [sys.executable, str(TOOLS / f'{name}.py'), *map(str, arguments)]
-    finished = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if log else subprocess.PIPE
-    )
-    said = (finished.stdout if log else finished.stderr).decode(errors='replace')
-    if log:
-        log.write_text(said)
+    if log is None:
+        finished = subprocess.run(command, capture_output=True, text=True)
+    else:
+        with open(log, 'w') as file:  # can be read while the tool runs
+            finished = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if finished.returncode:
-        raise ToolError(command, said)
+        raise ToolError(command, log.read_text() if log else finished.stderr)

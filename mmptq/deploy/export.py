@@ -196,16 +196,26 @@ def _write(file: Path, path: Path, model: onnx.ModelProto) -> None:
         with complete_file(path) as temporary:
             shutil.copyfile(file, temporary)
         return
-    openvino = require_engine('openvino')
-    converted = openvino.convert_model(file)
     entries = {entry.key: entry.value for entry in model.metadata_props}
-    converted.set_rt_info(json.dumps(entries), ['mmptq'])
-    # The graph is written last: without its weights it would be a file that cannot be loaded.
-    with complete_file(path.with_suffix('.bin')) as weights, complete_file(path) as graph:
-        xml = file.with_suffix('.xml')
-        openvino.save_model(converted, xml, compress_to_fp16=False)
-        shutil.copyfile(xml, graph)
-        shutil.copyfile(xml.with_suffix('.bin'), weights)
+    write_openvino(require_engine('openvino').convert_model(file), entries, path)
+
+
+def write_openvino(model: Any, entries: dict[str, str], path: Path) -> None:
+    """Write a model of OpenVINO with the metadata that ``tools/test.py`` has to know.
+
+    Args:
+        model (openvino.Model): Changed by the metadata.
+        entries (dict[str, str]): Metadata, as an ONNX file has them.
+        path (Path): Ends in ``.xml``; the weights go next to it.
+    """
+    model.set_rt_info(json.dumps(entries), ['mmptq'])
+    with tempfile.TemporaryDirectory() as folder:
+        xml = Path(folder, 'model.xml')
+        require_engine('openvino').save_model(model, xml, compress_to_fp16=False)
+        # The graph is written last: without its weights it would be a file that cannot be loaded.
+        with complete_file(path.with_suffix('.bin')) as weights, complete_file(path) as graph:
+            shutil.copyfile(xml, graph)
+            shutil.copyfile(xml.with_suffix('.bin'), weights)
 
 
 @torch.no_grad()

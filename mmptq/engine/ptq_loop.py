@@ -51,9 +51,10 @@ class PTQLoop(BaseLoop):
 
     def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
         self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
+        self.profile = None
         if runner.cfg.get('backend'):
-            profile = BackendProfile.from_config(runner.cfg.backend)
-            self.quantizer = profile.constrain(self.quantizer)
+            self.profile = BackendProfile.from_config(runner.cfg.backend)
+            self.quantizer = self.profile.constrain(self.quantizer)
         self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
         self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
         self.val_float = val_float
@@ -130,6 +131,8 @@ class PTQLoop(BaseLoop):
         """Decide what is folded and quantized; logs and saves the coverage table."""
         first = ctx.first_batch()
         ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
+        if self.profile is not None:
+            self.profile.check_plan(ctx.plan.layers)
         rows = coverage_rows(ctx.plan)
         count = sum(layer.quantized for layer in ctx.plan.layers)
         float_count = len(ctx.plan.layers) - count + len(ctx.plan.unsupported)

@@ -1,5 +1,6 @@
 """What an inference engine can run, as data: limits of schemes, and where it wants quantizers."""
 
+import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -42,6 +43,7 @@ class BackendProfile:
             where that is possible.
         int32_bias (bool): Whether biases are stored as integers.
         observer (dict): Observer of the tensors that no scheme covers.
+        outside (tuple[str]): Globs over names of layers that never run in the engine.
     """
 
     name: str
@@ -61,6 +63,7 @@ class BackendProfile:
     unfold_transposed_convs: bool = False
     int32_bias: bool = False
     observer: dict[str, Any] = field(default_factory=lambda: dict(type='MinMaxObserver'))
+    outside: tuple[str, ...] = ('*voxel_encoder.*', '*middle_encoder.*')
 
     @classmethod
     def from_config(cls, cfg: dict[str, Any]) -> 'BackendProfile':
@@ -93,7 +96,7 @@ class BackendProfile:
         for part in ('weight', 'act'):
             if quantizer.get(part) is not None:
                 # Only the default: a rule may be for a layer that runs outside of the engine, as
-                # sparse convolutions do. ``check`` looks at those inside.
+                # sparse convolutions do. ``check_plan`` looks at those inside.
                 self._check_bits(part, quantizer[part].get('bits', 8), f'quantizer.{part}')
                 result[part] = self._demand(part, quantizer[part])
         for rule in [*(quantizer.get('rules') or []), *self.rules]:
@@ -116,6 +119,14 @@ class BackendProfile:
                 f'{where} has {bits} bits, and {self.name} runs {what} of '
                 f'{", ".join(map(str, allowed))} bits: choose such a scheme or another backend'
             )
+
+    def check_plan(self, layers: Iterable[LayerPlan]) -> None:
+        """``check`` of the layers that may run in the engine, before anything is calibrated."""
+        self.check(
+            layer
+            for layer in layers
+            if not any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in self.outside)
+        )
 
     def check(self, layers: Iterable[LayerPlan]) -> None:
         """Refuse layers that were quantized in a way that the backend cannot express.

@@ -78,3 +78,44 @@ def test_feature_rows_above_the_anchors_of_laneatt(tmp_path):
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     integer, _ = check(build_lane_model('laneatt'), 'openvino', x, tmp_path)
     assert integer > 20
+
+
+def fcos3d() -> torch.nn.Module:
+    """FCOS3D with narrow layers and the deformable convolutions of its head."""
+    from mmengine.hub import get_config
+
+    cfg = Config(dict(model=get_config('mmdet3d::_base_/models/fcos3d.py').model)).model
+    cfg.backbone.update(init_cfg=None, depth=18, base_channels=8, style='pytorch')
+    cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=32)
+    branches = dict(cls_branch=(32,), reg_branch=((32,), (32,), (32,), (32,), ()))
+    branches.update(dir_branch=(32,), attr_branch=(32,), num_attrs=9)
+    norm = dict(type='GN', num_groups=4)
+    cfg.bbox_head.update(in_channels=32, feat_channels=32, norm_cfg=norm, **branches)
+    cfg.bbox_head.dcn_on_last_conv = True
+    init_default_scope('mmdet3d')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    for name, module in model.named_modules():
+        if 'head' in name and isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+    return model.eval()
+
+
+@pytest.mark.parametrize('backend', ENGINES)
+def test_fcos3d(backend, tmp_path):
+    pytest.importorskip('mmdet3d')
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    detector = quantized_detector(backend, fcos3d(), x)
+    profile = profile_of(backend)
+    if backend == 'openvino':
+        with pytest.raises(QuantizationError, match="'DeformConv' of 'bbox_head/cls_convs.1/conv'"):
+            build_model(detector, profile, [x], dynamic=True)
+        return
+    onnx.save(build_model(detector, profile, [x], dynamic=True)[0], tmp_path / 'a.onnx')
+    engine = open_engine(backend, tmp_path / 'a.onnx', 1)
+    simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
+    results = measure_parity(engine, simulation, Section(detector).eval(), [x])
+    assert len(results) == 25  # five levels of scores, boxes, directions, attributes, centres
+    assert min(result.file_db for result in results) > MIN_DECIBEL
+    assert min(result.model_db for result in results) > 10  # group norms of random weights
+    assert engine.count_layers()[0] > 60

@@ -1,11 +1,19 @@
 """Where quantizers are placed besides layer inputs."""
 
+from dataclasses import replace
+
 import onnx
 import pytest
-from deploy_models import exported, profile_of, quantized_detector, sample_inputs
+import torch
+import torch.nn.functional as F
+from deploy_models import TinyDetector, exported, profile_of, quantized_detector, sample_inputs
+from helpers import load_tool
+from torch import nn
 
-from mmptq.deploy import build_model
+from mmptq.deploy import Section, build_model
 from mmptq.deploy.graph import Graph
+from mmptq.deploy.observe import open_unoptimized
+from mmptq.deploy.parity import SignalToNoise
 from mmptq.deploy.qdq import grids_of
 
 
@@ -81,6 +89,68 @@ def test_observed_grids_cover_the_tensor():
     )
     top = (255 - grid['zero_point']) * grid['scale']
     assert top > 0.8 * float(high.max())
+
+
+class NarrowHead(nn.Module):
+    """Few outputs, which are reshaped before they leave the network."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Conv2d(32, 32, 3, 1, 1)
+        self.offsets = nn.Conv2d(32, 4, 1)
+
+    def forward(self, x):
+        return self.offsets(F.silu(self.shared(x))).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def test_small_outputs_stay_float_also_where_they_are_reshaped():
+    detector = TinyDetector()
+    detector.bbox_head = NarrowHead()
+    quantized_detector('onnxruntime', detector)
+    for backend, makers in (('onnxruntime', {'Conv'}), ('onnxruntime_full', {'DequantizeLinear'})):
+        model, _ = build_model(detector, profile_of(backend), sample_inputs(), False)
+        graph = Graph(model)
+        (transposed,) = (n for n in graph.of_type('Transpose'))
+        assert {graph.producer(transposed.input[0]).op_type} == makers
+
+
+def test_no_pair_on_what_only_a_float_layer_takes():
+    detector = TinyDetector()
+    detector.bbox_head = NarrowHead()
+    rule = dict(name='bbox_head.offsets', weight=None, act=None, reason='test')
+    profile = replace(profile_of('onnxruntime'), rules=[rule])
+    with torch.no_grad():
+        load_tool('benchmark').quantize_by_minmax(
+            Section(detector.eval()), profile, torch.cat(sample_inputs())
+        )
+    graph = Graph(build_model(detector, profile, sample_inputs(), False)[0])
+    silu, sigmoid = next(graph.of_type('Mul')), next(graph.of_type('Sigmoid'))
+    for name in (*silu.input, *sigmoid.input, *silu.output):
+        assert grids_of(graph, name) == []
+    assert len([n for n in graph.of_type('Conv') if not grids_of(graph, n.output[0])]) > 1
+
+
+def test_the_worst_outputs_stay_float():
+    detector = quantized_detector('onnxruntime')
+    profile = profile_of('onnxruntime')
+    none, _ = build_model(detector, profile, sample_inputs(), False)
+    one, _ = build_model(detector, profile, sample_inputs(), False, float_outputs=1)
+    few = len(list(Graph(one).of_type('QuantizeLinear')))
+    assert few < len(list(Graph(none).of_type('QuantizeLinear')))
+    noise = {}
+    section = Section(detector).eval()
+    for name, model in (('none', none), ('one', one)):
+        session = open_unoptimized(Graph(model), [])
+        meter = SignalToNoise()
+        for x in sample_inputs():
+            with torch.no_grad():
+                references = section(x)
+            for reference, value in zip(
+                references, session.run(None, {'input': x.numpy()}), strict=True
+            ):
+                meter.update(reference.numpy(), value)
+        noise[name] = meter.noise
+    assert noise['one'] < noise['none']
 
 
 def test_files_are_valid(files):

@@ -5,7 +5,7 @@ import torch
 from deploy_models import TinyDetector, profile_of, sample_inputs
 
 from mmptq.deploy.graph import Graph
-from mmptq.deploy.observe import make_observe
+from mmptq.deploy.observe import make_observe, open_unoptimized, rectified_addends
 from mmptq.deploy.onnx_export import export_marked
 from mmptq.deploy.section import Section
 
@@ -29,6 +29,25 @@ def test_samples_may_have_any_size():
     graph = Graph(export_marked(Section(detector).eval(), inputs[0], dynamic=True))
     tensor = next(iter(graph.of_type('MaxPool'))).output[0]
     assert make_observe(graph, profile_of('openvino'), inputs)([tensor])[tensor].scale > 0
+
+
+def test_a_sum_that_is_rectified_needs_no_lower_range():
+    detector, inputs = TinyDetector().eval(), sample_inputs(3)
+    graph = Graph(export_marked(Section(detector).eval(), inputs[0], dynamic=True))
+    residual = next(
+        n for n in graph.of_type('Add') if graph.consumers(n.output[0])[0].op_type == 'Relu'
+    )
+    tensors = list(residual.input)
+    addends = rectified_addends(graph, tensors)
+    assert len(addends) == 1  # the other operand has to be right
+    ((tensor, other),) = addends.items()
+    assert {tensor, other} == set(tensors)
+    grid = make_observe(graph, profile_of('openvino'), inputs)(tensors)[tensor]
+    values = [open_unoptimized(graph, tensors).run(tensors, {'input': x.numpy()}) for x in inputs]
+    values = [dict(zip(tensors, map(torch.from_numpy, pair), strict=True)) for pair in values]
+    low = min(float(torch.maximum(v[tensor], -v[other]).min()) for v in values)
+    assert -grid.zero_point * grid.scale == pytest.approx(low, abs=grid.scale)
+    assert low > min(float(v[tensor].min()) for v in values)
 
 
 @pytest.fixture(autouse=True)

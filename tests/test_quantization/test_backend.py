@@ -83,3 +83,11 @@ def test_layers_that_can():
 def test_bad_config(cfg, message):
     with pytest.raises(QuantizationError, match=message):
         BackendProfile.from_config(cfg)
+
+
+def test_layers_outside_of_the_engine_are_not_checked():
+    profile = BackendProfile('engine', 'onnxruntime')
+    wide = QScheme(16)
+    profile.check_plan([LayerPlan('pts_middle_encoder.conv', 'SubMConv3d', WEIGHT, wide)])
+    with pytest.raises(QuantizationError, match="'neck.conv' has 16 bits"):
+        profile.check_plan([LayerPlan('neck.conv', 'Conv2d', WEIGHT, wide)])

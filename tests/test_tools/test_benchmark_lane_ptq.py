@@ -1,20 +1,15 @@
-import importlib.util
 import json
 import subprocess
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load_tool
 
 NAME = 'scnn_r18_mse_int8_demo-lane'
 
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/benchmark_lane_ptq.py'
-    spec = importlib.util.spec_from_file_location('benchmark_lane_ptq', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('benchmark_lane_ptq')
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def fake_ptq(calls, f1, code=0):
 
 def test_cells_run_once_and_again_when_something_changed(tool, leaf, tmp_path, monkeypatch):
     calls, out = [], tmp_path / 'out.json'
-    monkeypatch.setattr(tool.subprocess, 'run', fake_ptq(calls, 0.875))
+    monkeypatch.setattr(subprocess, 'run', fake_ptq(calls, 0.875))
     first = tool.run_cells([str(leaf)], 8, str(out))
     assert json.loads(out.read_text()) == first
     assert first[NAME]['quantized'] == {'culane/F1': 0.875}
@@ -63,11 +58,11 @@ def test_cells_run_once_and_again_when_something_changed(tool, leaf, tmp_path, m
 
 def test_a_failed_cell_is_named_and_tried_again(tool, leaf, tmp_path, monkeypatch):
     out = str(tmp_path / 'out.json')
-    monkeypatch.setattr(tool.subprocess, 'run', fake_ptq([], 0.0, code=1))
+    monkeypatch.setattr(subprocess, 'run', fake_ptq([], 0.0, code=1))
     results = tool.run_cells([str(leaf)], 8, out)
     assert results[NAME]['error'] == 'error: out of luck'
     assert tool.table_rows(results)[0]['mse'] == 'failed'
-    monkeypatch.setattr(tool.subprocess, 'run', fake_ptq([], 0.5))
+    monkeypatch.setattr(subprocess, 'run', fake_ptq([], 0.5))
     assert 'error' not in tool.run_cells([str(leaf)], 8, out)[NAME]
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 
 import pytest
@@ -42,7 +43,7 @@ def test_finished_cells_are_not_run_again(module, tiny, tmp_path, monkeypatch):
         (tmp_path / folder / 'result.json').write_text(json.dumps(cell(0.4)))
         return type('Finished', (), dict(returncode=0))
 
-    monkeypatch.setattr(module.subprocess, 'run', run)
+    monkeypatch.setattr(subprocess, 'run', run)
     argv = ['x', str(tiny[0]), '--recipes', 'minmax', 'mse', '--seeds', '2']
     monkeypatch.setattr(sys, 'argv', [*argv, '--val-images', '2', '--out', str(tmp_path / 'out')])
     module.main()

@@ -176,3 +176,15 @@ def test_ptq_refuses_what_the_backend_cannot_run(quantized):
     with pytest.raises(SystemExit, match='quantizer.act has 4 bits, and tensorrt runs'):
         run_tool('ptq', config, '--backend', 'tensorrt', '--cfg-options', 'quantizer.act.bits=4')
     assert cfg.quantizer.act.bits == 8
+
+
+def test_ptq_refuses_a_rule_that_the_backend_cannot_run(quantized, tmp_path):
+    config, _ = quantized
+    cfg = Config.fromfile(config)
+    cfg.quantizer.rules = [dict(name='neck.*', act=dict(bits=16))]
+    cfg.dump(tmp_path / 'rule.py')
+    options = ['--backend', 'openvino', '--work-dir', tmp_path / 'work']
+    with pytest.raises(SystemExit, match="'neck.* has 16 bits, and openvino runs activations of 8"):
+        run_tool('ptq', tmp_path / 'rule.py', *options)
+    assert not list((tmp_path / 'work').glob('*.pth'))
+    assert not (tmp_path / 'work/coverage.json').exists()
