@@ -32,9 +32,9 @@ class BackendProfile:
             when their inputs are quantized.
         quantize_layer_outputs (bool): Whether a layer only runs in integers when its output is
             quantized too.
-        float_head_channels (int, optional): An output of the network with at most this many
-            channels, and its layer with it, stays float: there is little to gain and boxes would
-            lose precision. None keeps all of them float without a cost.
+        float_head_channels (int, optional): A last layer with at most this many channels stays
+            float, as what is made of its result: there is little to gain and boxes would lose
+            precision. None keeps all of them float without a cost.
         one_grid_per_tensor (bool): Whether a tensor that goes to layers with different grids is
             quantized once, and from that grid to the others.
         float_fused_addend (bool): Whether an addition is computed inside of the layer that makes

@@ -86,12 +86,12 @@ def fcos3d() -> torch.nn.Module:
 
     cfg = Config(dict(model=get_config('mmdet3d::_base_/models/fcos3d.py').model)).model
     cfg.backbone.update(init_cfg=None, depth=18, base_channels=8, style='pytorch')
-    cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=32)
+    cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=32, num_outs=3)
     branches = dict(cls_branch=(32,), reg_branch=((32,), (32,), (32,), (32,), ()))
     branches.update(dir_branch=(32,), attr_branch=(32,), num_attrs=9)
     norm = dict(type='GN', num_groups=4)
     cfg.bbox_head.update(in_channels=32, feat_channels=32, norm_cfg=norm, **branches)
-    cfg.bbox_head.dcn_on_last_conv = True
+    cfg.bbox_head.update(dcn_on_last_conv=True, strides=[8, 16, 32])
     init_default_scope('mmdet3d')
     torch.manual_seed(0)
     model = MODELS.build(cfg)
@@ -115,7 +115,7 @@ def test_fcos3d(backend, tmp_path):
     engine = open_engine(backend, tmp_path / 'a.onnx', 1)
     simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
     results = measure_parity(engine, simulation, Section(detector).eval(), [x])
-    assert len(results) == 25  # five levels of scores, boxes, directions, attributes, centres
+    assert len(results) == 15  # three levels of scores, boxes, directions, attributes, centres
     assert min(result.file_db for result in results) > MIN_DECIBEL
     assert min(result.model_db for result in results) > 10  # group norms of random weights
-    assert engine.count_layers()[0] > 60
+    assert engine.count_layers()[0] > 30

@@ -1,6 +1,7 @@
 # ONNX Runtime on an x86 CPU with VNNI: fast only with unsigned activations, signed weights, int32
 # biases, and when every tensor between two layers is quantized. Outputs of the network with many
-# channels (class scores) are quantized too; those with few stay float, which costs little.
+# channels (class scores) are quantized too; those with few stay float, which costs little. Ranges
+# by squared error leave 30 % less noise on the outputs of YOLOX-nano than min-max.
 backend = dict(
     name='onnxruntime',
     engine='onnxruntime',
