@@ -86,7 +86,10 @@ class LinearDetector(nn.Module):
         self.bbox_head = nn.Sequential(nn.Flatten(2), nn.Linear(60, 8), nn.ReLU(), nn.Linear(8, 5))
 
 
-def test_linear_layers_run_in_integers(tmp_path):
+@pytest.mark.parametrize(
+    ('backend', 'counts'), [('onnxruntime', (2, 1)), ('onnxruntime_full', (3, 0))]
+)
+def test_linear_layers_run_in_integers(tmp_path, backend, counts):
     from deploy_models import profile_of
     from helpers import load_tool
 
@@ -95,13 +98,13 @@ def test_linear_layers_run_in_integers(tmp_path):
 
     detector = LinearDetector().eval()
     x = torch.randn(1, 3, 8, 12)
-    profile = profile_of('onnxruntime')
+    profile = profile_of(backend)
     with torch.no_grad():
         load_tool('benchmark').quantize_by_minmax(Section(detector), profile, x)
     model, _ = build_model(detector, profile, [x], dynamic=False)
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine('onnxruntime', tmp_path / 'a.onnx')
     simulation = open_engine('simulation', tmp_path / 'a.onnx')
-    assert engine.count_layers() == (3, 0)
+    assert engine.count_layers() == counts
     (result,) = measure_parity(engine, simulation, Section(detector), [x])
     assert min(result.file_db, result.model_db) > 30

@@ -13,6 +13,7 @@ class UnevenDetector(ToyDetector):
     """Channels of the two blocks differ by factors of up to 100."""
 
     def __init__(self):
+        torch.manual_seed(0)
         super().__init__()
         factors = torch.logspace(-1, 1, 8)
         with torch.no_grad():
