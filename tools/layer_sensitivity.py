@@ -18,6 +18,7 @@ from itertools import islice
 
 import torch
 from mmengine.runner import Runner
+from ptq import prepare_runner_config
 from torch import nn
 
 from mmptq.quantization import QuantizationError, apply_plan, quantized_layers
@@ -94,10 +95,7 @@ def evaluate(runner: Runner, batches: list[dict]) -> dict[str, float]:
 
 def run(args: argparse.Namespace) -> list[dict]:
     config = load_config(args)
-    config.load_from = args.checkpoint or config.get('load_from')
-    config.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
-    config.param_scheduler = None
-    config.randomness = dict(dict(seed=0), **(config.get('randomness') or {}))
+    prepare_runner_config(config, args.checkpoint)
     runner = build_runner(config)
     runner.load_or_resume()
     layers = calibrate(runner)

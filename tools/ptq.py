@@ -38,14 +38,19 @@ def ptq_config(args: argparse.Namespace) -> Config:
     if args.backend is not None:
         cfg.backend = base_config('backend', args.backend).backend
     cfg.merge_from_dict(args.cfg_options)
-    cfg.load_from = args.checkpoint or cfg.get('load_from')
+    prepare_runner_config(cfg, args.checkpoint)
+    return cfg
+
+
+def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
+    """Set what a runner with a PTQ loop asks for besides the PTQ config."""
+    cfg.load_from = checkpoint or cfg.get('load_from')
     # The runner asks for an optimizer wherever there is a train loop; it is not used.
     cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
     cfg.param_scheduler = None
     cfg.auto_scale_lr = None
     # Without a seed the runner would draw one, and every run other calibration samples.
     cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
-    return cfg
 
 
 def make_ptq_config(cfg: Config) -> None:

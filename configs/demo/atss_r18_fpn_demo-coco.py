@@ -23,15 +23,6 @@ model = dict(
 
 max_epochs = 5
 train_cfg = dict(max_epochs=max_epochs)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=400),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=True,
-        convert_to_iter_based=True,
-        begin=1,
-        end=max_epochs,
-        T_max=max_epochs - 1,
-        eta_min=1e-5,
-    ),
-]
+warmup, cosine = _base_.param_scheduler
+param_scheduler = [warmup, dict(cosine, end=max_epochs, T_max=max_epochs - 1)]
+del warmup, cosine

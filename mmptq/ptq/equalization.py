@@ -120,18 +120,19 @@ def scale_channels(group: ChannelGroup, layers: dict[str, QuantMixin], factors: 
         factors (Tensor): (C,), positive.
     """
     for name in group.makers:
-        layer = layers[name]
-        shape = [1] * layer.weight.dim()
-        shape[layer.weight_axis] = -1
-        layer.weight.div_(factors.view(shape))
+        weight, axis = layers[name].weight, layers[name].weight_axis
+        weight.div_(_along(axis, factors, weight))
     for name in [*group.makers, *group.between]:
         if layers[name].bias is not None:
             layers[name].bias.div_(factors)
     for name in group.readers:
-        layer = layers[name]
-        shape = [1] * layer.weight.dim()
-        shape[1 - layer.weight_axis] = -1
-        layer.weight.mul_(factors.view(shape))
+        weight, axis = layers[name].weight, 1 - layers[name].weight_axis
+        weight.mul_(_along(axis, factors, weight))
+
+
+def _along(axis: int, factors: Tensor, weight: Tensor) -> Tensor:
+    """Factors (C,) in a shape that broadcasts along one axis of a weight."""
+    return factors.view([-1 if i == axis else 1 for i in range(weight.dim())])
 
 
 def _columns(layer: QuantMixin) -> Tensor:
