@@ -3,9 +3,12 @@
 python tools/benchmark.py --files float.onnx:onnxruntime onnxruntime.onnx:onnxruntime \
     [--size HEIGHT WIDTH] [--threads 2] [--rounds 20]
 python tools/benchmark.py --config CONFIG --size 800 1344   random weights, which take as long:
-    makes the float file and those of onnxruntime and openvino in the work directory, times them
+    makes the float file and one per backend in the work directory, times them
+python tools/benchmark.py --config CONFIG --size 800 1344 --peers   and those of NNCF and
+    onnxruntime.quantization from the same float file and the same inputs (`pip install nncf`)
 
-The first file of an engine is what its other files are compared with.
+The first file of an engine is what its other files are compared with, in time and in what they
+compute: the signal-to-noise ratio of the worst output.
 """
 
 import argparse
@@ -19,12 +22,14 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
+from peers import PEERS
 from rich.progress import track
 from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import Section, build_model, export_float, open_engine
 from mmptq.deploy.engines import Engine
+from mmptq.deploy.parity import SignalToNoise
 from mmptq.observers import MinMaxObserver
 from mmptq.quantization import (
     FakeQuantizer,
@@ -40,7 +45,7 @@ from mmptq.report import format_table
 from mmptq.utils.command_line import base_config
 from mmptq.utils.files import write_json
 
-BACKENDS = ('onnxruntime', 'openvino')
+BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
 PAUSE = 0.1  # seconds
 
 
@@ -56,6 +61,13 @@ def parse_args() -> argparse.Namespace:
         '--fixed-size',
         action='store_true',
         help='with --config: for networks that work at one size only; takes longer to prepare',
+    )
+    parser.add_argument(
+        '--backends', nargs='+', default=BACKENDS[::2], choices=BACKENDS, help='with --config'
+    )
+    parser.add_argument('--peers', action='store_true', help="with --config: other tools' files")
+    parser.add_argument(
+        '--num-samples', type=int, default=1, help='with --config: random inputs for calibration'
     )
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
@@ -83,10 +95,10 @@ def input_channels(section: Section) -> int:
     return next(m.in_channels for m in section.modules() if isinstance(m, nn.Conv2d))
 
 
-def quantize_by_minmax(section: Section, profile: BackendProfile, sample: Tensor) -> None:
-    """Quantize a network on one input, in place."""
+def quantize_by_minmax(section: Section, profile: BackendProfile, *samples: Tensor) -> None:
+    """Quantize a network, in place, by the ranges on some inputs."""
     quantizer = profile.constrain(base_config('scheme', 'int8').quantizer.to_dict())
-    apply_plan(section, make_plan(section, quantizer, lambda: section(sample)))
+    apply_plan(section, make_plan(section, quantizer, lambda: section(samples[0])))
     observers = {}
 
     def observe(slot: FakeQuantizer, args: tuple) -> None:
@@ -98,7 +110,8 @@ def quantize_by_minmax(section: Section, profile: BackendProfile, sample: Tensor
             if isinstance(slot, FakeQuantizer):
                 handles.append(slot.register_forward_pre_hook(observe))
     with quantizers_off(section):
-        section(sample)
+        for sample in samples:
+            section(sample)
     for slot, observer in observers.items():
         slot.set_qparams(*observer.qparams())
     for handle in handles:
@@ -114,19 +127,28 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
     float_file = folder / 'float.onnx'
     section = random_section(args.config)
     dynamic = not args.fixed_size
-    size = [max(64, end // 128 * 32) for end in args.size] if dynamic else args.size
-    sample = torch.rand(1, input_channels(section), *size)
-    export_float(section, sample, float_file, dynamic)
-    files = [(str(float_file), name) for name in BACKENDS]
-    for name in BACKENDS:
-        profile = BackendProfile.from_config(base_config('backend', name).backend)
+    small = dynamic and not args.peers  # what is computed matters with peers, too
+    size = [max(64, end // 128 * 32) for end in args.size] if small else args.size
+    shape = (1, input_channels(section), *size)
+    samples = [torch.rand(shape) for _ in range(args.num_samples)]
+    export_float(section, samples[0], float_file, dynamic)
+    files = {}
+    for name in args.backends:
+        config = base_config('backend', name).backend
+        profile = BackendProfile.from_config(config)
         section = random_section(args.config)
-        quantize_by_minmax(section, profile, sample)
-        model, _ = build_model(section, profile, [sample], dynamic)
+        quantize_by_minmax(section, profile, *samples)
+        model, _ = build_model(section, profile, samples, dynamic)
         file = folder / f'{name}.onnx'
         file.write_bytes(model.SerializeToString())
-        files.append((str(file), name))
-    return files
+        files[file] = config.engine
+    for name, (engine, quantize) in PEERS.items() if args.peers else ():
+        print(name, flush=True)
+        file = folder / f'{name}{".xml" if engine == "openvino" else ".onnx"}'
+        quantize(float_file, [x.numpy() for x in samples], file)
+        files[file] = engine
+    floats = [(str(float_file), engine) for engine in dict.fromkeys(files.values())]
+    return floats + [(str(file), engine) for file, engine in files.items()]
 
 
 def named_files(args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -155,6 +177,20 @@ def measure(engines: dict[tuple[str, str], Engine], x: np.ndarray, rounds: int) 
             engine.run(x)
             seconds[key].append(time.perf_counter() - start)
     return seconds
+
+
+def worst_decibel(engines: dict[tuple[str, str], Engine], x: np.ndarray) -> list[float]:
+    """Signal-to-noise in dB of each file's worst output, against the first file of its engine."""
+    first: dict[str, dict[str, np.ndarray]] = {}
+    worst = []
+    for (_, name), engine in engines.items():
+        outputs = dict(zip(engine.output_names, engine.run(x), strict=True))
+        reference = first.setdefault(name, outputs)
+        meters = {key: SignalToNoise() for key in reference}
+        for key, meter in meters.items():
+            meter.update(reference[key], outputs[key])
+        worst.append(min(meter.decibel for meter in meters.values()))
+    return worst
 
 
 def table(engines: dict, seconds: dict) -> list[dict]:
@@ -202,6 +238,8 @@ def run(args: argparse.Namespace) -> None:
     (shape,) = shapes
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     rows = table(engines, measure(engines, x, args.rounds))
+    for row, decibel in zip(rows, worst_decibel(engines, x), strict=True):
+        row['worst output, dB'] = round(decibel, 1)
     print(f'{shape}, {args.threads} threads, {args.rounds} rounds, {processor()}')
     print(format_table([{key: str(value) for key, value in row.items()} for row in rows]))
     if args.out:

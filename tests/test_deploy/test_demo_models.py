@@ -80,18 +80,23 @@ def test_feature_rows_above_the_anchors_of_laneatt(tmp_path):
     assert integer > 20
 
 
-def fcos3d() -> torch.nn.Module:
-    """FCOS3D with narrow layers and the deformable convolutions of its head."""
+def fcos3d(deformable: str) -> torch.nn.Module:
+    """FCOS3D with narrow layers; deformable convolutions nowhere, in its head, in its backbone."""
     from mmengine.hub import get_config
 
     cfg = Config(dict(model=get_config('mmdet3d::_base_/models/fcos3d.py').model)).model
     cfg.backbone.update(init_cfg=None, depth=18, base_channels=8, style='pytorch')
-    cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=32, num_outs=3)
+    channels = [8, 16, 32, 64]
+    if deformable == 'backbone':  # as in the stock configs, which have them in both
+        dcn = dict(type='DCNv2', deform_groups=1, fallback_on_stride=False)
+        cfg.backbone.update(depth=50, dcn=dcn, stage_with_dcn=(False, False, True, True))
+        channels = [32, 64, 128, 256]
+    cfg.neck.update(in_channels=channels, out_channels=32, num_outs=3)
     branches = dict(cls_branch=(32,), reg_branch=((32,), (32,), (32,), (32,), ()))
     branches.update(dir_branch=(32,), attr_branch=(32,), num_attrs=9)
     norm = dict(type='GN', num_groups=4)
     cfg.bbox_head.update(in_channels=32, feat_channels=32, norm_cfg=norm, **branches)
-    cfg.bbox_head.update(dcn_on_last_conv=True, strides=[8, 16, 32])
+    cfg.bbox_head.update(dcn_on_last_conv=deformable != 'none', strides=[8, 16, 32])
     init_default_scope('mmdet3d')
     torch.manual_seed(0)
     model = MODELS.build(cfg)
@@ -101,14 +106,15 @@ def fcos3d() -> torch.nn.Module:
     return model.eval()
 
 
+@pytest.mark.parametrize('deformable', ['none', 'head', 'backbone'])
 @pytest.mark.parametrize('backend', ENGINES)
-def test_fcos3d(backend, tmp_path):
+def test_fcos3d(backend, deformable, tmp_path):
     pytest.importorskip('mmdet3d')
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    detector = quantized_detector(backend, fcos3d(), x)
+    detector = quantized_detector(backend, fcos3d(deformable), x)
     profile = profile_of(backend)
-    if backend == 'openvino':
-        with pytest.raises(QuantizationError, match="'DeformConv' of 'bbox_head/cls_convs.1/conv'"):
+    if backend == 'openvino' and deformable != 'none':
+        with pytest.raises(QuantizationError, match="'DeformConv' of '(bbox_head|backbone)/"):
             build_model(detector, profile, [x], dynamic=True)
         return
     onnx.save(build_model(detector, profile, [x], dynamic=True)[0], tmp_path / 'a.onnx')
