@@ -58,7 +58,10 @@ def parse_args() -> argparse.Namespace:
         help='for backends with 8-bit layer outputs: keep those of the N layers float that lose '
         'most by them',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.float_outputs < 0:
+        parser.error(f'--float-outputs {args.float_outputs}: use a number of at least 0')
+    return args
 
 
 def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -97,25 +96,3 @@ def map_tensors(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any
 def copy_tensors(tree: Any) -> Any:
     """Detached copies of all tensors, safe from what later modules do in place."""
     return map_tensors(lambda x: x.detach().clone(), tree)
-
-
-def agree(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether lists of tensors are the same up to the order of sums in float32.
-
-    Args:
-        first (list[Tensor]): Any shapes; the sizes of their values count.
-        second (list[Tensor]): The others.
-
-    Returns:
-        bool: False too where there is nothing to compare.
-    """
-    return (
-        bool(first)
-        and len(first) == len(second)
-        and all(
-            x.shape == y.shape
-            and torch.allclose(x, y, 1e-3, 1e-4 * (1 + float(x.abs().max())), equal_nan=True)
-            for x, y in zip(first, second, strict=True)
-            if x.numel() or y.numel()
-        )
-    )
