@@ -21,6 +21,7 @@ from mmptq.utils.files import complete_file
 from .engines import open_engine, require_engine
 from .extra_quantizers import place_extra_quantizers
 from .graph import Graph
+from .level_grids import place_level_grids
 from .observe import make_observe
 from .onnx_export import export_marked
 from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
@@ -83,7 +84,8 @@ def build_model(
         for name, module in section.named_modules()
         if isinstance(module, FakeQuantizer)
     }
-    place_layer_quantizers(graph, quantizers)
+    calls = place_layer_quantizers(graph, quantizers)
+    narrowed = place_level_grids(graph, calls, quantizers, inputs)
     if profile.unfold_transposed_convs:
         unfold_transposed_convs(graph)
     graph.finish()
@@ -101,7 +103,7 @@ def build_model(
         if opset.domain:
             model.opset_import.remove(opset)
     onnx.checker.check_model(model)
-    return model, {name: vars(grid) for name, grid in observed.items()}
+    return model, {name: vars(grid) for name, grid in {**narrowed, **observed}.items()}
 
 
 @torch.no_grad()

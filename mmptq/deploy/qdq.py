@@ -71,13 +71,19 @@ def grids_of(graph: Graph, tensor: str) -> list[Grid]:
     return [grid_of_pair(graph, node) for node in nodes if node.op_type == 'QuantizeLinear']
 
 
-def place_layer_quantizers(graph: Graph, quantizers: dict[str, FakeQuantizer]) -> None:
+def place_layer_quantizers(
+    graph: Graph, quantizers: dict[str, FakeQuantizer]
+) -> dict[str, list[str]]:
     """Turn every mark into a pair on an activation or an integer weight.
 
     Args:
         graph (Graph): With marks; afterwards without.
         quantizers (dict[str, FakeQuantizer]): By the names that the marks carry.
+
+    Returns:
+        dict[str, list[str]]: The activations that each input quantizer was placed on.
     """
+    calls: dict[str, list[str]] = {}
     for node in list(graph.of_type('Identity')):
         graph.bypass(node)
     for node in list(graph.of_type(MARKER)):
@@ -86,8 +92,10 @@ def place_layer_quantizers(graph: Graph, quantizers: dict[str, FakeQuantizer]) -
             output = _place_weight(graph, node, quantizers[name], name.removesuffix(WEIGHT_SUFFIX))
         else:
             output = insert_pair(graph, node.input[0], Grid.of(quantizers[name]))
+            calls.setdefault(name, []).append(node.input[0])
         graph.remove(node)
         graph.rewire(node.output[0], output)
+    return calls
 
 
 def _place_weight(graph: Graph, mark: NodeProto, quantizer: FakeQuantizer, layer: str) -> str:
