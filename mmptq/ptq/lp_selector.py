@@ -56,7 +56,7 @@ class LpSelector:
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
             scales are tried once, and candidates that are clearly worse on the first samples (by
-            three standard errors of the difference) are given up. Defaults to True.
+            two standard errors of the difference) are given up. Defaults to True.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]
