@@ -42,6 +42,8 @@ class BackendProfile:
         unfold_transposed_convs (bool): Whether transposed convolutions become 1x1 convolutions
             where that is possible.
         int32_bias (bool): Whether biases are stored as integers.
+        float16_remainder (bool): Whether everything that stays float, scales and biases included,
+            is float16; inputs and outputs of the file are float32.
         observer (dict): Observer of the tensors that no scheme covers.
         outside (tuple[str]): Globs over names of layers that never run in the engine.
     """
@@ -62,6 +64,7 @@ class BackendProfile:
     float_fused_addend: bool = False
     unfold_transposed_convs: bool = False
     int32_bias: bool = False
+    float16_remainder: bool = False
     observer: dict[str, Any] = field(default_factory=lambda: dict(type='MinMaxObserver'))
     outside: tuple[str, ...] = ('*voxel_encoder.*', '*middle_encoder.*')
 

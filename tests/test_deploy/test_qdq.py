@@ -4,11 +4,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from deploy_models import exported
+from deploy_models import exported, sample_inputs
 from onnx import numpy_helper
 from torch import nn
 
-from mmptq.deploy import build_model, open_engine
+from mmptq.deploy import Section, build_model, open_engine
+from mmptq.deploy.parity import measure_parity
 from mmptq.deploy.qdq import Grid, integer_weight
 from mmptq.quantization import FakeQuantizer, QScheme, QuantizationError, choose_qparams
 
@@ -93,9 +94,6 @@ def test_linear_layers_run_in_integers(tmp_path, backend, counts):
     from deploy_models import profile_of
     from helpers import load_tool
 
-    from mmptq.deploy import Section
-    from mmptq.deploy.parity import measure_parity
-
     detector = LinearDetector().eval()
     x = torch.randn(1, 3, 8, 12)
     profile = profile_of(backend)
@@ -108,3 +106,15 @@ def test_linear_layers_run_in_integers(tmp_path, backend, counts):
     assert engine.count_layers() == counts
     (result,) = measure_parity(engine, simulation, Section(detector), [x])
     assert min(result.file_db, result.model_db) > 30
+
+
+def test_remainder_in_float16_computes_the_same(tmp_path):
+    detector, model = exported('tensorrt', tmp_path / 'a.onnx')
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert onnx.TensorProto.FLOAT not in types.values()
+    ends = [*model.graph.input, *model.graph.output]
+    assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
+    simulation = open_engine('simulation', tmp_path / 'a.onnx')
+    section = Section(detector).eval()
+    results = measure_parity(simulation, simulation, section, sample_inputs())
+    assert min(result.model_db for result in results) > 30

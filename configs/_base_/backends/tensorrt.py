@@ -1,6 +1,7 @@
 # TensorRT with explicit quantization, the only kind since version 11: symmetric signed scales
 # throughout; residual additions quantize the identity branch alone; inputs of a concatenation
-# share one scale. Layers with few channels gain nothing from integers.
+# share one scale; what stays float is typed float16, since the engine computes in the file's types.
+# Layers with few channels gain nothing from integers.
 backend = dict(
     name='tensorrt',
     engine='tensorrt',
@@ -11,5 +12,6 @@ backend = dict(
     ],
     quantized_ops=('Add',),
     float_fused_addend=True,
+    float16_remainder=True,
     observer=dict(type='MinMaxObserver'),
 )
