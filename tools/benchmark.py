@@ -45,7 +45,7 @@ from mmptq.report import format_table
 from mmptq.utils.command_line import base_config
 from mmptq.utils.files import write_json
 
-BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
+BACKENDS = ('onnxruntime', 'openvino', 'onnxruntime_full', 'openvino_full')
 PAUSE = 0.1  # seconds
 
 
@@ -63,7 +63,7 @@ def parse_args() -> argparse.Namespace:
         help='with --config: for networks that work at one size only; takes longer to prepare',
     )
     parser.add_argument(
-        '--backends', nargs='+', default=BACKENDS[::2], choices=BACKENDS, help='with --config'
+        '--backends', nargs='+', default=BACKENDS[:2], choices=BACKENDS, help='with --config'
     )
     parser.add_argument('--peers', action='store_true', help="with --config: other tools' files")
     parser.add_argument(

@@ -25,7 +25,7 @@ PAIR = ('QuantizeLinear', 'DequantizeLinear')
 def place_extra_quantizers(
     graph: Graph,
     profile: BackendProfile,
-    observe: Callable[[list[str]], dict[str, Grid]],
+    observe: Callable[..., dict[str, Grid]],
     float_outputs: Collection[str] = (),
 ) -> dict[str, Grid]:
     """Insert the pairs that a backend wants besides those on layer inputs.
@@ -41,6 +41,7 @@ def place_extra_quantizers(
         dict[str, Grid]: The grids that were observed, by tensor.
     """
     share_grids(graph, profile)
+    seconds = quantize_second_operands(graph, profile, observe)
     wanted = find_wanted(graph, profile, float_outputs)
     observed = observe([tensor for tensor in wanted if not grids_of(graph, tensor)])
     for tensor, consumers in wanted.items():
@@ -49,7 +50,29 @@ def place_extra_quantizers(
     share_grids(graph, profile)
     if profile.one_grid_per_tensor:
         chain_grids(graph)
+    return {**seconds, **observed}
+
+
+def quantize_second_operands(
+    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, Grid]]
+) -> dict[str, Grid]:
+    """Insert the pairs of second operands of products, where these need a scheme of their own."""
+    if not profile.integer_products or profile.second_operand is None:
+        return {}
+    nodes = [(node, node.input[1]) for node in graph.of_type('MatMul') if _is_product(graph, node)]
+    floats = {tensor: _before_pair(graph, tensor) for _, tensor in nodes}
+    observed = observe(list(dict.fromkeys(floats.values())), profile.second_operand)
+    for node, tensor in nodes:
+        source = floats[tensor]
+        graph.rewire(tensor, insert_pair(graph, source, observed[source]), [node])
     return observed
+
+
+def _before_pair(graph: Graph, tensor: str) -> str:
+    """The float tensor that a dequantized one was quantized from; else the tensor itself."""
+    if not _is_dequantized(graph, tensor):
+        return tensor
+    return graph.producer(graph.producer(tensor).input[0]).input[0]
 
 
 def share_grids(graph: Graph, profile: BackendProfile) -> None:
@@ -142,7 +165,10 @@ def find_wanted(
         if node.output[0] in kept:
             continue
         if node.op_type in LAYERS:
-            if all(_is_dequantized(graph, name) for name in inputs[:2]):
+            product = profile.integer_products and _is_product(graph, node)
+            if product:
+                wanted.update({name: None for name in inputs if not _is_dequantized(graph, name)})
+            if product or all(_is_dequantized(graph, name) for name in inputs[:2]):
                 integer.update(node.output)
                 if profile.quantize_layer_outputs:
                     wanted[result_of(graph, node)] = None
@@ -155,6 +181,18 @@ def find_wanted(
             if profile.quantize_layer_outputs:
                 wanted[result_of(graph, node)] = None
     return {name: nodes for name, nodes in wanted.items() if not _stays_float(graph, profile, name)}
+
+
+def _is_product(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node multiplies two activations, neither of which is a stored weight."""
+    stored = any(graph.is_constant(name) or _is_weight(graph, name) for name in node.input)
+    return node.op_type == 'MatMul' and not stored
+
+
+def _is_weight(graph: Graph, tensor: str) -> bool:
+    producer = graph.producer(tensor)
+    dequantized = producer is not None and producer.op_type == 'DequantizeLinear'
+    return dequantized and graph.is_constant(producer.input[0])
 
 
 def tensors_before_float_layers(graph: Graph) -> set[str]:

@@ -1,6 +1,7 @@
 """Grids of tensors inside of an ONNX graph, from calibration data."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -20,8 +21,10 @@ SILU_FLOOR = -8.0
 
 def make_observe(
     graph: Graph, profile: BackendProfile, inputs: list[Tensor]
-) -> Callable[[list[str]], dict[str, Grid]]:
+) -> Callable[..., dict[str, Grid]]:
     """A function that runs the graph as it is and gives grids of some of its tensors.
+
+    Its second argument, optional, takes the place of ``profile.act``.
 
     Args:
         graph (Graph): With pairs on layer inputs, so that ranges are those of the quantized model.
@@ -29,10 +32,10 @@ def make_observe(
         inputs (list[Tensor]): Calibration inputs of the graph.
     """
 
-    def observe(tensors: list[str]) -> dict[str, Grid]:
+    def observe(tensors: list[str], act: dict[str, Any] | None = None) -> dict[str, Grid]:
         if not tensors:
             return {}
-        scheme = QScheme(bits=8, **profile.act)
+        scheme = QScheme(bits=8, **(profile.act if act is None else act))
         observers = {
             tensor: TASK_UTILS.build(dict(profile.observer, scheme=scheme)) for tensor in tensors
         }

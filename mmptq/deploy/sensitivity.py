@@ -21,7 +21,7 @@ SAMPLES = 2
 def worst_outputs(
     graph: Graph,
     profile: BackendProfile,
-    observe: Callable[[list[str]], dict[str, Grid]],
+    observe: Callable[..., dict[str, Grid]],
     inputs: list[Tensor],
     count: int,
 ) -> list[str]:
@@ -48,7 +48,7 @@ def worst_outputs(
     def outputs(float_outputs: set[str]) -> list[list[np.ndarray]]:
         variant = _copy(model)
         place_extra_quantizers(
-            variant, profile, lambda names: {n: known[n] for n in names}, float_outputs
+            variant, profile, lambda names, _=None: {n: known[n] for n in names}, float_outputs
         )
         session = open_unoptimized(variant, [])
         return [session.run(graph.outputs, {session.get_inputs()[0].name: x}) for x in arrays]

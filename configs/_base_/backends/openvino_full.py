@@ -1,0 +1,9 @@
+# As openvino, with products of two activations (attention) in 8 bits. They are not simulated
+# before: compare the metric. The engine takes the second operand as it takes weights: signed,
+# without a zero point.
+_base_ = './openvino.py'
+backend = dict(
+    name='openvino_full',
+    integer_products=True,
+    second_operand=dict(symmetric=True, signed=True, narrow=True),
+)
