@@ -6,7 +6,8 @@
     python tools/benchmark_reconstruction.py --search-time 4     DetPTQ's search, fast and naive
 
 Every cell (recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells that are
-finished are not run again, so an interrupted benchmark goes on where it was.
+finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon takes
+over the search of a finished detptq cell of the same seed; its seconds are those of the rest then.
 """
 
 import argparse
@@ -88,6 +89,12 @@ def step_options(recipe: str, num_iters: int | None) -> list[str]:
     ]
 
 
+def selection_options(recipe: str, folder: Path) -> list[str]:
+    """Config options that take over the search of a finished ``detptq`` cell beside a folder."""
+    done = folder.with_name(folder.name.replace(recipe, 'detptq')) / 'lp_selection.json'
+    return [f'stages.1.selection={done}'] if recipe == 'detptq_recon' and done.is_file() else []
+
+
 def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) -> dict:
     """Result of one run of tools/ptq.py; taken from its folder if it is finished."""
     folder = Path(args.out) / f'{Path(args.config).stem}_{args.scheme}_{recipe}_seed{seed}'
@@ -96,7 +103,8 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
         return json.loads(done.read_text())
     options = [f'calibration.num_samples={args.num_samples}', f'randomness.seed={seed}']
     options += [f'train_cfg.val_float={val_float}', *subset_options(args)]
-    options += [*step_options(recipe, args.num_iters), *args.cfg_options]
+    options += [*step_options(recipe, args.num_iters), *selection_options(recipe, folder)]
+    options += args.cfg_options
     checkpoint = [args.checkpoint] if args.checkpoint else []
     print(f'{recipe}, seed {seed} ...', flush=True)
     try:

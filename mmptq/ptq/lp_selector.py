@@ -1,6 +1,8 @@
 """The stage that chooses, for each layer, how its quantization error is measured."""
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,7 +10,7 @@ from mmengine.registry import MODELS, TASK_UTILS
 from rich.progress import track
 
 from mmptq.adapters import Adapter, build_adapter
-from mmptq.quantization import QuantizationError, quantizers_off
+from mmptq.quantization import FakeQuantizer, QuantizationError, quantizers_off
 from mmptq.utils.files import write_json
 
 from .activation_cache import ActivationCache
@@ -56,7 +58,9 @@ class LpSelector:
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
             scales are tried once, and candidates that are clearly worse on the first samples (by
-            two standard errors of the difference) are given up. Defaults to True.
+            three standard errors of the difference) are given up. Defaults to True.
+        selection (str, optional): The ``lp_selection.json`` of an earlier run with the same
+            scheme, whose choice is taken over in place of a search. Defaults to None.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]
@@ -73,6 +77,7 @@ class LpSelector:
         smallest: float = 0.21,
         cache_budget: int = 4 * 2**30,
         fast: bool = True,
+        selection: str | None = None,
     ):
         if not exponents or min(exponents) <= 0 or weight_metric not in ('output', 'weight'):
             raise QuantizationError(
@@ -94,10 +99,14 @@ class LpSelector:
         )
         self.num_samples = num_samples
         self.cache_budget = cache_budget
+        self.selection = selection
 
     @torch.no_grad()
     def run(self, ctx: PTQContext) -> None:
         """Choose and set the scales of every layer that the outputs depend on."""
+        if self.selection is not None:
+            take_selection(ctx, Path(self.selection))
+            return
         start = time.perf_counter()
         adapter = build_adapter(ctx.model)
         directory = ctx.work_dir / 'cache'
@@ -157,6 +166,38 @@ class LpSelector:
                 _restore(unit, found)
             tensors += [dict(name=unit.name, tensor=name, **e) for name, e in found.items()]
         return tensors
+
+
+def take_selection(ctx: PTQContext, path: Path) -> None:
+    """Set the exponents and scales that an earlier run chose, and keep its result beside others.
+
+    Raises:
+        QuantizationError: If the file cannot be read, or belongs to another model or scheme.
+    """
+    try:
+        content = json.loads(path.read_text())
+        found: dict[str, dict[str, Any]] = {}
+        for entry in content['tensors']:
+            found.setdefault(entry['name'], {})[entry['tensor']] = entry
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise QuantizationError(
+            f"selection '{path}' cannot be read ({type(error).__name__}: {error}): name the "
+            f'{RESULT_NAME} of a finished run of LpSelector'
+        ) from error
+    for name, entries in found.items():
+        unit = ctx.units.get(name)
+        for tensor, entry in entries.items():
+            quantizer = getattr(unit and unit.module, SLOTS.get(tensor, ''), None)
+            sizes = len(entry['scale']), len(entry['zero_point'])
+            if not isinstance(quantizer, FakeQuantizer) or {*sizes} != {quantizer.scale.numel()}:
+                raise QuantizationError(
+                    f"selection '{path}' does not fit the {tensor} of '{name}': use one of the "
+                    'same model and scheme'
+                )
+    for name, entries in found.items():
+        _restore(ctx.units[name], entries)
+    write_json(content, ctx.work_dir / RESULT_NAME)
+    ctx.logger.info(f"p of {len(content['tensors'])} tensors taken from '{path}'")
 
 
 def _restore(unit: Unit, found: dict[str, Any]) -> None:

@@ -123,6 +123,36 @@ def test_a_run_that_was_interrupted(chosen, tmp_path):
     assert {n: u.p for n, u in again.units.items()} == {n: u.p for n, u in chosen[0].units.items()}
 
 
+def test_takes_over_the_choice_of_an_earlier_run(tmp_path, chosen):
+    ctx = context('retinanet', tmp_path)
+    source = chosen[0].work_dir / 'lp_selection.json'
+    LpSelector(selection=str(source)).run(ctx)
+    expected = scales(chosen[0])
+    assert all(torch.equal(scale, expected[name]) for name, scale in scales(ctx).items())
+    assert {n: u.p for n, u in ctx.units.items()} == {n: u.p for n, u in chosen[0].units.items()}
+    assert json.loads((tmp_path / 'lp_selection.json').read_text()) == chosen[2]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{', r"selection '.*a\.json' cannot be read \(JSONDecodeError"),
+        ('{"tensors": [{"name": "x"}]}', r"cannot be read \(KeyError: 'tensor'\): name the lp_sel"),
+        (
+            '{"tensors": [{"name": "x", "tensor": "weight", "scale": [1], "zero_point": [0]}]}',
+            "does not fit the weight of 'x': use one of the same model and scheme",
+        ),
+    ],
+)
+def test_bad_selection(tmp_path, content, message):
+    ctx = context('retinanet', tmp_path)
+    before = scales(ctx)
+    (tmp_path / 'a.json').write_text(content)
+    with pytest.raises(QuantizationError, match=message):
+        LpSelector(selection=str(tmp_path / 'a.json')).run(ctx)
+    assert all(torch.equal(scale, before[name]) for name, scale in scales(ctx).items())
+
+
 def test_two_stages_and_the_error_of_weights(tmp_path):
     ctx = context('faster_rcnn', tmp_path)
     loss = dict(type='DetectionOutputLoss', score_thr=0.01)
