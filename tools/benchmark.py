@@ -13,6 +13,7 @@ compute: the signal-to-noise ratio of the worst output.
 
 import argparse
 import platform
+import random
 import sys
 import time
 from pathlib import Path
@@ -170,15 +171,18 @@ def named_files(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def measure(engines: dict[tuple[str, str], Engine], x: np.ndarray, rounds: int) -> dict:
-    """Seconds of every run, one run of each file after the other in each round.
+    """Seconds of every run, one run of each file in each round.
 
-    The pauses are for the threads of the engine before, which go on spinning for a while.
+    The pauses are for the threads of the engine before, which go on spinning for a while. The
+    order is another one in each round: what ran before a file leaves caches and memory behind.
     """
+    order, generator = list(engines.items()), random.Random(0)
     for engine in engines.values():
         engine.run(x)
     seconds = {key: [] for key in engines}
     for _ in track(range(rounds), 'measure'):
-        for key, engine in engines.items():
+        generator.shuffle(order)
+        for key, engine in order:
             time.sleep(PAUSE)
             start = time.perf_counter()
             engine.run(x)
