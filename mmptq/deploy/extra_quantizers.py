@@ -13,7 +13,8 @@ from onnx import NodeProto
 from mmptq.quantization.backend import BackendProfile
 
 from .graph import Graph, attribute
-from .qdq import LAYERS, Grid, grids_of, insert_pair
+from .products import is_product, quantize_second_operands
+from .qdq import LAYERS, Grid, grids_of, insert_pair, is_dequantized
 
 # These select or reorder values; Resize only does so by nearest neighbours.
 SELECTING = ('Concat', 'MaxPool', 'Resize', 'Reshape', 'Transpose', 'Flatten', 'DepthToSpace')
@@ -53,28 +54,6 @@ def place_extra_quantizers(
     return {**seconds, **observed}
 
 
-def quantize_second_operands(
-    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, Grid]]
-) -> dict[str, Grid]:
-    """Insert the pairs of second operands of products, where these need a scheme of their own."""
-    if not profile.integer_products or profile.second_operand is None:
-        return {}
-    nodes = [(node, node.input[1]) for node in graph.of_type('MatMul') if _is_product(graph, node)]
-    floats = {tensor: _before_pair(graph, tensor) for _, tensor in nodes}
-    observed = observe(list(dict.fromkeys(floats.values())), profile.second_operand)
-    for node, tensor in nodes:
-        source = floats[tensor]
-        graph.rewire(tensor, insert_pair(graph, source, observed[source]), [node])
-    return observed
-
-
-def _before_pair(graph: Graph, tensor: str) -> str:
-    """The float tensor that a dequantized one was quantized from; else the tensor itself."""
-    if not _is_dequantized(graph, tensor):
-        return tensor
-    return graph.producer(graph.producer(tensor).input[0]).input[0]
-
-
 def share_grids(graph: Graph, profile: BackendProfile) -> None:
     """Carry grids over operators that select values, to their inputs and to their outputs."""
     changed = True
@@ -92,11 +71,6 @@ def _is_exact(node: NodeProto) -> bool:
 
 def _data_inputs(node: NodeProto) -> list[str]:
     return list(node.input) if node.op_type == 'Concat' else [node.input[0]]
-
-
-def _is_dequantized(graph: Graph, tensor: str) -> bool:
-    producer = graph.producer(tensor)
-    return producer is not None and producer.op_type == 'DequantizeLinear'
 
 
 def _fits(graph: Graph, profile: BackendProfile, tensor: str, grid: Grid) -> bool:
@@ -118,7 +92,7 @@ def _share_backward(graph: Graph, profile: BackendProfile, node: NodeProto) -> b
     floating = [
         name
         for name in _data_inputs(node)
-        if not _is_dequantized(graph, name) and _fits(graph, profile, name, grids[0])
+        if not is_dequantized(graph, name) and _fits(graph, profile, name, grids[0])
     ]
     for name in floating:
         own = grids_of(graph, name)
@@ -165,15 +139,15 @@ def find_wanted(
         if node.output[0] in kept:
             continue
         if node.op_type in LAYERS:
-            product = profile.integer_products and _is_product(graph, node)
+            product = profile.integer_products and is_product(graph, node)
             if product:
-                wanted.update({name: None for name in inputs if not _is_dequantized(graph, name)})
-            if product or all(_is_dequantized(graph, name) for name in inputs[:2]):
+                wanted.update({name: None for name in inputs if not is_dequantized(graph, name)})
+            if product or all(is_dequantized(graph, name) for name in inputs[:2]):
                 integer.update(node.output)
                 if profile.quantize_layer_outputs:
                     wanted[result_of(graph, node)] = None
         elif node.op_type in (*FUSED, *PAIR, *SELECTING):
-            if inputs[0] in integer or _is_dequantized(graph, inputs[0]):
+            if inputs[0] in integer or is_dequantized(graph, inputs[0]):
                 integer.update(node.output)
         elif node.op_type in profile.quantized_ops and all(name in integer for name in inputs):
             integer.update(node.output)
@@ -181,18 +155,6 @@ def find_wanted(
             if profile.quantize_layer_outputs:
                 wanted[result_of(graph, node)] = None
     return {name: nodes for name, nodes in wanted.items() if not _stays_float(graph, profile, name)}
-
-
-def _is_product(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node multiplies two activations, neither of which is a stored weight."""
-    stored = any(graph.is_constant(name) or _is_weight(graph, name) for name in node.input)
-    return node.op_type == 'MatMul' and not stored
-
-
-def _is_weight(graph: Graph, tensor: str) -> bool:
-    producer = graph.producer(tensor)
-    dequantized = producer is not None and producer.op_type == 'DequantizeLinear'
-    return dequantized and graph.is_constant(producer.input[0])
 
 
 def tensors_before_float_layers(graph: Graph) -> set[str]:

@@ -72,7 +72,7 @@ def _observe(
         for tensor, value in zip(tensors, results, strict=True):
             shapes.setdefault(tensor, value.shape)
             low, high = ranges.get(tensor, (0.0, 0.0))
-            ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
+            ranges[tensor] = float(value.min(initial=low)), float(value.max(initial=high))
     return shapes, ranges
 
 

@@ -71,6 +71,12 @@ def grids_of(graph: Graph, tensor: str) -> list[Grid]:
     return [grid_of_pair(graph, node) for node in nodes if node.op_type == 'QuantizeLinear']
 
 
+def is_dequantized(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor comes out of a pair."""
+    producer = graph.producer(tensor)
+    return producer is not None and producer.op_type == 'DequantizeLinear'
+
+
 def place_layer_quantizers(
     graph: Graph, quantizers: dict[str, FakeQuantizer]
 ) -> dict[str, list[str]]:

@@ -178,7 +178,9 @@ def take_selection(ctx: PTQContext, path: Path) -> None:
         content = json.loads(path.read_text())
         found: dict[str, dict[str, Any]] = {}
         for entry in content['tensors']:
-            found.setdefault(entry['name'], {})[entry['tensor']] = entry
+            name, tensor = entry['name'], entry['tensor']
+            keys = ('p', 'scale', 'zero_point')
+            found.setdefault(name, {})[tensor] = {key: entry[key] for key in keys}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise QuantizationError(
             f"selection '{path}' cannot be read ({type(error).__name__}: {error}): name the "

@@ -139,7 +139,8 @@ def test_takes_over_the_choice_of_an_earlier_run(tmp_path, chosen):
         ('{', r"selection '.*a\.json' cannot be read \(JSONDecodeError"),
         ('{"tensors": [{"name": "x"}]}', r"cannot be read \(KeyError: 'tensor'\): name the lp_sel"),
         (
-            '{"tensors": [{"name": "x", "tensor": "weight", "scale": [1], "zero_point": [0]}]}',
+            '{"tensors": [{"name": "x", "tensor": "weight", "p": 2, "scale": [1], '
+            '"zero_point": [0]}]}',
             "does not fit the weight of 'x': use one of the same model and scheme",
         ),
     ],

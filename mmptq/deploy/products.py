@@ -1,0 +1,42 @@
+"""Products of two activations, as attention has them."""
+
+from collections.abc import Callable
+
+from onnx import NodeProto
+
+from mmptq.quantization.backend import BackendProfile
+
+from .graph import Graph
+from .qdq import Grid, insert_pair, is_dequantized
+
+
+def is_product(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node multiplies two activations, neither of which is a stored weight."""
+    return node.op_type == 'MatMul' and not any(_is_stored(graph, name) for name in node.input)
+
+
+def _is_stored(graph: Graph, tensor: str) -> bool:
+    source = graph.producer(tensor).input[0] if is_dequantized(graph, tensor) else tensor
+    return graph.is_constant(source)
+
+
+def quantize_second_operands(
+    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, Grid]]
+) -> dict[str, Grid]:
+    """Insert the pairs of second operands of products, where these need a scheme of their own."""
+    if not profile.integer_products or profile.second_operand is None:
+        return {}
+    nodes = [(node, node.input[1]) for node in graph.of_type('MatMul') if is_product(graph, node)]
+    floats = {tensor: _before_pair(graph, tensor) for _, tensor in nodes}
+    observed = observe(list(dict.fromkeys(floats.values())), profile.second_operand)
+    for node, tensor in nodes:
+        source = floats[tensor]
+        graph.rewire(tensor, insert_pair(graph, source, observed[source]), [node])
+    return observed
+
+
+def _before_pair(graph: Graph, tensor: str) -> str:
+    """The float tensor that a dequantized one was quantized from; else the tensor itself."""
+    if not is_dequantized(graph, tensor):
+        return tensor
+    return graph.producer(graph.producer(tensor).input[0]).input[0]
