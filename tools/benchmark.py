@@ -23,7 +23,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
-from peers import PEERS
+from peers import PEERS, peer_file
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -148,7 +148,7 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
         files[file] = config.engine
     for name, (engine, quantize) in PEERS.items() if args.peers else ():
         print(name, flush=True)
-        file = folder / f'{name}{".xml" if engine == "openvino" else ".onnx"}'
+        file = peer_file(folder, name)
         try:
             quantize(float_file, [x.numpy() for x in samples], file)
         except Exception as error:  # whatever other tools raise: their row is missing then

@@ -19,7 +19,7 @@ from benchmark_deployed import main_metric
 from export import collect_inputs, load_float
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from peers import PEERS
+from peers import PEERS, peer_file
 from run_tool import run_tool
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
@@ -80,7 +80,7 @@ def make_files(
         )
         files[f'mmptq {backend}, {engine}'] = (out, engine)
     for peer, (engine, quantize) in PEERS.items():
-        out = folder / f'{peer}{".xml" if engine == "openvino" else ".onnx"}'
+        out = peer_file(folder, peer)
         print(peer, flush=True)
         quantize(source, inputs, out)
         files[f'{peer}, {engine}'] = (out, engine)

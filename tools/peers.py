@@ -77,6 +77,11 @@ def copy_metadata(source: Path, target: Path) -> None:
     onnx.save(model, target)
 
 
+def peer_file(folder: Path, peer: str) -> Path:
+    """Where the file of a peer goes, in the format of its engine."""
+    return folder / f'{peer}{".xml" if PEERS[peer][0] == "openvino" else ".onnx"}'
+
+
 # By the name in tables: the engine that runs the file, and the function that makes it.
 PEERS = {
     'onnxruntime.quantization': ('onnxruntime', quantize_with_onnxruntime),

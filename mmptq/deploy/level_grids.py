@@ -5,13 +5,12 @@ the widest level. In the file every level has nodes of its own, and engines do n
 them has its own scale: coarse levels often use half of the range, and lose a bit by the rest.
 """
 
-from rich.progress import track
 from torch import Tensor
 
 from mmptq.quantization import FakeQuantizer, choose_qparams
 
 from .graph import Graph
-from .observe import open_unoptimized
+from .observe import values_of
 from .qdq import Grid, insert_pair
 
 # Steps that are not smaller than this share of the layer's own are not worth a second grid.
@@ -66,13 +65,12 @@ def _observe(
     """Shapes on the first input, and smallest and largest value on all of them."""
     shapes: dict[str, tuple[int, ...]] = {}
     ranges: dict[str, tuple[float, float]] = {}
-    session = open_unoptimized(graph, tensors)
-    for x in track(inputs, 'observe levels'):
-        results = session.run(tensors, {session.get_inputs()[0].name: x.numpy()})
-        for tensor, value in zip(tensors, results, strict=True):
-            shapes.setdefault(tensor, value.shape)
+    for values in values_of(graph, tensors, inputs):
+        for tensor, value in values.items():
+            shapes.setdefault(tensor, tuple(value.shape))
             low, high = ranges.get(tensor, (0.0, 0.0))
-            ranges[tensor] = float(value.min(initial=low)), float(value.max(initial=high))
+            array = value.numpy()
+            ranges[tensor] = float(array.min(initial=low)), float(array.max(initial=high))
     return shapes, ranges
 
 

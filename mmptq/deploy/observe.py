@@ -1,6 +1,6 @@
 """Grids of tensors inside of an ONNX graph, from calibration data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -42,10 +42,7 @@ def make_observe(
         silu_inputs = {tensor for tensor in tensors if feeds_silu(graph, tensor)}
         addends = rectified_addends(graph, tensors)
         asked = list(dict.fromkeys([*tensors, *addends.values()]))
-        session = open_unoptimized(graph, asked)
-        for x in track(inputs, 'observe'):
-            results = session.run(asked, {session.get_inputs()[0].name: x.numpy()})
-            values = dict(zip(asked, map(torch.from_numpy, results), strict=True))
+        for values in values_of(graph, asked, inputs):
             for tensor, observer in observers.items():
                 value = values[tensor]
                 if tensor in silu_inputs:
@@ -56,6 +53,16 @@ def make_observe(
         return {tensor: _grid(observer, scheme) for tensor, observer in observers.items()}
 
     return observe
+
+
+def values_of(
+    graph: Graph, tensors: list[str], inputs: list[Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Values of some tensors of the graph as it is, by name, for one input after the other."""
+    session = open_unoptimized(graph, tensors)
+    for x in track(inputs, 'observe'):
+        results = session.run(tensors, {session.get_inputs()[0].name: x.numpy()})
+        yield dict(zip(tensors, map(torch.from_numpy, results), strict=True))
 
 
 def feeds_silu(graph: Graph, tensor: str) -> bool:

@@ -49,8 +49,7 @@ class Pyramid(nn.Module):
 
 def head_grids(graph: Graph) -> list[Grid]:
     """The grids that the calls of the head take their inputs in, in order."""
-    layers = [node for node in graph.of_type('Conv') if node.output[0].startswith('output')]
-    layers = layers or list(graph.of_type('Conv'))[-2:]
+    layers = [n for n in graph.of_type('Conv') if n.input[1].startswith('bbox_head.shared.weight')]
     pairs = [graph.producer(graph.producer(node.input[0]).input[0]) for node in layers]
     return [grid_of_pair(graph, pair) for pair in pairs]
 

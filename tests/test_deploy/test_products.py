@@ -78,7 +78,7 @@ def test_product_of_attention(backend, signs, tmp_path):
     profile = profile_of(backend)
     model, _ = build_model(detector, profile, x, dynamic=False)
     grids = product_grids(model)
-    assert [grid.signed for grids in product_grids(model) for grid in grids] == signs or not signs
+    assert [grid.signed for operand in grids for grid in operand] == signs or not signs
     assert len(grids[0]) == bool(signs)
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine(profile.engine, tmp_path / 'a.onnx', 1)
