@@ -4,6 +4,7 @@ from .activation_cache import ActivationCache
 from .bias_correction import BiasCorrection
 from .calibrator import Calibrator
 from .context import PTQContext
+from .distillation import Distillation
 from .equalization import CrossLayerEqualization
 from .fisher_importance import FisherImportance
 from .lp_selector import LpSelector
@@ -15,6 +16,7 @@ __all__ = [
     'BiasCorrection',
     'Calibrator',
     'CrossLayerEqualization',
+    'Distillation',
     'FisherImportance',
     'LpSelector',
     'PTQContext',

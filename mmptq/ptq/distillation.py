@@ -1,0 +1,293 @@
+"""The stage that trains a quantized network as a whole to give what the float network gives."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from mmptq.adapters import Adapter, build_adapter
+from mmptq.quantization import QuantizationError, quantizers_off
+from mmptq.utils.files import write_json
+from mmptq.utils.spconv_cpu import remembered_pairs
+
+from .activation_cache import ActivationCache
+from .block_units import find_units
+from .context import PTQContext
+from .lp_search import pack, unpack
+from .trees import copy_tensors, flatten
+from .unit_quantizers import UnitQuantizers
+
+RESULT_NAME = 'distillation.json'
+# Before and after are compared on so many samples at most, evenly spread.
+NUM_COMPARED = 32
+# Steps between two lines of the log, and between two states that a killed run can go on from.
+LOG_INTERVAL = 100
+
+
+@TASK_UTILS.register_module()
+class Distillation:
+    """Trains weights, biases and input scales of all quantized layers at once; needs no labels.
+
+    The float model is the teacher: the loss compares the outputs of the heads, and the maps that
+    they are given, on the calibration samples. Weights move as in training
+    with quantization; the gradient passes straight through the rounding, and scales get that of
+    LSQ (https://arxiv.org/abs/1902.08153). That takes more samples and time than reconstruction
+    of units, and gives back what rounding of weights cannot: errors of 4-bit layer inputs that
+    add up over the network. Where the loss did not become smaller, everything is as it was.
+
+    Note:
+        Weights and biases change, so that the float model is no longer at hand: put it last.
+        BatchNorms that were not folded and layers that stay float do not change.
+
+    Args:
+        loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
+        feature_weight (float): Factor of the mean squared error of the maps that the (first) head
+            is given, each relative to the mean square of the float map. Defaults to 1.0.
+        lr (float): Learning rate (Adam) of weights and biases, relative to the root mean square
+            of each tensor; it falls to zero along a cosine. Defaults to 2e-3.
+        act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
+            leaves them. Defaults to 1e-3.
+        num_iters (int): Steps. Defaults to 2500.
+        batch_size (int): Samples per step. Defaults to 2.
+        cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
+
+    Example:
+        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
+    """
+
+    def __init__(
+        self,
+        loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
+        feature_weight: float = 1.0,
+        lr: float = 2e-3,
+        act_lr: float | None = 1e-3,
+        num_iters: int = 2500,
+        batch_size: int = 2,
+        cache_budget: int = 4 * 2**30,
+    ):
+        if min(num_iters, batch_size, cache_budget) < 1 or min(feature_weight, lr) < 0:
+            raise QuantizationError(
+                f'Distillation got num_iters={num_iters!r}, batch_size={batch_size!r}, '
+                f'cache_budget={cache_budget!r}, feature_weight={feature_weight!r}, lr={lr!r}: '
+                'use numbers of at least 1, and rates and weights of at least 0'
+            )
+        self.loss = MODELS.build(loss)
+        self.feature_weight = feature_weight
+        self.lr, self.act_lr = lr, act_lr
+        self.num_iters, self.batch_size = num_iters, batch_size
+        self.cache_budget = cache_budget
+
+    def run(self, ctx: PTQContext) -> None:
+        """Train, and keep the result if the loss became smaller."""
+        adapter = build_adapter(ctx.model)
+        directory, half = ctx.work_dir / 'cache', self.cache_budget // 2
+        with (
+            ActivationCache(half, directory) as samples,
+            ActivationCache(half, directory) as targets,
+            remembered_pairs(),
+        ):
+            teacher = _Teacher(self, ctx, adapter, samples, targets)
+            with torch.no_grad():
+                (unit,) = find_units(ctx.model, lambda: adapter.raw_outputs(samples[0]), 'network')
+            student = _Student(ctx.model, UnitQuantizers(unit))
+            original = student.state()
+            before = teacher.mean_loss()
+            self._train(ctx, student, teacher)
+            after = teacher.mean_loss()
+            if not after <= before:
+                student.load_state(original)
+        note = '' if after <= before else ', taken back: it did not become smaller'
+        report = ctx.logger.warning if note else ctx.logger.info
+        report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
+        write_json(dict(before=before, after=after, kept=not note), ctx.work_dir / RESULT_NAME)
+
+    def _train(self, ctx: PTQContext, student: '_Student', teacher: '_Teacher') -> None:
+        first = 0
+        with student.learning(self.lr, self.act_lr) as optimizer:
+            state = ctx.resume and ctx.resume.load('step')
+            if state:
+                first = state['step']
+                student.load_progress(optimizer, state)
+            start, total = time.perf_counter(), 0.0
+            for step in range(first, self.num_iters):
+                cosine = 0.5 * (1 + math.cos(math.pi * step / self.num_iters))
+                for group in optimizer.param_groups:
+                    group['lr'] = cosine * group['initial_lr']
+                optimizer.zero_grad()
+                total += teacher.backward(self._chosen(ctx.seed, step, len(teacher.samples)))
+                if not math.isfinite(total):
+                    ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
+                    return
+                optimizer.step()
+                done = step + 1
+                if done % LOG_INTERVAL == 0 and done < self.num_iters:
+                    left = (time.perf_counter() - start) / (done - first) * (self.num_iters - done)
+                    ctx.logger.info(
+                        f'distillation {done}/{self.num_iters}: loss {total / LOG_INTERVAL:.4g}, '
+                        f'{left:.0f} s left'
+                    )
+                    total = 0.0
+                    if ctx.resume:
+                        progress = student.progress(optimizer)
+                        ctx.resume.save('step', dict(step=done, **progress))
+
+    def _chosen(self, seed: int, step: int, count: int) -> list[int]:
+        """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
+
+
+class _Teacher:
+    """What the float model gives on the calibration samples, and how far the student is from it.
+
+    Samples where the float model has no foreground are left out.
+    """
+
+    def __init__(
+        self,
+        stage: Distillation,
+        ctx: PTQContext,
+        adapter: Adapter,
+        samples: ActivationCache,
+        targets: ActivationCache,
+    ):
+        self.loss, self.feature_weight = stage.loss, stage.feature_weight
+        self.model, self.adapter = ctx.model, adapter
+        self.samples, self.targets = samples, targets
+        for data in ctx.batches('float outputs'):
+            with torch.no_grad(), quantizers_off(ctx.model):
+                raw, features = self._run(data)
+                target = self.loss.make_target(adapter, raw, data)
+            if target is not None:
+                samples.append(data)
+                targets.append(dict(target=pack(target), features=features))
+        if not len(samples):
+            raise QuantizationError(
+                'the float model finds no foreground in any calibration sample: check the '
+                'checkpoint and the calibration data, or lower score_thr of the loss'
+            )
+
+    def _run(self, data: dict[str, Any]) -> tuple[Any, list[Tensor]]:
+        """Raw outputs, and the maps that the first head was given."""
+        features: list[Tensor] = []
+
+        def keep(_, args):
+            if self.feature_weight:
+                features.extend(x for x in flatten(args)[0] if x.is_floating_point())
+
+        head = self.model.get_submodule(self.adapter.head_names[0])
+        handle = head.register_forward_pre_hook(keep)
+        try:
+            return self.adapter.raw_outputs(data), features
+        finally:
+            handle.remove()
+
+    def distance(self, index: int) -> Tensor:
+        """The loss on a sample."""
+        data, entry = self.samples[index], self.targets[index]
+        raw, features = self._run(data)
+        result = self.loss(self.adapter, raw, data, unpack(entry['target']))
+        pairs = zip(features, entry['features'], strict=True)
+        errors = [(x - y).square().mean() / y.square().mean().clamp(min=1e-12) for x, y in pairs]
+        return result + self.feature_weight * sum(errors) / max(1, len(errors))
+
+    def backward(self, chosen: list[int]) -> float:
+        """Add the gradients of the mean loss on some samples, which is returned."""
+        total = 0.0
+        for index in chosen:
+            loss = self.distance(index) / len(chosen)
+            loss.backward()
+            total += loss.item()
+        return total
+
+    @torch.no_grad()
+    def mean_loss(self) -> float:
+        """Mean loss on samples that are evenly spread."""
+        count = min(NUM_COMPARED, len(self.samples))
+        chosen = [index * len(self.samples) // count for index in range(count)]
+        return sum(self.distance(index).item() for index in chosen) / count
+
+
+class _Student:
+    """What is trained of the quantized layers: weights, biases, scales of inputs."""
+
+    def __init__(self, model: nn.Module, quantizers: UnitQuantizers):
+        self.model = model
+        self.quantizers = quantizers
+        self.parameters: dict[str, nn.Parameter] = {}
+        for name, layer in quantizers.layers.items():
+            for key, x in layer.named_parameters(name, recurse=False):
+                if x.is_floating_point() and all(x is not y for y in self.parameters.values()):
+                    self.parameters[key] = x
+
+    @contextmanager
+    def learning(self, lr: float, act_lr: float | None) -> Iterator[torch.optim.Optimizer]:
+        """Within this context everything is learned; at the end it is rounded for good."""
+        self._write_learned_rounding()
+        wanted = {x: x.requires_grad for x in self.model.parameters()}
+        for x in wanted:
+            x.requires_grad_(False)
+        for x in self.parameters.values():
+            x.requires_grad_(True)
+        self.quantizers.learn(None, act_lr is not None, 0.0)
+        groups = [
+            dict(params=[x], initial_lr=lr * _size(x.detach())) for x in self.parameters.values()
+        ]
+        groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
+        try:
+            yield torch.optim.Adam(groups)
+        finally:
+            self.quantizers.commit()
+            for x, before in wanted.items():
+                x.requires_grad_(before)
+                x.grad = None
+
+    @torch.no_grad()
+    def _write_learned_rounding(self) -> None:
+        """Weights become what rounding learned by an earlier stage makes of them."""
+        for name, quantizer in self.quantizers.weights.items():
+            if quantizer.rounding is not None:
+                weight = self.quantizers.layers[name].weight
+                weight.copy_(quantizer(weight))
+                quantizer.rounding = None
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that may change."""
+        return dict(
+            quantizers=self.quantizers.state(),
+            parameters=copy_tensors({name: x.data for name, x in self.parameters.items()}),
+        )
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of ``state``."""
+        for name, x in state['parameters'].items():
+            self.parameters[name].copy_(x)
+        self.quantizers.load_state(state['quantizers'])
+
+    def progress(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Where training is, as tensors and plain data."""
+        return dict(
+            parameters={name: x.detach() for name, x in self.parameters.items()},
+            shifts=[x.detach() for x in self.quantizers.shifts],
+            optimizer=optimizer.state_dict(),
+        )
+
+    @torch.no_grad()
+    def load_progress(self, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+        """Inverse of ``progress``."""
+        for name, x in progress['parameters'].items():
+            self.parameters[name].copy_(x)
+        for shift, x in zip(self.quantizers.shifts, progress['shifts'], strict=True):
+            shift.copy_(x)
+        optimizer.load_state_dict(progress['optimizer'])
+
+
+def _size(x: Tensor) -> float:
+    """Root mean square; a tensor of zeros (a bias that was never used) counts as 0.01."""
+    return x.square().mean().sqrt().item() or 0.01
