@@ -1,13 +1,14 @@
 """Accuracy and time of PTQ recipes over seeds, as a table.
 
-    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, all recipes
+    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, ten recipes
     python tools/benchmark_reconstruction.py FLOAT_CONFIG --checkpoint FILE.pth --scheme w4a8
     python tools/benchmark_reconstruction.py --quick             the cheap recipes, a few images
     python tools/benchmark_reconstruction.py --search-time 4     DetPTQ's search, fast and naive
 
 Every cell (recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells that are
-finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon takes
-over the search of a finished detptq cell of the same seed; its seconds are those of the rest then.
+finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon and
+detptq_distill take over the search of a finished detptq cell of the same seed; their seconds are
+those of the rest then. Recipes that distill take more samples.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from mmptq.utils.files import complete_file, write_json
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
 CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
 RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop', 'detptq_recon']
+RECIPES += ['distill', 'detptq_distill']
 QUICK = dict(recipes=['minmax', 'mse', 'lp24', 'detptq'], seeds=1, num_samples=8, val_images=40)
 
 
@@ -47,6 +49,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--recipes', nargs='+', default=RECIPES)
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds')
     parser.add_argument('--num-samples', type=int, default=32, help='calibration samples')
+    parser.add_argument(
+        '--distill-samples', type=int, default=256, help='calibration samples of distillation'
+    )
     parser.add_argument('--num-iters', type=int, help='at most so many steps per learned unit')
     parser.add_argument('--val-images', type=int, help='the first so many (default: all)')
     parser.add_argument('--out', default='work_dirs/benchmark_reconstruction')
@@ -85,14 +90,17 @@ def step_options(recipe: str, num_iters: int | None) -> list[str]:
     return [
         f'stages.{index}.num_iters={num_iters}'
         for index, stage in enumerate(stages)
-        if stage.type == 'Reconstructor' and stage.get('num_iters', 500) > num_iters
+        if stage.type in ('Reconstructor', 'Distillation')
+        and stage.get('num_iters', 500) > num_iters
     ]
 
 
 def selection_options(recipe: str, folder: Path) -> list[str]:
     """Config options that take over the search of a finished ``detptq`` cell beside a folder."""
+    if not recipe.startswith('detptq_'):
+        return []
     done = folder.with_name(folder.name.replace(recipe, 'detptq')) / 'lp_selection.json'
-    return [f'stages.1.selection={done}'] if recipe == 'detptq_recon' and done.is_file() else []
+    return [f'stages.1.selection={done}'] if done.is_file() else []
 
 
 def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) -> dict:
@@ -101,7 +109,8 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
     done = folder / 'cell.json'
     if done.is_file():
         return json.loads(done.read_text())
-    options = [f'calibration.num_samples={args.num_samples}', f'randomness.seed={seed}']
+    num_samples = args.distill_samples if recipe.endswith('distill') else args.num_samples
+    options = [f'calibration.num_samples={num_samples}', f'randomness.seed={seed}']
     options += [f'train_cfg.val_float={val_float}', *subset_options(args)]
     options += [*step_options(recipe, args.num_iters), *selection_options(recipe, folder)]
     options += args.cfg_options
@@ -143,7 +152,8 @@ def run_table(args: argparse.Namespace) -> None:
     """Run all cells; the table is written anew after each of them."""
     results: dict[str, list[dict]] = {}
     about = (
-        f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples, '
+        f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples '
+        f'({args.distill_samples} to distill), '
         f'{f"at most {args.num_iters} steps per unit, " if args.num_iters else ""}'
         f'{args.val_images or "all"} validation images, {platform.machine()}, '
         f'{torch.get_num_threads()} threads, torch {torch.__version__}'

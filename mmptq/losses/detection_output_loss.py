@@ -21,15 +21,16 @@ class DetectionOutputLoss(nn.Module):
 
     The outputs of float and quantized model are compared position by position, decoded but before
     any suppression. With class probabilities q, best class probability v = max q, box b of the
-    float model, q' and b' of the quantized one, and foreground F = {v > score_thr}::
+    float model, q', v' and b' of the quantized one, and foreground F = {v > score_thr}::
 
         L_cls = sum_i w_i KL(q_i || q'_i) / max(1, sum_F v_i)
         L_loc = sum_F v_i (1 - GIoU(b_i, b'_i)) / sum_F v_i
         loss  = L_cls + loc_weight * L_loc                         (summed over heads)
 
-    where w_i is 1 in the foreground and ``background_weight`` elsewhere. Heads without boxes in
-    the image plane (3D) have the smooth L1 distance of encoded regressions in L_loc. The divergence
-    is one of categories for a softmax, and a sum of binary ones for sigmoids.
+    where w_i is ``background_weight`` where neither model sees anything (max(v, v') <= score_thr),
+    and elsewhere 1, or max(v, v') if ``confidence_weighted``. Heads without boxes in the image
+    plane (3D) have the smooth L1 distance of encoded regressions in L_loc. The divergence is one
+    of categories for a softmax, and a sum of binary ones for sigmoids.
 
     https://arxiv.org/abs/2304.09785
 
@@ -43,10 +44,10 @@ class DetectionOutputLoss(nn.Module):
         score_thr (float): A position whose best float class probability is higher is foreground.
             Defaults to 0.05.
         loc_weight (float): Factor of the localisation term. Defaults to 1.0.
-        background_weight (float): Factor of the divergence outside of the foreground. Defaults
-            to 1.0.
-        confidence_weighted (bool): Whether divergences in the foreground are weighted by v, as
-            the localisation is. Defaults to False.
+        background_weight (float): Factor of the divergence where neither model sees anything.
+            Defaults to 1.0.
+        confidence_weighted (bool): Whether other divergences are weighted by max(v, v'), which
+            passes no gradient. Defaults to False.
         loss_weight (float): Factor of the whole. Defaults to 1.0.
 
     Example:
@@ -113,14 +114,19 @@ class DetectionOutputLoss(nn.Module):
         foreground = confidence > self.score_thr
         confidence = confidence.where(foreground, 0)
         total = confidence.sum()
-        weight = confidence if self.confidence_weighted else foreground.float()
-        weight = weight.where(foreground, self.background_weight)
+        weight = self._weights(confidence, self.confidences(pred).detach())
         classification = (weight * divergence(pred, target)).sum() / total.clamp(min=1)
         if not foreground.any():
             return classification
         distance = distances(pred, target, foreground)
         localisation = (confidence[foreground] * distance).sum() / total
         return classification + self.loc_weight * localisation
+
+    def _weights(self, confidence: Tensor, pred_confidence: Tensor) -> Tensor:
+        """Weights of divergences (B, N): what neither model reports is background."""
+        confidence = torch.maximum(confidence, pred_confidence)
+        weight = confidence if self.confidence_weighted else torch.ones_like(confidence)
+        return weight.where(confidence > self.score_thr, self.background_weight)
 
 
 def divergence(pred: HeadOutput, target: HeadOutput) -> Tensor:

@@ -19,7 +19,7 @@ from .trees import copy_tensors, is_sparse
 # A candidate is given up when it is worse by so many standard errors, on so many samples or more.
 # On 14 tensors of the demo RetinaNet with 32 images, 3 leave 55 % of all trials and 2 leave 37 %;
 # both choose the best p of all but one tensor, whose loss is 0.03 % or 0.1 % higher.
-STANDARD_ERRORS = 3.0
+STANDARD_ERRORS = 2.0
 FEWEST_SAMPLES = 4
 # Errors of a layer's output are measured on parts of its inputs of this height and width.
 CROP_SIZE = 16

@@ -20,6 +20,7 @@ from .replay import Replay
 from .units import Unit
 
 RESULT_NAME = 'lp_selection.json'
+LOSS = dict(type='DetectionOutputLoss', confidence_weighted=True, background_weight=0.0)
 
 
 @TASK_UTILS.register_module()
@@ -46,7 +47,8 @@ class LpSelector:
         each with its own scale.
 
     Args:
-        loss (dict): Loss of the outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
+        loss (dict): Loss of the outputs. Defaults to ``DetectionOutputLoss`` where only positions
+            count that the float or the quantized model reports, by their confidence.
         exponents (list[float]): Candidates for p; of equally good ones the first wins.
         num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
         weight_metric (str): 'output', or 'weight' for the error of the weight itself. Defaults to
@@ -58,7 +60,7 @@ class LpSelector:
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
             scales are tried once, and candidates that are clearly worse on the first samples (by
-            three standard errors of the difference) are given up. Defaults to True.
+            two standard errors of the difference) are given up. Defaults to True.
         selection (str, optional): The ``lp_selection.json`` of an earlier run with the same
             scheme, whose choice is taken over in place of a search. Defaults to None.
 
@@ -68,7 +70,7 @@ class LpSelector:
 
     def __init__(
         self,
-        loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
+        loss: dict[str, Any] = LOSS,
         exponents: list[float] = (2.0, 2.4, 3.0, 1.5, 3.5, 4.0, 1.0, 6.0),
         num_samples: int = 32,
         weight_metric: str = 'output',
