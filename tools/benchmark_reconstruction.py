@@ -17,6 +17,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -28,6 +29,7 @@ from ptq import base_config, make_ptq_config
 from run_tool import ToolError, run_tool
 
 from mmptq.ptq import LpSelector
+from mmptq.ptq.lp_selector import restore
 from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file, write_json
@@ -58,7 +60,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
     parser.add_argument('--quick', action='store_true', help='few recipes and images, one seed')
     parser.add_argument(
-        '--search-time', type=int, metavar='LAYERS', help='time the search on so many layers'
+        '--search-time',
+        type=int,
+        metavar='LAYERS',
+        help='time the search on so many layers (at most all), fast and naive',
     )
     args = parser.parse_args()
     for name, value in QUICK.items() if args.quick else ():
@@ -172,8 +177,9 @@ def run_table(args: argparse.Namespace) -> None:
 class TimedStore:
     """Stands in for a resume store: knows some layers and times the search for the others."""
 
-    def __init__(self, known: dict[str, dict]):
+    def __init__(self, known: dict[str, dict], replace: Callable[[str], None] = lambda name: None):
         self.known = known
+        self.replace = replace
         self.found: dict[str, dict] = {}
         self.seconds: dict[str, float] = {}
         self.start = 0.0
@@ -185,10 +191,17 @@ class TimedStore:
     def save(self, name: str, state: dict) -> None:
         self.seconds[name] = time.process_time() - self.start
         self.found[name] = state
+        self.replace(name)
 
 
-def search(args: argparse.Namespace, fast: bool) -> TimedStore:
-    """Search some layers; the others are quantized with p = 2."""
+def search(args: argparse.Namespace, choice: dict[str, dict] | None = None) -> TimedStore:
+    """Search some layers, the others are quantized with p = 2.
+
+    Args:
+        args (argparse.Namespace): Of the command line.
+        choice (dict, optional): What the fast search found; the naive one is run then, and each
+            layer gets this choice afterwards, so that both search behind the same layers.
+    """
     cfg = Config.fromfile(args.config)
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     make_ptq_config(cfg)
@@ -204,14 +217,13 @@ def search(args: argparse.Namespace, fast: bool) -> TimedStore:
         TASK_UTILS.build(cfg.stages[0]).run(ctx)
         layers = [plan.name for plan in ctx.plan.layers if plan.name in ctx.units]
         # From the middle of as many equal parts of the network.
-        chosen = {
-            layers[(2 * i + 1) * len(layers) // (2 * args.search_time)]
-            for i in range(args.search_time)
-        }
+        count = min(args.search_time, len(layers))
+        chosen = {layers[(2 * i + 1) * len(layers) // (2 * count)] for i in range(count)}
         ctx.resume = TimedStore(
-            {name: calibrated(ctx.units[name].module) for name in layers if name not in chosen}
+            {name: calibrated(ctx.units[name].module) for name in layers if name not in chosen},
+            lambda name: choice and restore(ctx.units[name], choice[name]),
         )
-        LpSelector(num_samples=args.num_samples, fast=fast).run(ctx)
+        LpSelector(num_samples=args.num_samples, fast=choice is None).run(ctx)
     return ctx.resume
 
 
@@ -227,7 +239,8 @@ def calibrated(layer: QuantMixin) -> dict[str, dict]:
 
 def run_search_time(args: argparse.Namespace) -> None:
     """CPU time of DetPTQ's search on some layers, fast and naive, and whether they agree."""
-    fast, naive = search(args, True), search(args, False)
+    fast = search(args)
+    naive = search(args, fast.found)
     agree = [
         naive.found[name][tensor]['p'] == entry['p']
         for name, found in fast.found.items()

@@ -19,7 +19,7 @@ from .activation_cache import ActivationCache
 from .block_units import find_units
 from .context import PTQContext
 from .lp_search import pack, unpack
-from .trees import copy_tensors, flatten
+from .trees import copy_tensors
 from .unit_quantizers import UnitQuantizers
 
 RESULT_NAME = 'distillation.json'
@@ -33,8 +33,8 @@ LOG_INTERVAL = 100
 class Distillation:
     """Trains weights, biases and input scales of all quantized layers at once; needs no labels.
 
-    The float model is the teacher: the loss compares the outputs of the heads, and the maps that
-    they are given, on the calibration samples. Weights move as in training
+    The float model is the teacher: the loss compares the outputs of the heads on the calibration
+    samples. Weights move as in training
     with quantization; the gradient passes straight through the rounding, and scales get that of
     LSQ (https://arxiv.org/abs/1902.08153). That takes more samples and time than reconstruction
     of units, and gives back what rounding of weights cannot: errors of 4-bit layer inputs that
@@ -46,8 +46,6 @@ class Distillation:
 
     Args:
         loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
-        feature_weight (float): Factor of the mean squared error of the maps that the (first) head
-            is given, each relative to the mean square of the float map. Defaults to 1.0.
         lr (float): Learning rate (Adam) of weights and biases, relative to the root mean square
             of each tensor; it falls to zero along a cosine. Defaults to 2e-3.
         act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
@@ -63,21 +61,19 @@ class Distillation:
     def __init__(
         self,
         loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
-        feature_weight: float = 1.0,
         lr: float = 2e-3,
         act_lr: float | None = 1e-3,
         num_iters: int = 2500,
         batch_size: int = 2,
         cache_budget: int = 4 * 2**30,
     ):
-        if min(num_iters, batch_size, cache_budget) < 1 or min(feature_weight, lr) < 0:
+        if min(num_iters, batch_size, cache_budget) < 1 or lr < 0:
             raise QuantizationError(
                 f'Distillation got num_iters={num_iters!r}, batch_size={batch_size!r}, '
-                f'cache_budget={cache_budget!r}, feature_weight={feature_weight!r}, lr={lr!r}: '
-                'use numbers of at least 1, and rates and weights of at least 0'
+                f'cache_budget={cache_budget!r}, lr={lr!r}: use numbers and sizes of at least 1, '
+                'and a rate of at least 0'
             )
         self.loss = MODELS.build(loss)
-        self.feature_weight = feature_weight
         self.lr, self.act_lr = lr, act_lr
         self.num_iters, self.batch_size = num_iters, batch_size
         self.cache_budget = cache_budget
@@ -156,45 +152,25 @@ class _Teacher:
         samples: ActivationCache,
         targets: ActivationCache,
     ):
-        self.loss, self.feature_weight = stage.loss, stage.feature_weight
-        self.model, self.adapter = ctx.model, adapter
+        self.loss, self.adapter = stage.loss, adapter
         self.samples, self.targets = samples, targets
         for data in ctx.batches('float outputs'):
             with torch.no_grad(), quantizers_off(ctx.model):
-                raw, features = self._run(data)
-                target = self.loss.make_target(adapter, raw, data)
+                target = self.loss.make_target(adapter, adapter.raw_outputs(data), data)
             if target is not None:
                 samples.append(data)
-                targets.append(dict(target=pack(target), features=features))
+                targets.append(pack(target))
         if not len(samples):
             raise QuantizationError(
                 'the float model finds no foreground in any calibration sample: check the '
                 'checkpoint and the calibration data, or lower score_thr of the loss'
             )
 
-    def _run(self, data: dict[str, Any]) -> tuple[Any, list[Tensor]]:
-        """Raw outputs, and the maps that the first head was given."""
-        features: list[Tensor] = []
-
-        def keep(_, args):
-            if self.feature_weight:
-                features.extend(x for x in flatten(args)[0] if x.is_floating_point())
-
-        head = self.model.get_submodule(self.adapter.head_names[0])
-        handle = head.register_forward_pre_hook(keep)
-        try:
-            return self.adapter.raw_outputs(data), features
-        finally:
-            handle.remove()
-
     def distance(self, index: int) -> Tensor:
         """The loss on a sample."""
-        data, entry = self.samples[index], self.targets[index]
-        raw, features = self._run(data)
-        result = self.loss(self.adapter, raw, data, unpack(entry['target']))
-        pairs = zip(features, entry['features'], strict=True)
-        errors = [(x - y).square().mean() / y.square().mean().clamp(min=1e-12) for x, y in pairs]
-        return result + self.feature_weight * sum(errors) / max(1, len(errors))
+        data = self.samples[index]
+        raw = self.adapter.raw_outputs(data)
+        return self.loss(self.adapter, raw, data, unpack(self.targets[index]))
 
     def backward(self, chosen: list[int]) -> float:
         """Add the gradients of the mean loss on some samples, which is returned."""

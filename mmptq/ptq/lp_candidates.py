@@ -16,9 +16,7 @@ from mmptq.quantization import FakeQuantizer, QuantMixin
 from .output_search import QParams, search_output
 from .trees import copy_tensors, is_sparse
 
-# A candidate is given up when it is worse by so many standard errors, on so many samples or more.
-# On 14 tensors of the demo RetinaNet with 32 images, 3 leave 55 % of all trials and 2 leave 37 %;
-# both choose the best p of all but one tensor, whose loss is 0.03 % or 0.1 % higher.
+# Two candidates differ clearly by so many standard errors, on so many samples or more.
 STANDARD_ERRORS = 2.0
 FEWEST_SAMPLES = 4
 # Errors of a layer's output are measured on parts of its inputs of this height and width.
@@ -118,6 +116,7 @@ def choose(
     evaluate: Callable[[int], float],
     num_samples: int,
     fast: bool,
+    tolerance: float = 0.0,
 ) -> Candidate | None:
     """Try candidates and set the scales of the best one, the first of equal ones.
 
@@ -127,7 +126,10 @@ def choose(
         evaluate (Callable): The loss on a sample.
         num_samples (int): Number of samples.
         fast (bool): Whether equal scales are tried only once, and candidates are given up as soon
-            as they are clearly worse than another one on the samples so far.
+            as they are clearly worse than another one on the samples so far, or clearly not better
+            than a former one.
+        tolerance (float): A candidate is better than a former one if its loss is smaller by more
+            than this share.
 
     Returns:
         Candidate or None: None where every loss was NaN; the scales are as before then.
@@ -141,9 +143,10 @@ def choose(
             quantizer.set_qparams(*candidate.qparams)
             losses[id(candidate)].append(evaluate(sample))
         if fast and sample + 1 >= FEWEST_SAMPLES:
-            best = min(alive, key=lambda c: _finite_sum(losses[id(c)]))
-            alive = [c for c in alive if not _clearly_worse(losses[id(c)], losses[id(best)])]
-    best = min(alive, key=lambda c: _finite_sum(losses[id(c)]))
+            alive = _still_in_question(alive, losses, tolerance)
+            if len(alive) == 1:
+                break
+    best = _first_of_the_best(alive, losses, tolerance)
     for candidate in candidates:
         found = losses[id(twins.get(id(candidate), candidate))]
         reference = losses[id(best)]
@@ -152,6 +155,36 @@ def choose(
     if not isfinite(best.loss):
         best = None
     quantizer.set_qparams(*(best.qparams if best else before))
+    return best
+
+
+def _still_in_question(
+    alive: list[Candidate], losses: dict[int, list[float]], tolerance: float
+) -> list[Candidate]:
+    """Those that may still win: the others clearly lose to the best one, or to a former one."""
+    first = min(range(len(alive)), key=lambda i: _finite_sum(losses[id(alive[i])]))
+    best = alive[first]
+    margin = tolerance * mean(losses[id(best)])
+    left: list[Candidate] = []
+    for index, candidate in enumerate(alive):
+        own = losses[id(candidate)]
+        # A former one has to be beaten by the margin, and wins if it is not.
+        rivals = [(former, -margin) for former in left]
+        rivals += [(best, margin)] if index < first else []
+        if not any(_clearly_worse(own, losses[id(c)], limit) for c, limit in rivals):
+            left.append(candidate)
+    return left
+
+
+def _first_of_the_best(
+    alive: list[Candidate], losses: dict[int, list[float]], tolerance: float
+) -> Candidate:
+    """The last one that is better than each one before it by more than the tolerance."""
+    best = alive[0]
+    for candidate in alive[1:]:
+        lowest, own = (_finite_sum(losses[id(c)]) for c in (best, candidate))
+        if own < lowest * (1 - tolerance) or (isfinite(own) and not isfinite(lowest)):
+            best = candidate
     return best
 
 
@@ -173,12 +206,13 @@ def _twins(candidates: list[Candidate]) -> dict[int, Candidate]:
     return twins
 
 
-def _clearly_worse(losses: list[float], best: list[float]) -> bool:
-    """Whether the mean difference on the same samples is beyond its own uncertainty."""
+def _clearly_worse(losses: list[float], best: list[float], margin: float = 0.0) -> bool:
+    """Whether the mean difference on the same samples is clearly above ``margin``."""
     if not isfinite(sum(losses)) or not isfinite(sum(best)):
         return isfinite(sum(best))
     differences = [x - y for x, y in zip(losses, best, strict=True)]
-    return mean(differences) > STANDARD_ERRORS * stdev(differences) / sqrt(len(differences))
+    error = stdev(differences) / sqrt(len(differences))
+    return mean(differences) - margin > STANDARD_ERRORS * error
 
 
 def _equal(first: QParams, second: QParams) -> bool:

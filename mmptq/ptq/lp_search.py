@@ -26,6 +26,7 @@ class SearchSettings:
         fractions (Tensor, optional): (T,) of the range to try for a weight by the error of the
             layer's output; None measures the error of the weight itself.
         search_samples (int): Samples on which errors of outputs are measured.
+        tolerance (float): Share by which a loss has to be smaller to be better.
         fast (bool): Whether shortcuts are taken.
     """
 
@@ -33,6 +34,7 @@ class SearchSettings:
     exponents: list[float]
     fractions: Tensor | None
     search_samples: int
+    tolerance: float
     fast: bool
 
 
@@ -93,6 +95,7 @@ class LpSearch:
                 lambda sample: self._evaluate(replay, sample),
                 len(self.batches),
                 self.settings.fast,
+                self.settings.tolerance,
             )
             if best is None:
                 raise QuantizationError(

@@ -50,6 +50,8 @@ class LpSelector:
         loss (dict): Loss of the outputs. Defaults to ``DetectionOutputLoss`` where only positions
             count that the float or the quantized model reports, by their confidence.
         exponents (list[float]): Candidates for p; of equally good ones the first wins.
+        tolerance (float): A loss that is smaller by less than this share is equally good. Defaults
+            to 0.005.
         num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
         weight_metric (str): 'output', or 'weight' for the error of the weight itself. Defaults to
             'output'.
@@ -59,8 +61,9 @@ class LpSelector:
         smallest (float): The smallest fraction. Defaults to 0.21.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
-            scales are tried once, and candidates that are clearly worse on the first samples (by
-            two standard errors of the difference) are given up. Defaults to True.
+            scales are tried once, and candidates that are clearly worse or clearly not better on
+            the first samples (by two standard errors of the difference) are given up. Defaults to
+            True.
         selection (str, optional): The ``lp_selection.json`` of an earlier run with the same
             scheme, whose choice is taken over in place of a search. Defaults to None.
 
@@ -72,6 +75,7 @@ class LpSelector:
         self,
         loss: dict[str, Any] = LOSS,
         exponents: list[float] = (2.0, 2.4, 3.0, 1.5, 3.5, 4.0, 1.0, 6.0),
+        tolerance: float = 0.005,
         num_samples: int = 32,
         weight_metric: str = 'output',
         search_samples: int = 4,
@@ -86,18 +90,20 @@ class LpSelector:
                 f'LpSelector got exponents={exponents!r}, weight_metric={weight_metric!r}: use '
                 "positive exponents, and 'output' or 'weight'"
             )
-        if min(num_samples, search_samples, num_candidates) < 1 or not 0 < smallest <= 1:
+        numbers = min(num_samples, search_samples, num_candidates)
+        if numbers < 1 or not 0 < smallest <= 1 or not 0 <= tolerance < 1:
             raise QuantizationError(
                 f'LpSelector got num_samples={num_samples!r}, search_samples={search_samples!r}, '
-                f'num_candidates={num_candidates!r}, smallest={smallest!r}: use numbers of at '
-                'least 1 and 0 < smallest <= 1'
+                f'num_candidates={num_candidates!r}, smallest={smallest!r}, '
+                f'tolerance={tolerance!r}: use numbers of at least 1, 0 < smallest <= 1 and 0 <= '
+                'tolerance < 1'
             )
         fractions = None
         if weight_metric == 'output':
             # From large to small: the larger of two equally good ranges wins.
             fractions = torch.linspace(1.0, smallest, num_candidates, dtype=torch.float64)
         self.settings = SearchSettings(
-            MODELS.build(loss), list(exponents), fractions, search_samples, fast
+            MODELS.build(loss), list(exponents), fractions, search_samples, tolerance, fast
         )
         self.num_samples = num_samples
         self.cache_budget = cache_budget
@@ -165,7 +171,7 @@ class LpSelector:
                 if ctx.resume:
                     ctx.resume.save(unit.name, found)
             else:
-                _restore(unit, found)
+                restore(unit, found)
             tensors += [dict(name=unit.name, tensor=name, **e) for name, e in found.items()]
         return tensors
 
@@ -199,12 +205,12 @@ def take_selection(ctx: PTQContext, path: Path) -> None:
                     'same model and scheme'
                 )
     for name, entries in found.items():
-        _restore(ctx.units[name], entries)
+        restore(ctx.units[name], entries)
     write_json(content, ctx.work_dir / RESULT_NAME)
     ctx.logger.info(f"p of {len(content['tensors'])} tensors taken from '{path}'")
 
 
-def _restore(unit: Unit, found: dict[str, Any]) -> None:
+def restore(unit: Unit, found: dict[str, Any]) -> None:
     """Bring a layer into the state that an earlier run left it in."""
     for name, entry in found.items():
         quantizer = getattr(unit.module, SLOTS[name])

@@ -51,7 +51,7 @@ def test_outputs_come_closer_to_the_float_ones(tmp_path):
 def test_scales_stay_without_a_rate(tmp_path):
     ctx = toy_context(tmp_path)
     first = tensors(ctx)
-    distill(ctx, act_lr=None, feature_weight=0.0)
+    distill(ctx, act_lr=None)
     names = [name for name in first if name.endswith('input_quantizer.scale')]
     assert names and all(torch.equal(first[name], tensors(ctx)[name]) for name in names)
 

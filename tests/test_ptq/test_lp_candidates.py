@@ -35,10 +35,10 @@ def test_choice_by_hand(fast):
 
     best = choose(candidates, quantizer, evaluate, 8, fast)
     assert best is candidates[1] and float(quantizer.scale) == 1.0
-    assert best.loss == pytest.approx(1.0) and best.num_samples == 8
+    assert best.loss == pytest.approx(1.0)
     # 3 is clearly worse after the fewest samples, and 1 comes twice.
     assert tried.count(3.0) == (4 if fast else 8)
-    assert tried.count(1.0) == (8 if fast else 16)
+    assert tried.count(1.0) == best.num_samples * (1 if fast else 2)
     assert candidates[0].num_samples == tried.count(3.0)
     assert candidates[0].loss == pytest.approx(3.0)
     assert candidates[3].loss == best.loss
@@ -51,6 +51,22 @@ def test_clearly_worse_needs_a_clear_difference():
     assert not _clearly_worse(best, best)
     assert _clearly_worse([float('nan')] * 4, best)
     assert not _clearly_worse([float('nan')] * 4, [float('nan')] * 4)
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_what_is_hardly_better_does_not_win(fast):
+    quantizer, candidates = quantizer_with(1.0, 0.998, 0.98, 0.979, 1.5)
+    tried = []
+
+    def evaluate(sample: int) -> float:
+        tried.append(round(float(quantizer.scale), 3))
+        return tried[-1] + (-1) ** sample * 0.3  # the same for all
+
+    best = choose(candidates, quantizer, evaluate, 8, fast, tolerance=0.01)
+    assert best is candidates[2]
+    assert len(tried) == (5 * 4 if fast else 5 * 8)  # decided after the fewest samples
+    assert best.num_samples == (4 if fast else 8)
+    assert choose(candidates, quantizer, evaluate, 8, fast, 0.5) is candidates[0]
 
 
 def test_losses_that_are_not_numbers():

@@ -83,9 +83,10 @@ def test_the_report(chosen):
     layers = quantized_layers(ctx.model)
     for entry in report['tensors']:
         assert [c['p'] for c in entry['candidates']] == [1.0, 2.0, 4.0]
-        full = [c for c in entry['candidates'] if c['num_samples'] == report['num_samples']]
-        assert entry['loss'] == min(c['loss'] for c in full)
-        assert entry['p'] in [c['p'] for c in full if c['loss'] == entry['loss']]
+        best = next(c for c in entry['candidates'] if c['p'] == entry['p'])
+        assert entry['loss'] == best['loss']
+        tried = [c for c in entry['candidates'] if c['num_samples'] == best['num_samples']]
+        assert 0.995 * best['loss'] <= min(c['loss'] for c in tried)
         quantizer = getattr(layers[entry['name']], f'{entry["tensor"]}_quantizer')
         torch.testing.assert_close(quantizer.scale, torch.tensor(entry['scale']))
         assert quantizer.enabled
