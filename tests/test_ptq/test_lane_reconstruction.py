@@ -7,7 +7,7 @@ import torch
 from helpers import QUANTIZER
 from lane_models import HEADS, build_lane_model, lane_batch, quantize_lane_model, raw_outputs
 
-from mmptq.ptq import Reconstructor
+from mmptq.ptq import Distillation, Reconstructor
 from mmptq.quantization import quantized_layers
 
 FOUR_BITS = copy.deepcopy(QUANTIZER)
@@ -31,3 +31,12 @@ def test_blocks_are_reconstructed(family, tiny_lanes):
     for name, layer in quantized_layers(model).items():
         values = layer.weight.flatten(1) if layer.weight_axis == 0 else layer.weight
         assert len(values[0].unique()) <= 16, f'{name} is not on the grid'
+
+
+@pytest.mark.parametrize('family', HEADS)
+def test_family_is_distilled(family, tiny_lanes, tmp_path):
+    model = build_lane_model(family)
+    data = lane_batch(model, tiny_lanes, num_images=1)
+    loss = dict(type='DetectionOutputLoss', score_thr=0.01)
+    quantize_lane_model(family, model, data, FOUR_BITS, [Distillation(loss, num_iters=3)])
+    assert all(torch.isfinite(value).all() for value in raw_outputs(model, data).values())

@@ -19,7 +19,7 @@ from lidar_models import (  # noqa: E402
 )
 
 from mmptq.adapters import build_adapter  # noqa: E402
-from mmptq.ptq import PTQContext  # noqa: E402
+from mmptq.ptq import Calibrator, Distillation, PTQContext  # noqa: E402
 from mmptq.ptq.block_units import find_units  # noqa: E402
 from mmptq.ptq.trees import flatten  # noqa: E402
 from mmptq.quantization import (  # noqa: E402
@@ -164,3 +164,14 @@ def test_units_of_the_two_sparse_encoders(tmp_path):
     encoder = [unit for unit in units if 'encoder' in unit.name]
     assert [len(unit.layers) for unit in encoder] == [1] * 5
     assert {type(unit.module).__name__ for unit in encoder} == {'SparseSequential'}
+
+
+# The outputs of the tiny 'second' hardly depend on its weights.
+@pytest.mark.parametrize('kind', ['pillar', 'voxel', 'pointpillars'])
+def test_family_is_distilled(kind, tmp_path):
+    ctx = make_context(kind, tmp_path)
+    Calibrator().run(ctx)
+    loss = dict(type='DetectionOutputLoss', score_thr=0.0001)
+    Distillation(loss, num_iters=8, batch_size=2).run(ctx)
+    result = json.loads((tmp_path / 'distillation.json').read_text())
+    assert 0 < result['after'] < result['before'] and result['kept']

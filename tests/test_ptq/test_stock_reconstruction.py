@@ -9,7 +9,7 @@ from reconstruction import W4A4
 from stock_models import build_stock, image_batch, stock_config
 from torch import nn
 
-from mmptq.ptq import Calibrator, PTQContext, Reconstructor
+from mmptq.ptq import Calibrator, Distillation, PTQContext, Reconstructor
 from mmptq.quantization import apply_plan, make_plan, quantized_layers
 
 LOSS = dict(type='DetectionOutputLoss', score_thr=0.01)
@@ -55,4 +55,13 @@ def test_family(family, tmp_path):
     layers = quantized_layers(ctx.model)
     learned = [n for n, layer in layers.items() if layer.weight_quantizer.rounding is not None]
     assert len(learned) > len(layers) / 3
+    assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())
+
+
+@pytest.mark.parametrize('family', ['retinanet', *UNITS])
+def test_family_is_distilled(family, tmp_path):
+    ctx = context(family, tmp_path)
+    Distillation(LOSS, num_iters=10, batch_size=1).run(ctx)
+    result = json.loads((tmp_path / 'distillation.json').read_text())
+    assert 0 < result['after'] < result['before'] and result['kept']
     assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())
