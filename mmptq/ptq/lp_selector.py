@@ -50,8 +50,6 @@ class LpSelector:
         loss (dict): Loss of the outputs. Defaults to ``DetectionOutputLoss`` where only positions
             count that the float or the quantized model reports, by their confidence.
         exponents (list[float]): Candidates for p; of equally good ones the first wins.
-        tolerance (float): A loss that is smaller by less than this share is equally good. Defaults
-            to 0.005.
         num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
         weight_metric (str): 'output', or 'weight' for the error of the weight itself. Defaults to
             'output'.
@@ -59,6 +57,8 @@ class LpSelector:
         num_candidates (int): Ranges that are tried for a weight by the error of the output, as
             fractions of the min-max range from 1 down to ``smallest``. Defaults to 80.
         smallest (float): The smallest fraction. Defaults to 0.21.
+        tolerance (float): A loss that is smaller by less than this share is equally good. Defaults
+            to 0.005.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
         fast (bool): Whether the part of the model that a layer does not reach is replayed, equal
             scales are tried once, and candidates that are clearly worse or clearly not better on
@@ -75,12 +75,12 @@ class LpSelector:
         self,
         loss: dict[str, Any] = LOSS,
         exponents: list[float] = (2.0, 2.4, 3.0, 1.5, 3.5, 4.0, 1.0, 6.0),
-        tolerance: float = 0.005,
         num_samples: int = 32,
         weight_metric: str = 'output',
         search_samples: int = 4,
         num_candidates: int = 80,
         smallest: float = 0.21,
+        tolerance: float = 0.005,
         cache_budget: int = 4 * 2**30,
         fast: bool = True,
         selection: str | None = None,

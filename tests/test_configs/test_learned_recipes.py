@@ -28,6 +28,20 @@ def test_recipe_and_leaf(name):
     assert [rule.role for rule in cfg.quantizer.rules] == ['first', 'last']
 
 
+@pytest.mark.parametrize(
+    ('name', 'before'),
+    [
+        ('distill', ['Calibrator']),
+        ('brecq_distill', ['Calibrator', 'Reconstructor']),
+        ('detptq_distill', ['Calibrator', 'LpSelector']),
+    ],
+)
+def test_recipe_that_distills(name, before):
+    stages = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages
+    built = [type(TASK_UTILS.build(stage)).__name__ for stage in stages]
+    assert built == [*before, 'Distillation']
+
+
 @pytest.mark.parametrize('name', ['mse', 'qdrop', 'brecq', 'detptq', 'detptq_recon'])
 def test_recipe_on_even_channels(name):
     stages = Config.fromfile(ROOT / f'configs/_base_/recipes/cle_{name}.py').stages
