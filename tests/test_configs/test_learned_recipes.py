@@ -40,6 +40,11 @@ def test_recipe_that_distills(name, before):
     stages = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages
     built = [type(TASK_UTILS.build(stage)).__name__ for stage in stages]
     assert built == [*before, 'Distillation']
+    (leaf,) = [
+        *ROOT.glob(f'configs/*/retinanet_r18_fpn_{name}_w4a4_demo-coco.py'),
+        *ROOT.glob(f'configs/*/yolox_nano_{name}_w4a8_coco-mini.py'),
+    ]
+    assert Config.fromfile(leaf).stages == stages
 
 
 @pytest.mark.parametrize('name', ['mse', 'qdrop', 'brecq', 'detptq', 'detptq_recon'])
