@@ -46,16 +46,16 @@ class Distillation:
 
     Args:
         loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
-        lr (float): Learning rate (Adam) of weights and biases, relative to the root mean square
-            of each tensor; it falls to zero along a cosine. Defaults to 2e-3.
+        lr (float): Learning rate (Adam) of weight and bias of each layer, relative to the root
+            mean square of the weight; it falls to zero along a cosine. Defaults to 2e-3.
         act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
             leaves them. Defaults to 1e-3.
-        num_iters (int): Steps. Defaults to 2500.
+        num_iters (int): Steps. Defaults to 1500.
         batch_size (int): Samples per step. Defaults to 2.
         cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
 
     Example:
-        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
+        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=1500)]
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Distillation:
         loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
         lr: float = 2e-3,
         act_lr: float | None = 1e-3,
-        num_iters: int = 2500,
+        num_iters: int = 1500,
         batch_size: int = 2,
         cache_budget: int = 4 * 2**30,
     ):
@@ -196,10 +196,12 @@ class _Student:
         self.model = model
         self.quantizers = quantizers
         self.parameters: dict[str, nn.Parameter] = {}
+        self.sizes: dict[str, float] = {}  # of the weight of each parameter's layer
         for name, layer in quantizers.layers.items():
             for key, x in layer.named_parameters(name, recurse=False):
                 if x.is_floating_point() and all(x is not y for y in self.parameters.values()):
                     self.parameters[key] = x
+                    self.sizes[key] = layer.weight.detach().square().mean().sqrt().item()
 
     @contextmanager
     def learning(self, lr: float, act_lr: float | None) -> Iterator[torch.optim.Optimizer]:
@@ -212,7 +214,8 @@ class _Student:
             x.requires_grad_(True)
         self.quantizers.learn(None, act_lr is not None, 0.0)
         groups = [
-            dict(params=[x], initial_lr=lr * _size(x.detach())) for x in self.parameters.values()
+            dict(params=[x], initial_lr=lr * self.sizes[name])
+            for name, x in self.parameters.items()
         ]
         groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
         try:
@@ -262,8 +265,3 @@ class _Student:
         for shift, x in zip(self.quantizers.shifts, progress['shifts'], strict=True):
             shift.copy_(x)
         optimizer.load_state_dict(progress['optimizer'])
-
-
-def _size(x: Tensor) -> float:
-    """Root mean square; a tensor of zeros (a bias that was never used) counts as 0.01."""
-    return x.square().mean().sqrt().item() or 0.01
