@@ -50,12 +50,12 @@ class Distillation:
             mean square of the weight; it falls to zero along a cosine. Defaults to 2e-3.
         act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
             leaves them. Defaults to 1e-3.
-        num_iters (int): Steps. Defaults to 1500.
+        num_iters (int): Steps. Defaults to 2500.
         batch_size (int): Samples per step. Defaults to 2.
         cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
 
     Example:
-        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=1500)]
+        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Distillation:
         loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
         lr: float = 2e-3,
         act_lr: float | None = 1e-3,
-        num_iters: int = 1500,
+        num_iters: int = 2500,
         batch_size: int = 2,
         cache_budget: int = 4 * 2**30,
     ):
