@@ -1,6 +1,6 @@
 """Accuracy and time of PTQ recipes over seeds, as a table.
 
-    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, ten recipes
+    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, nine recipes
     python tools/benchmark_reconstruction.py FLOAT_CONFIG --checkpoint FILE.pth --scheme w4a8
     python tools/benchmark_reconstruction.py --quick             the cheap recipes, a few images
     python tools/benchmark_reconstruction.py --search-time 4     DetPTQ's search, fast and naive
@@ -37,7 +37,7 @@ from mmptq.utils.files import complete_file, write_json
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
 CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
 RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop', 'detptq_recon']
-RECIPES += ['distill', 'detptq_distill']
+RECIPES += ['detptq_distill']
 QUICK = dict(recipes=['minmax', 'mse', 'lp24', 'detptq'], seeds=1, num_samples=8, val_images=40)
 
 
