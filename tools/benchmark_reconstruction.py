@@ -133,11 +133,17 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
     return result
 
 
+def float_metrics(results: dict[str, list[dict]]) -> dict[str, float]:
+    """Metrics of the float model, from a cell that evaluated it; empty if none did."""
+    cells = [cell for cells in results.values() for cell in cells]
+    return next((cell['float'] for cell in cells if cell['float']), {})
+
+
 def table_rows(results: dict[str, list[dict]]) -> list[dict[str, str]]:
     """One row per recipe: mean and standard deviation over seeds, and what is lost."""
     first = next(iter(results.values()))[0]
     metric = next(name for name in first['quantized'] if name.endswith('mAP'))
-    reference = first['float'][metric]
+    reference = float_metrics(results)[metric]
     rows = [dict(recipe='float', mAP=f'{reference:.4f}', difference='', seconds='', seeds='')]
     for recipe, cells in results.items():
         values = [cell['quantized'][metric] for cell in cells]
@@ -156,6 +162,7 @@ def table_rows(results: dict[str, list[dict]]) -> list[dict[str, str]]:
 def run_table(args: argparse.Namespace) -> None:
     """Run all cells; the table is written anew after each of them."""
     results: dict[str, list[dict]] = {}
+    text = 'no cell has metrics of the float model: remove one cell.json below --out'
     about = (
         f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples '
         f'({args.distill_samples} to distill), '
@@ -165,8 +172,10 @@ def run_table(args: argparse.Namespace) -> None:
     )
     for seed in range(args.seeds):
         for recipe in args.recipes:
-            cell = run_cell(args, recipe, seed, val_float=not results)
+            cell = run_cell(args, recipe, seed, val_float=not float_metrics(results))
             results.setdefault(recipe, []).append(cell)
+            if not float_metrics(results):
+                continue  # a finished cell of a run with other recipes; the next one evaluates it
             text = f'{about}\n\n{format_table(table_rows(results))}\n'
             write_json(dict(about=about, cells=results), Path(args.out) / 'table.json')
             with complete_file(Path(args.out) / 'table.md') as path:

@@ -166,12 +166,20 @@ def test_units_of_the_two_sparse_encoders(tmp_path):
     assert {type(unit.module).__name__ for unit in encoder} == {'SparseSequential'}
 
 
-# The outputs of the tiny 'second' hardly depend on its weights.
-@pytest.mark.parametrize('kind', ['pillar', 'voxel', 'pointpillars'])
+@pytest.mark.parametrize('kind', MODELS)
 def test_family_is_distilled(kind, tmp_path):
+    torch.manual_seed(0)
     ctx = make_context(kind, tmp_path)
+    with torch.no_grad():
+        for layer in quantized_layers(ctx.model).values():
+            layer.weight.mul_(2 / (layer.weight.std() * fan_in(layer) ** 0.5))
     Calibrator().run(ctx)
     loss = dict(type='DetectionOutputLoss', score_thr=0.0001)
-    Distillation(loss, num_iters=8, batch_size=2).run(ctx)
+    Distillation(loss, num_iters=12, batch_size=2).run(ctx)
     result = json.loads((tmp_path / 'distillation.json').read_text())
-    assert 0 < result['after'] < result['before'] and result['kept']
+    assert 0 < result['after'] < 0.9 * result['before'] and result['kept']
+
+
+def fan_in(layer) -> int:
+    """Inputs of each output value."""
+    return layer.weight.numel() // layer.weight.shape[layer.weight_axis]

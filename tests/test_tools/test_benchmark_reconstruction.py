@@ -33,6 +33,13 @@ def test_rows_by_hand(module):
     assert rows[2]['seconds'] == '9' and rows[2]['seeds'] == '1'
 
 
+def test_the_float_model_is_looked_for_in_all_cells(module):
+    without = dict(cell(0.3), float={})
+    rows = module.table_rows(dict(mse=[without], qdrop=[cell(0.4)]))
+    assert rows[0]['mAP'] == '0.5000' and rows[1]['difference'] == '-0.2000'
+    assert module.float_metrics(dict(mse=[without])) == {}
+
+
 def test_finished_cells_are_not_run_again(module, tiny, tmp_path, monkeypatch):
     ran = []
 
