@@ -36,8 +36,8 @@ from mmptq.utils.files import complete_file, write_json
 
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
 CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
-RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop', 'detptq_recon']
-RECIPES += ['detptq_distill']
+RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop']
+RECIPES += ['detptq_recon', 'detptq_distill']  # these take over what detptq chose
 QUICK = dict(recipes=['minmax', 'mse', 'lp24', 'detptq'], seeds=1, num_samples=8, val_images=40)
 
 

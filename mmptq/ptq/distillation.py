@@ -18,6 +18,7 @@ from mmptq.utils.spconv_cpu import remembered_pairs
 from .activation_cache import ActivationCache
 from .block_units import find_units
 from .context import PTQContext
+from .fixed_parameters import fixed_parameters
 from .lp_search import pack, unpack
 from .trees import copy_tensors
 from .unit_quantizers import UnitQuantizers
@@ -207,24 +208,22 @@ class _Student:
     def learning(self, lr: float, act_lr: float | None) -> Iterator[torch.optim.Optimizer]:
         """Within this context everything is learned; at the end it is rounded for good."""
         self._write_learned_rounding()
-        wanted = {x: x.requires_grad for x in self.model.parameters()}
-        for x in wanted:
-            x.requires_grad_(False)
-        for x in self.parameters.values():
-            x.requires_grad_(True)
-        self.quantizers.learn(None, act_lr is not None, 0.0)
-        groups = [
-            dict(params=[x], initial_lr=lr * self.sizes[name])
-            for name, x in self.parameters.items()
-        ]
-        groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
-        try:
-            yield torch.optim.Adam(groups)
-        finally:
-            self.quantizers.commit()
-            for x, before in wanted.items():
-                x.requires_grad_(before)
-                x.grad = None
+        with fixed_parameters(self.model):
+            for x in self.parameters.values():
+                x.requires_grad_(True)
+            self.quantizers.learn(None, act_lr is not None, 0.0)
+            groups = [
+                dict(params=[x], initial_lr=lr * self.sizes[name])
+                for name, x in self.parameters.items()
+            ]
+            groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
+            try:
+                yield torch.optim.Adam(groups)
+            finally:
+                self.quantizers.commit()
+                for x in self.parameters.values():
+                    x.requires_grad_(False)
+                    x.grad = None
 
     @torch.no_grad()
     def _write_learned_rounding(self) -> None:
@@ -245,8 +244,7 @@ class _Student:
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of ``state``."""
-        for name, x in state['parameters'].items():
-            self.parameters[name].copy_(x)
+        self._load_parameters(state)
         self.quantizers.load_state(state['quantizers'])
 
     def progress(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -260,8 +258,11 @@ class _Student:
     @torch.no_grad()
     def load_progress(self, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
         """Inverse of ``progress``."""
-        for name, x in progress['parameters'].items():
-            self.parameters[name].copy_(x)
+        self._load_parameters(progress)
         for shift, x in zip(self.quantizers.shifts, progress['shifts'], strict=True):
             shift.copy_(x)
         optimizer.load_state_dict(progress['optimizer'])
+
+    def _load_parameters(self, state: dict[str, Any]) -> None:
+        for name, x in state['parameters'].items():
+            self.parameters[name].copy_(x)

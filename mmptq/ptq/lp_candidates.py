@@ -183,7 +183,7 @@ def _first_of_the_best(
     best = alive[0]
     for candidate in alive[1:]:
         lowest, own = (_finite_sum(losses[id(c)]) for c in (best, candidate))
-        if own < lowest * (1 - tolerance) or (isfinite(own) and not isfinite(lowest)):
+        if own < lowest * (1 - tolerance):
             best = candidate
     return best
 

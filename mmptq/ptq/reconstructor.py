@@ -1,13 +1,12 @@
 """The stage that learns rounding and scales, unit by unit, to give the float outputs again."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS, TASK_UTILS
-from torch import nn
 
 from mmptq.adapters import Adapter, build_adapter
 from mmptq.quantization import AdaRound, QuantizationError
@@ -17,6 +16,7 @@ from mmptq.utils.spconv_cpu import remembered_pairs
 from .activation_cache import ActivationCache
 from .block_units import GRANULARITIES, BlockUnit, find_units, without
 from .context import PTQContext
+from .fixed_parameters import fixed_parameters
 from .task_objective import TaskObjective
 from .unit_data import UnitRecorder
 from .unit_objective import UnitObjective
@@ -110,7 +110,10 @@ class Reconstructor:
         adapter = self._adapter(ctx)
         forward = ctx.predict if adapter is None else adapter.raw_outputs
         directory = ctx.work_dir / 'cache'
-        with ActivationCache(self.cache_budget // 4, directory) as samples, _fixed(ctx.model):
+        with (
+            ActivationCache(self.cache_budget // 4, directory) as samples,
+            fixed_parameters(ctx.model),
+        ):
             for data in ctx.batches('load'):
                 samples.append(data)
             with remembered_pairs():
@@ -244,19 +247,6 @@ class _Run:
                     self.importance_task, unit, index, outputs
                 )
             cache.append(entry)
-
-
-@contextmanager
-def _fixed(model: nn.Module) -> Iterator[None]:
-    """Within this context no parameter of the model wants a gradient."""
-    wanted = [p for p in model.parameters() if p.requires_grad]
-    for parameter in wanted:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in wanted:
-            parameter.requires_grad_(True)
 
 
 def _rounding(cfg: dict[str, Any] | None) -> AdaRound | None:

@@ -34,7 +34,7 @@ def test_blocks_are_reconstructed(family, tiny_lanes):
 
 
 @pytest.mark.parametrize('family', HEADS)
-def test_family_is_distilled(family, tiny_lanes, tmp_path):
+def test_family_is_distilled(family, tiny_lanes):
     model = build_lane_model(family)
     data = lane_batch(model, tiny_lanes, num_images=1)
     loss = dict(type='DetectionOutputLoss', score_thr=0.01)
