@@ -51,10 +51,19 @@ class PTQContext:
         """Logger of the run."""
         return MMLogger.get_current_instance()
 
-    def batches(self, description: str) -> Iterator[dict[str, Any]]:
-        """Calibration batches as the model's forward takes them, with a progress bar."""
-        for batch in track(self.loader, description, total=len(self.loader)):
-            yield self._prepare(batch)
+    def batches(self, description: str, count: int | None = None) -> Iterator[dict[str, Any]]:
+        """Calibration batches as the model's forward takes them, with a progress bar.
+
+        Args:
+            description (str): Shown beside the bar.
+            count (int, optional): So many at most, evenly spread. Defaults to all.
+        """
+        total = len(self.loader)
+        count = total if count is None else min(count, total)
+        chosen = {index * total // count for index in range(count)}
+        for index, batch in enumerate(track(self.loader, description, total=total)):
+            if index in chosen:
+                yield self._prepare(batch)
 
     def first_batch(self) -> dict[str, Any]:
         """The first calibration batch, as the model's forward takes it."""

@@ -10,8 +10,8 @@ import torch
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
-from mmptq.adapters import Adapter, build_adapter
-from mmptq.quantization import QuantizationError, quantizers_off
+from mmptq.adapters import build_adapter
+from mmptq.quantization import QuantizationError
 from mmptq.utils.files import write_json
 from mmptq.utils.spconv_cpu import remembered_pairs
 
@@ -19,7 +19,7 @@ from .activation_cache import ActivationCache
 from .block_units import find_units
 from .context import PTQContext
 from .fixed_parameters import fixed_parameters
-from .lp_search import pack, unpack
+from .task_samples import TaskSamples
 from .trees import copy_tensors
 from .unit_quantizers import UnitQuantizers
 
@@ -84,18 +84,18 @@ class Distillation:
         adapter = build_adapter(ctx.model)
         directory, half = ctx.work_dir / 'cache', self.cache_budget // 2
         with (
-            ActivationCache(half, directory) as samples,
+            ActivationCache(half, directory) as batches,
             ActivationCache(half, directory) as targets,
             remembered_pairs(),
         ):
-            teacher = _Teacher(self, ctx, adapter, samples, targets)
+            samples = TaskSamples(ctx, adapter, self.loss, batches, targets)
             with torch.no_grad():
-                (unit,) = find_units(ctx.model, lambda: adapter.raw_outputs(samples[0]), 'network')
+                (unit,) = find_units(ctx.model, lambda: samples.raw_outputs(0), 'network')
             student = _Student(ctx.model, UnitQuantizers(unit))
             original = student.state()
-            before = teacher.mean_loss()
-            self._train(ctx, student, teacher)
-            after = teacher.mean_loss()
+            before = _mean_loss(samples)
+            self._train(ctx, student, samples)
+            after = _mean_loss(samples)
             if not after <= before:
                 student.load_state(original)
         note = '' if after <= before else ', taken back: it did not become smaller'
@@ -103,7 +103,7 @@ class Distillation:
         report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
         write_json(dict(before=before, after=after, kept=not note), ctx.work_dir / RESULT_NAME)
 
-    def _train(self, ctx: PTQContext, student: '_Student', teacher: '_Teacher') -> None:
+    def _train(self, ctx: PTQContext, student: '_Student', samples: TaskSamples) -> None:
         first = 0
         with student.learning(self.lr, self.act_lr) as optimizer:
             state = ctx.resume and ctx.resume.load('step')
@@ -116,7 +116,11 @@ class Distillation:
                 for group in optimizer.param_groups:
                     group['lr'] = cosine * group['initial_lr']
                 optimizer.zero_grad()
-                total += teacher.backward(self._chosen(ctx.seed, step, len(teacher.samples)))
+                chosen = self._chosen(ctx.seed, step, len(samples))
+                for index in chosen:
+                    loss = _loss(samples, index) / len(chosen)
+                    loss.backward()
+                    total += loss.item()
                 if not math.isfinite(total):
                     ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
                     return
@@ -139,55 +143,16 @@ class Distillation:
         return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
 
 
-class _Teacher:
-    """What the float model gives on the calibration samples, and how far the student is from it.
+def _mean_loss(samples: TaskSamples) -> float:
+    """Mean loss on samples that are evenly spread."""
+    count = min(NUM_COMPARED, len(samples))
+    chosen = [index * len(samples) // count for index in range(count)]
+    with torch.no_grad():
+        return sum(_loss(samples, index).item() for index in chosen) / count
 
-    Samples where the float model has no foreground are left out.
-    """
 
-    def __init__(
-        self,
-        stage: Distillation,
-        ctx: PTQContext,
-        adapter: Adapter,
-        samples: ActivationCache,
-        targets: ActivationCache,
-    ):
-        self.loss, self.adapter = stage.loss, adapter
-        self.samples, self.targets = samples, targets
-        for data in ctx.batches('float outputs'):
-            with torch.no_grad(), quantizers_off(ctx.model):
-                target = self.loss.make_target(adapter, adapter.raw_outputs(data), data)
-            if target is not None:
-                samples.append(data)
-                targets.append(pack(target))
-        if not len(samples):
-            raise QuantizationError(
-                'the float model finds no foreground in any calibration sample: check the '
-                'checkpoint and the calibration data, or lower score_thr of the loss'
-            )
-
-    def distance(self, index: int) -> Tensor:
-        """The loss on a sample."""
-        data = self.samples[index]
-        raw = self.adapter.raw_outputs(data)
-        return self.loss(self.adapter, raw, data, unpack(self.targets[index]))
-
-    def backward(self, chosen: list[int]) -> float:
-        """Add the gradients of the mean loss on some samples, which is returned."""
-        total = 0.0
-        for index in chosen:
-            loss = self.distance(index) / len(chosen)
-            loss.backward()
-            total += loss.item()
-        return total
-
-    @torch.no_grad()
-    def mean_loss(self) -> float:
-        """Mean loss on samples that are evenly spread."""
-        count = min(NUM_COMPARED, len(self.samples))
-        chosen = [index * len(self.samples) // count for index in range(count)]
-        return sum(self.distance(index).item() for index in chosen) / count
+def _loss(samples: TaskSamples, index: int) -> Tensor:
+    return samples.distance(index, samples.raw_outputs(index))
 
 
 class _Student:

@@ -5,12 +5,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmptq.adapters import Adapter, HeadOutput
 from mmptq.quantization import FakeQuantizer, QuantizationError
 
-from .activation_cache import ActivationCache
 from .lp_candidates import Candidate, LayerInputs, choose, observed_candidates, weight_candidates
 from .replay import Replay
+from .task_samples import TaskSamples
 from .units import Unit
 
 SLOTS = dict(weight='weight_quantizer', input='input_quantizer')
@@ -21,7 +20,6 @@ class SearchSettings:
     """How exponents are chosen; see :class:`LpSelector`.
 
     Attributes:
-        loss (nn.Module): Loss of the outputs.
         exponents (list[float]): Candidates, in the order in which they are tried.
         fractions (Tensor, optional): (T,) of the range to try for a weight by the error of the
             layer's output; None measures the error of the weight itself.
@@ -30,7 +28,6 @@ class SearchSettings:
         fast (bool): Whether shortcuts are taken.
     """
 
-    loss: nn.Module
     exponents: list[float]
     fractions: Tensor | None
     search_samples: int
@@ -39,39 +36,24 @@ class SearchSettings:
 
 
 class LpSearch:
-    """Calibration samples with their targets, and the search on them.
+    """The search on calibration samples.
 
     Args:
         settings (SearchSettings): The settings.
-        adapter (Adapter): Of the model, whose quantizers are off but for layers that are done.
-        batches (ActivationCache): Samples as the model's forward takes them.
-        targets (ActivationCache): See ``pack``.
+        samples (TaskSamples): Of a model whose quantizers are off but for layers that are done.
     """
 
-    def __init__(
-        self,
-        settings: SearchSettings,
-        adapter: Adapter,
-        batches: ActivationCache,
-        targets: ActivationCache,
-    ):
+    def __init__(self, settings: SearchSettings, samples: TaskSamples):
         self.settings = settings
-        self.adapter = adapter
-        self.batches = batches
-        self.targets = targets
-        self._target: tuple[int, Any] = (-1, None)  # all candidates are tried on it
-        step = max(1, len(batches) // settings.search_samples)
-        self.kept = set(range(0, len(batches), step)[: settings.search_samples])
-
-    def raw_outputs(self, sample: int) -> Any:
-        """Raw outputs of the model as it is."""
-        return self.adapter.raw_outputs(self.batches[sample])
+        self.samples = samples
+        step = max(1, len(samples) // settings.search_samples)
+        self.kept = set(range(0, len(samples), step)[: settings.search_samples])
 
     def layer(self, replay: Replay, unit: Unit, pending: set[nn.Module]) -> dict[str, Any]:
         """Choose the exponents of a layer, set its scales and turn its quantizers on.
 
         Args:
-            replay (Replay): Runs ``raw_outputs``.
+            replay (Replay): Runs ``raw_outputs`` of the samples.
             unit (Unit): The layer; gets ``p``.
             pending (set[nn.Module]): This layer and those whose turn comes later.
 
@@ -92,8 +74,8 @@ class LpSearch:
             best = choose(
                 candidates,
                 quantizer,
-                lambda sample: self._evaluate(replay, sample),
-                len(self.batches),
+                lambda index: float(self.samples.distance(index, replay.run(index))),
+                len(self.samples),
                 self.settings.fast,
                 self.settings.tolerance,
             )
@@ -111,27 +93,6 @@ class LpSearch:
         if name == 'input':
             return observed_candidates(inputs.observer, exponents)
         return weight_candidates(unit.module, inputs, exponents, self.settings.fractions)
-
-    def _evaluate(self, replay: Replay, sample: int) -> float:
-        raw = replay.run(sample)
-        if self._target[0] != sample:
-            self._target = sample, unpack(self.targets[sample])
-        batch = self.batches[sample]
-        return float(self.settings.loss(self.adapter, raw, batch, self._target[1]))
-
-
-def pack(target: Any) -> Any:
-    """A target of a task loss as nested plain data and tensors."""
-    if isinstance(target, list):
-        return [vars(item) if isinstance(item, HeadOutput) else item for item in target]
-    return target
-
-
-def unpack(target: Any) -> Any:
-    """Inverse of ``pack``."""
-    if isinstance(target, list):
-        return [HeadOutput(**item) if isinstance(item, dict) else item for item in target]
-    return target
 
 
 def _report(best: Candidate, candidates: list[Candidate]) -> dict[str, Any]:

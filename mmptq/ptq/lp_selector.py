@@ -9,14 +9,15 @@ import torch
 from mmengine.registry import MODELS, TASK_UTILS
 from rich.progress import track
 
-from mmptq.adapters import Adapter, build_adapter
+from mmptq.adapters import build_adapter
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantizers_off
 from mmptq.utils.files import write_json
 
 from .activation_cache import ActivationCache
 from .context import PTQContext
-from .lp_search import SLOTS, LpSearch, SearchSettings, pack
+from .lp_search import SLOTS, LpSearch, SearchSettings
 from .replay import Replay
+from .task_samples import TaskSamples
 from .units import Unit
 
 RESULT_NAME = 'lp_selection.json'
@@ -102,9 +103,8 @@ class LpSelector:
         if weight_metric == 'output':
             # From large to small: the larger of two equally good ranges wins.
             fractions = torch.linspace(1.0, smallest, num_candidates, dtype=torch.float64)
-        self.settings = SearchSettings(
-            MODELS.build(loss), list(exponents), fractions, search_samples, tolerance, fast
-        )
+        self.loss = MODELS.build(loss)
+        self.settings = SearchSettings(list(exponents), fractions, search_samples, tolerance, fast)
         self.num_samples = num_samples
         self.cache_budget = cache_budget
         self.selection = selection
@@ -124,41 +124,17 @@ class LpSelector:
             ActivationCache(quarter, directory) as targets,
             quantizers_off(ctx.model),
         ):
-            self._load(ctx, adapter, batches, targets)
-            search = LpSearch(self.settings, adapter, batches, targets)
-            count, fast = len(batches), self.settings.fast
+            samples = TaskSamples(ctx, adapter, self.loss, batches, targets, self.num_samples)
+            search = LpSearch(self.settings, samples)
+            count, fast = len(samples), self.settings.fast
             with Replay(
-                ctx.model, search.raw_outputs, count, 2 * quarter, directory, fast
+                ctx.model, samples.raw_outputs, count, 2 * quarter, directory, fast
             ) as replay:
                 tensors = self._search(ctx, search, replay)
         seconds = time.perf_counter() - start
         path = ctx.work_dir / RESULT_NAME
         write_json(dict(seconds=seconds, num_samples=count, tensors=tensors), path)
         ctx.logger.info(f'p of {len(tensors)} tensors chosen in {seconds:.0f} s: {path}')
-
-    def _load(
-        self,
-        ctx: PTQContext,
-        adapter: Adapter,
-        batches: ActivationCache,
-        targets: ActivationCache,
-    ) -> None:
-        """Fill the caches with the samples and the targets that the float model gives."""
-        total = len(ctx.loader)
-        count = min(self.num_samples, total)
-        chosen = {index * total // count for index in range(count)}
-        for index, data in enumerate(ctx.batches('float outputs')):
-            if index not in chosen:
-                continue
-            target = self.settings.loss.make_target(adapter, adapter.raw_outputs(data), data)
-            if target is not None:
-                batches.append(data)
-                targets.append(pack(target))
-        if not len(batches):
-            raise QuantizationError(
-                f'the float model finds no foreground in {count} calibration samples: check the '
-                'checkpoint and the calibration data, or lower score_thr of the loss'
-            )
 
     def _search(self, ctx: PTQContext, search: LpSearch, replay: Replay) -> list[dict[str, Any]]:
         units = [ctx.units[plan.name] for plan in ctx.plan.layers if plan.name in ctx.units]

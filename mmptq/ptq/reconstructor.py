@@ -65,6 +65,8 @@ class Reconstructor:
         task_loss (dict, optional): Loss on head outputs that is added. Defaults to None.
         num_iters (int): Steps per unit. Defaults to 500.
         batch_size (int): Samples per step. Defaults to 4.
+        num_samples (int, optional): Calibration samples used at most, evenly spread; None takes
+            all of them. Defaults to None.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
 
     Example:
@@ -84,6 +86,7 @@ class Reconstructor:
         task_loss: dict[str, Any] | None = None,
         num_iters: int = 500,
         batch_size: int = 4,
+        num_samples: int | None = None,
         cache_budget: int = 4 * 2**30,
     ):
         if granularity not in GRANULARITIES or not 0 <= drop_prob <= 1:
@@ -91,10 +94,11 @@ class Reconstructor:
                 f'Reconstructor got granularity={granularity!r}, drop_prob={drop_prob!r}: use '
                 f'one of {", ".join(GRANULARITIES)} and a share from 0 to 1'
             )
-        if min(num_iters, batch_size, cache_budget) < 1:
+        if min(num_iters, batch_size, cache_budget, 1 if num_samples is None else num_samples) < 1:
             raise QuantizationError(
                 f'Reconstructor got num_iters={num_iters!r}, batch_size={batch_size!r}, '
-                f'cache_budget={cache_budget!r}: use numbers of at least 1'
+                f'num_samples={num_samples!r}, cache_budget={cache_budget!r}: use numbers of at '
+                'least 1'
             )
         self.settings = TrainingSettings(
             _rounding(rounding), act_lr, drop_prob, num_iters, batch_size
@@ -103,6 +107,7 @@ class Reconstructor:
         self.loss = _known(loss, 'loss', MODELS)
         self.importance = importance and TASK_UTILS.build(_known(importance, 'importance'))
         self.task_loss = task_loss and _known(task_loss, 'task_loss', MODELS)
+        self.num_samples = num_samples
         self.cache_budget = cache_budget
 
     def run(self, ctx: PTQContext) -> None:
@@ -114,7 +119,7 @@ class Reconstructor:
             ActivationCache(self.cache_budget // 4, directory) as samples,
             fixed_parameters(ctx.model),
         ):
-            for data in ctx.batches('load'):
+            for data in ctx.batches('load', self.num_samples):
                 samples.append(data)
             with remembered_pairs():
                 units = self._find(ctx, lambda: forward(samples[0]))

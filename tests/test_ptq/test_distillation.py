@@ -121,7 +121,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
 def test_no_foreground_is_an_error(tmp_path):
     ctx = toy_context(tmp_path)
     loss = dict(type='DetectionOutputLoss', score_thr=0.999999)
-    with pytest.raises(QuantizationError, match='no foreground in any calibration sample'):
+    with pytest.raises(QuantizationError, match='no foreground in . calibration samples'):
         Distillation(loss).run(ctx)
 
 
