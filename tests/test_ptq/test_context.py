@@ -3,8 +3,9 @@
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from torch import nn
 
-from mmptq.ptq.context import check_inputs
+from mmptq.ptq.context import PTQContext, check_inputs
 from mmptq.quantization import QuantizationError
 
 
@@ -31,3 +32,17 @@ def test_sound_input_passes():
     images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     check_inputs(dict(inputs=images, data_samples=sample('img_path', 'a.jpg')))
     check_inputs(dict(inputs=dict(points=[torch.rand(3, 4)], imgs=None), data_samples=None))
+
+
+@pytest.mark.parametrize(
+    ('count', 'chosen'), [(None, [0, 1, 2, 3, 4, 5]), (3, [0, 2, 4]), (4, [0, 1, 3, 4]), (9, None)]
+)
+def test_a_part_of_the_batches_is_evenly_spread(tmp_path, count, chosen):
+    class Model(nn.Module):
+        def data_preprocessor(self, batch, training):
+            return batch
+
+    batches = [dict(inputs=torch.full((1, 3, 2, 2), index)) for index in range(6)]
+    ctx = PTQContext(Model(), batches, tmp_path, seed=0)
+    found = [int(data['inputs'].max()) for data in ctx.batches('load', count)]
+    assert found == (list(range(6)) if chosen is None else chosen)

@@ -9,6 +9,7 @@ from reconstruction import toy_context
 
 from mmptq.ptq import Distillation
 from mmptq.ptq.resume import ResumeStore
+from mmptq.ptq.task_samples import TaskSamples
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
 
 
@@ -80,6 +81,17 @@ def test_a_worse_or_infinite_result_is_taken_back(tmp_path, lr, caplog):
     assert 'taken back' in caplog.text
     last = tensors(ctx)
     assert first.keys() == last.keys() and all(torch.equal(first[k], last[k]) for k in first)
+
+
+def test_all_samples_decide_whether_it_became_better(tmp_path, monkeypatch):
+    ctx = toy_context(tmp_path)
+    seen = []
+    monkeypatch.setattr(
+        TaskSamples, 'distance', lambda self, index, raw: seen.append(index) or raw[0][0].sum()
+    )
+    distill(ctx, num_iters=1, batch_size=1)
+    count = len(ctx.loader)
+    assert seen[:count] == seen[-count:] == list(range(count)) and len(seen) == 2 * count + 1
 
 
 class Killed(Exception):

@@ -172,6 +172,14 @@ def test_a_small_cache_gives_the_same_within_half_precision(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
+def test_a_part_of_the_samples(tmp_path):
+    whole, part = toy_context(tmp_path / 'whole'), toy_context(tmp_path / 'part')
+    whole.loader = whole.loader[::2]
+    part.loader = part.loader[: 2 * len(whole.loader)]
+    rows = [reconstruct(whole), reconstruct(part, num_samples=len(whole.loader))]
+    assert rows[0] == rows[1]
+
+
 def test_images_of_several_sizes(tmp_path):
     batches = [*images(2, 12), *images(2, 16)]
     rows = reconstruct(toy_context(tmp_path, batches=batches))
@@ -235,6 +243,7 @@ class Killer:
         (dict(granularity='stage'), "granularity='stage'"),
         (dict(drop_prob=1.5), 'drop_prob=1.5'),
         (dict(num_iters=0), 'num_iters=0'),
+        (dict(num_samples=0), 'num_samples=0'),
         (dict(rounding=dict(type='Up')), "rounding.type='Up' is unknown"),
         (dict(rounding=dict(type='AdaRound', warmup=2)), 'warmup=2'),
         (dict(loss=dict(type='Nope')), "loss.type='Nope' is unknown"),
