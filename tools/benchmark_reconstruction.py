@@ -1,14 +1,14 @@
 """Accuracy and time of PTQ recipes over seeds, as a table.
 
-    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, nine recipes
+    python tools/benchmark_reconstruction.py                     demo RetinaNet-R18, eight recipes
     python tools/benchmark_reconstruction.py FLOAT_CONFIG --checkpoint FILE.pth --scheme w4a8
     python tools/benchmark_reconstruction.py --quick             the cheap recipes, a few images
     python tools/benchmark_reconstruction.py --search-time 4     DetPTQ's search, fast and naive
 
 Every cell (recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells that are
-finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon and
-detptq_distill take over the search of a finished detptq cell of the same seed; their seconds are
-those of the rest then. Recipes that distill take more samples.
+finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon takes
+over the search of a finished detptq cell of the same seed; its seconds are those of the rest then.
+Recipes that distill take more samples.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from mmptq.utils.files import complete_file, write_json
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
 CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
 RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop']
-RECIPES += ['detptq_recon', 'detptq_distill']  # these take over what detptq chose
+RECIPES += ['detptq_recon']  # takes over what detptq chose
 QUICK = dict(recipes=['minmax', 'mse', 'lp24', 'detptq'], seeds=1, num_samples=8, val_images=40)
 
 
@@ -55,6 +55,7 @@ def parse_args() -> argparse.Namespace:
         '--distill-samples', type=int, default=256, help='calibration samples of distillation'
     )
     parser.add_argument('--num-iters', type=int, help='at most so many steps per learned unit')
+    parser.add_argument('--distill-iters', type=int, help='at most so many steps of distillation')
     parser.add_argument('--val-images', type=int, help='the first so many (default: all)')
     parser.add_argument('--out', default='work_dirs/benchmark_reconstruction')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
@@ -89,15 +90,15 @@ def subset_options(args: argparse.Namespace) -> list[str]:
     return [f'val_dataloader.dataset.ann_file={path}', f'val_evaluator.ann_file={path}']
 
 
-def step_options(recipe: str, num_iters: int | None) -> list[str]:
+def step_options(stages: list[dict], args: argparse.Namespace) -> list[str]:
     """Config options that shorten the learning stages of a recipe."""
-    stages = base_config('recipe', recipe).stages if num_iters else []
-    return [
-        f'stages.{index}.num_iters={num_iters}'
-        for index, stage in enumerate(stages)
-        if stage.type in ('Reconstructor', 'Distillation')
-        and stage.get('num_iters', 500) > num_iters
-    ]
+    limits = dict(Reconstructor=args.num_iters, Distillation=args.distill_iters)
+    options = []
+    for index, stage in enumerate(stages):
+        limit = limits.get(stage.type)
+        if limit and stage.num_iters > limit:
+            options.append(f'stages.{index}.num_iters={limit}')
+    return options
 
 
 def selection_options(recipe: str, folder: Path) -> list[str]:
@@ -108,25 +109,31 @@ def selection_options(recipe: str, folder: Path) -> list[str]:
     return [f'stages.1.selection={done}'] if done.is_file() else []
 
 
+def cell_options(args: argparse.Namespace, recipe: str, seed: int, folder: Path) -> list[str]:
+    """Config options of one run of tools/ptq.py in a folder."""
+    stages = base_config('recipe', recipe).stages
+    distills = any(stage.type == 'Distillation' for stage in stages)
+    num_samples = args.distill_samples if distills else args.num_samples
+    options = [f'calibration.num_samples={num_samples}', f'randomness.seed={seed}']
+    options += [*subset_options(args), *step_options(stages, args)]
+    return [*options, *selection_options(recipe, folder), *args.cfg_options]
+
+
 def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) -> dict:
     """Result of one run of tools/ptq.py; taken from its folder if it is finished."""
     folder = Path(args.out) / f'{Path(args.config).stem}_{args.scheme}_{recipe}_seed{seed}'
     done = folder / 'cell.json'
     if done.is_file():
         return json.loads(done.read_text())
-    num_samples = args.distill_samples if recipe.endswith('distill') else args.num_samples
-    options = [f'calibration.num_samples={num_samples}', f'randomness.seed={seed}']
-    options += [f'train_cfg.val_float={val_float}', *subset_options(args)]
-    options += [*step_options(recipe, args.num_iters), *selection_options(recipe, folder)]
-    options += args.cfg_options
     checkpoint = [args.checkpoint] if args.checkpoint else []
     print(f'{recipe}, seed {seed} ...', flush=True)
     try:
+        options = [f'train_cfg.val_float={val_float}', *cell_options(args, recipe, seed, folder)]
         run_tool(
             *('ptq', args.config, *checkpoint, '--scheme', args.scheme, '--recipe', recipe),
             *('--work-dir', folder, '--cfg-options', *options),
         )
-    except ToolError as error:
+    except (ToolError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
     result = json.loads((folder / 'result.json').read_text())
     write_json(result, done)
@@ -167,6 +174,7 @@ def run_table(args: argparse.Namespace) -> None:
         f'{Path(args.config).stem}, {args.scheme}, {args.num_samples} calibration samples '
         f'({args.distill_samples} to distill), '
         f'{f"at most {args.num_iters} steps per unit, " if args.num_iters else ""}'
+        f'{f"at most {args.distill_iters} of distillation, " if args.distill_iters else ""}'
         f'{args.val_images or "all"} validation images, {platform.machine()}, '
         f'{torch.get_num_threads()} threads, torch {torch.__version__}'
     )

@@ -1,6 +1,6 @@
 _base_ = [
     '../yolox/yolox_nano_coco-mini.py',
-    '../_base_/schemes/w4a8_depthwise.py',
+    '../_base_/schemes/w4a8_yolox_nano.py',
     '../_base_/recipes/brecq_distill.py',
 ]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)

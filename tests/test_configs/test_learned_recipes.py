@@ -33,7 +33,7 @@ def test_recipe_and_leaf(name):
     [
         ('distill', ['Calibrator']),
         ('brecq_distill', ['Calibrator', 'Reconstructor']),
-        ('detptq_distill', ['Calibrator', 'LpSelector']),
+        ('detptq_recon', ['Calibrator', 'LpSelector', 'Reconstructor']),
     ],
 )
 def test_recipe_that_distills(name, before):

@@ -67,3 +67,20 @@ def test_with_one_layer_float_one_scale_per_tensor_is_enough(quantize, float_ap)
     assert inputs.pop(SENSITIVE) == 'float'
     assert set(inputs.values()) == {'uint8 asym per-tensor'}
     assert len(inputs) > 100
+
+
+@pytest.mark.parametrize(
+    ('scheme', 'inputs', 'share'),
+    [('w4a8_yolox_nano', 'uint8', 0.5), ('w4a4_yolox_nano', 'uint4', 0.2)],
+)
+def test_eight_bits_where_four_cost_most(quantize, float_ap, scheme, inputs, share):
+    # With four bits in all pointwise convolutions nothing is left: .015 and .000.
+    options = ('--recipe', 'mse', '--cfg-options', NO_FLOAT_EVALUATION, 'calibration.num_samples=8')
+    result, coverage = quantize(FLOAT_CONFIG, '--scheme', scheme, *options)
+    exceptions = [row for row in coverage if '8 bit' in row['note']]
+    assert sum('sensitive' in row['note'] for row in exceptions) == 8
+    assert all('uint8' in row['weight'] and 'uint8' in row['input'] for row in exceptions)
+    others = [row for row in coverage if row not in exceptions]
+    assert len(others) > 50
+    assert all('uint4' in row['weight'] and inputs in row['input'] for row in others)
+    assert ap_of(result) > share * float_ap
