@@ -26,6 +26,8 @@ from .unit_quantizers import UnitQuantizers
 RESULT_NAME = 'distillation.json'
 # Steps between two lines of the log, and between two states that a killed run can go on from.
 LOG_INTERVAL = 100
+# A weight at most so far from a grid point, in steps, is rounded to it.
+INSIDE = 0.49
 
 
 @TASK_UTILS.register_module()
@@ -188,12 +190,18 @@ class _Student:
 
     @torch.no_grad()
     def _write_learned_rounding(self) -> None:
-        """Weights become what rounding learned by an earlier stage makes of them."""
+        """Weights move just as far as it takes to be rounded as an earlier stage learned it.
+
+        Close to where they were, and not on the grid, they can go back as easily.
+        """
         for name, quantizer in self.quantizers.weights.items():
             if quantizer.rounding is not None:
                 weight = self.quantizers.layers[name].weight
-                weight.copy_(quantizer(weight))
+                half = INSIDE * quantizer.scheme.broadcast(quantizer.scale, weight.dim())
+                learned = quantizer(weight)
                 quantizer.rounding = None
+                moved = weight.clamp(learned - half, learned + half)
+                weight.copy_(torch.where(quantizer(weight) == learned, weight, moved))
 
     def state(self) -> dict[str, Any]:
         """A copy of everything that may change."""

@@ -8,8 +8,11 @@ import torch
 from reconstruction import toy_context
 
 from mmptq.ptq import Distillation
+from mmptq.ptq.block_units import find_units
+from mmptq.ptq.distillation import _Student
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.task_samples import TaskSamples
+from mmptq.ptq.unit_quantizers import UnitQuantizers
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
 
 
@@ -60,14 +63,19 @@ def test_scales_stay_without_a_rate(tmp_path):
 def test_rounding_of_an_earlier_stage_is_where_it_starts(tmp_path):
     ctx = toy_context(tmp_path)
     layer = quantized_layers(ctx.model)['stem.0']
-    layer.weight_quantizer.rounding = HardRounding(torch.ones_like(layer.weight).bool())
+    quantizer, before = layer.weight_quantizer, layer.weight.detach().clone()
+    up = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    quantizer.rounding = HardRounding(up)
     with torch.no_grad():
-        expected = layer.weight_quantizer(layer.weight)
-    distill(ctx, num_iters=1, lr=1e-9, act_lr=None)
-    if layer.weight_quantizer.rounding is None:  # else the step was taken back
-        torch.testing.assert_close(layer.weight, expected, atol=1e-6, rtol=0)
-    with torch.no_grad():
-        torch.testing.assert_close(layer.weight_quantizer(layer.weight), expected)
+        expected = quantizer(layer.weight)
+    (unit,) = find_units(ctx.model, lambda: ctx.predict(next(iter(ctx.loader))), 'network')
+    with _Student(ctx.model, UnitQuantizers(unit)).learning(1e-3, None), torch.no_grad():
+        assert quantizer.rounding is None
+        torch.testing.assert_close(quantizer(layer.weight), expected)
+        kept = quantizer(before) == expected
+        assert not kept.all() and torch.equal(layer.weight[kept], before[kept])
+        steps = (layer.weight - before) / quantizer.scheme.broadcast(quantizer.scale, 4)
+        assert (steps[~kept].abs() < 1).all()
 
 
 @pytest.mark.parametrize('lr', [10.0, 1e30])
