@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds')
     parser.add_argument('--num-samples', type=int, default=32, help='calibration samples')
     parser.add_argument(
-        '--distill-samples', type=int, default=256, help='calibration samples of distillation'
+        '--distill-samples', type=int, default=1024, help='calibration samples of distillation'
     )
     parser.add_argument('--num-iters', type=int, help='at most so many steps per learned unit')
     parser.add_argument('--distill-iters', type=int, help='at most so many steps of distillation')

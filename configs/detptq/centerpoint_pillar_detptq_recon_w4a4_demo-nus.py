@@ -7,4 +7,4 @@ custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{ fileDirname }}/../demo/checkpoints/centerpoint_pillar_demo-nus.pth'
-calibration = dict(num_samples=32)
+calibration = dict(num_samples=128)
