@@ -15,7 +15,7 @@ from pathlib import Path
 from run_tool import ToolError, run_tool
 
 from mmptq.quantization import QuantizationError
-from mmptq.report import format_table
+from mmptq.report import format_table, main_metric
 from mmptq.utils.command_line import base_config, require_file
 from mmptq.utils.files import write_json
 
@@ -30,15 +30,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=1, help='of the engines')
     parser.add_argument('--out', default='work_dirs/benchmark_deployed', help='folder')
     return parser.parse_args()
-
-
-def main_metric(metrics: dict[str, float]) -> str:
-    """Name of the metric that stands for a model."""
-    for ending in ('mAP', 'F1', 'Accuracy'):
-        for name in metrics:
-            if name.endswith(ending):
-                return name
-    return next(iter(metrics))
 
 
 def run_cell(config: str, backend: str, val_float: bool, args: argparse.Namespace) -> dict:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmark import measure, processor, table
-from benchmark_deployed import main_metric
 from export import collect_inputs, load_float
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -26,7 +25,7 @@ import mmptq  # noqa: F401  (checks the environment and registers the components
 from mmptq.deploy import export_float, open_engine
 from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.quantization import QuantizationError
-from mmptq.report import format_table
+from mmptq.report import format_table, main_metric
 from mmptq.utils.command_line import base_config
 from mmptq.utils.files import write_json
 

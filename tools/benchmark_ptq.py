@@ -29,7 +29,7 @@ from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.engine.run_context import context_of
 from mmptq.ptq import Calibrator, PTQContext
 from mmptq.quantization import apply_plan, freeze
-from mmptq.report import format_table
+from mmptq.report import format_table, main_metric, metric_label
 from mmptq.utils.files import write_json
 
 CONFIGS = [
@@ -148,12 +148,13 @@ def benchmark(config: str, num_samples: int) -> dict:
 def table_row(config: str, result: dict) -> dict:
     """One row of the table."""
     ratios, memory = result['ratios'], result['memory']
-    metric = next(name for name in result['quantized'] if name.endswith('mAP'))
+    metric = main_metric(result['quantized'])
+    shown = metric_label(metric)
     before, after = result['float'][metric], result['quantized'][metric]
     return {
         'config': Path(config).stem,
-        'mAP float': before,
-        'mAP int8': after,
+        f'{shown} float': before,
+        f'{shown} int8': after,
         'difference': after - before,
         'forward': f'{ratios["forward"]:.2f}x',
         'min-max': f'{ratios["minmax"]:.2f}x',

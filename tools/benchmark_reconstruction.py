@@ -31,7 +31,7 @@ from run_tool import ToolError, run_tool
 from mmptq.ptq import LpSelector
 from mmptq.ptq.lp_selector import restore
 from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
-from mmptq.report import format_table
+from mmptq.report import format_table, main_metric, metric_label
 from mmptq.utils.files import complete_file, write_json
 
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
@@ -149,19 +149,22 @@ def float_metrics(results: dict[str, list[dict]]) -> dict[str, float]:
 def table_rows(results: dict[str, list[dict]]) -> list[dict[str, str]]:
     """One row per recipe: mean and standard deviation over seeds, and what is lost."""
     first = next(iter(results.values()))[0]
-    metric = next(name for name in first['quantized'] if name.endswith('mAP'))
+    metric = main_metric(first['quantized'])
+    shown = metric_label(metric)
     reference = float_metrics(results)[metric]
-    rows = [dict(recipe='float', mAP=f'{reference:.4f}', difference='', seconds='', seeds='')]
+    rows = [
+        {'recipe': 'float', shown: f'{reference:.4f}', 'difference': '', 'seconds': '', 'seeds': ''}
+    ]
     for recipe, cells in results.items():
         values = [cell['quantized'][metric] for cell in cells]
         rows.append(
-            dict(
-                recipe=recipe,
-                mAP=f'{mean(values):.4f} ± {pstdev(values):.4f}',
-                difference=f'{mean(values) - reference:+.4f}',
-                seconds=f'{mean(cell["seconds"] for cell in cells):.0f}',
-                seeds=str(len(cells)),
-            )
+            {
+                'recipe': recipe,
+                shown: f'{mean(values):.4f} ± {pstdev(values):.4f}',
+                'difference': f'{mean(values) - reference:+.4f}',
+                'seconds': f'{mean(cell["seconds"] for cell in cells):.0f}',
+                'seeds': str(len(cells)),
+            }
         )
     return rows
 

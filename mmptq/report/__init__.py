@@ -2,7 +2,7 @@
 
 from .coverage import coverage_rows, model_size
 from .lane_pictures import compare_lanes, draw_lanes
-from .tables import comparison_rows, format_table
+from .tables import comparison_rows, format_table, main_metric, metric_label
 
 __all__ = [
     'compare_lanes',
@@ -10,5 +10,7 @@ __all__ = [
     'coverage_rows',
     'draw_lanes',
     'format_table',
+    'main_metric',
+    'metric_label',
     'model_size',
 ]

@@ -1,5 +1,6 @@
 """Plain text tables."""
 
+import re
 from typing import Any
 
 
@@ -18,6 +19,20 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     ]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     return '\n'.join(lines)
+
+
+def main_metric(metrics: dict[str, float]) -> str:
+    """Name of the metric that stands for a model."""
+    for ending in ('mAP', 'F1', 'Accuracy'):
+        for name in metrics:
+            if name.endswith(ending):
+                return name
+    return next(iter(metrics))
+
+
+def metric_label(name: str) -> str:
+    """Short name of a metric for a column: 'mAP' of 'coco/bbox_mAP'."""
+    return re.split('[/_]', name)[-1]
 
 
 def comparison_rows(before: dict[str, float], after: dict[str, float]) -> list[dict[str, Any]]:

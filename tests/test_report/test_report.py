@@ -5,7 +5,21 @@ from helpers import QUANTIZER
 from torch import nn
 
 from mmptq.quantization import apply_plan, make_plan
-from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
+from mmptq.report import (
+    comparison_rows,
+    coverage_rows,
+    format_table,
+    main_metric,
+    metric_label,
+    model_size,
+)
+
+
+def test_one_metric_stands_for_a_model():
+    assert main_metric({'a': 1, 'b/Accuracy': 2}) == 'b/Accuracy'
+    assert main_metric({'culane/F1': 1, 'coco/bbox_mAP': 2}) == 'coco/bbox_mAP'
+    assert main_metric({'a': 1}) == 'a'
+    assert metric_label('coco/bbox_mAP') == 'mAP' and metric_label('culane/F1') == 'F1'
 
 
 def test_coverage_says_why_a_layer_is_float():

@@ -37,8 +37,6 @@ def test_deployed_beside_simulated_and_what_is_refused():
     assert first['model'] == 'a' and first['metric'] == 'F1' and first['float'] == '0.9000'
     assert first['deployed'] == '0.8800' and first['difference'] == '-0.0100'
     assert second['deployed'] == 'refused' and second['simulated'] == '0.8900'
-    assert deployed.main_metric({'a': 1, 'b/Accuracy': 2}) == 'b/Accuracy'
-    assert deployed.main_metric({'a': 1}) == 'a'
 
 
 def test_a_tool_that_fails_is_quoted(tmp_path):

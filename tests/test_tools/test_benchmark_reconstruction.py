@@ -33,6 +33,11 @@ def test_rows_by_hand(module):
     assert rows[2]['seconds'] == '9' and rows[2]['seeds'] == '1'
 
 
+def test_a_lane_model_is_judged_by_its_own_metric(module):
+    results = dict(float={'culane/F1': 0.5}, quantized={'culane/F1': 0.4}, seconds=1)
+    assert module.table_rows(dict(mse=[results]))[1]['F1'] == '0.4000 ± 0.0000'
+
+
 def test_the_float_model_is_looked_for_in_all_cells(module):
     without = dict(cell(0.3), float={})
     rows = module.table_rows(dict(mse=[without], qdrop=[cell(0.4)]))
