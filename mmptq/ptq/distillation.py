@@ -28,6 +28,10 @@ RESULT_NAME = 'distillation.json'
 LOG_INTERVAL = 100
 # A weight at most so far from a grid point, in steps, is rounded to it.
 INSIDE = 0.49
+# Where the first steps raise the loss to more than so many times what it was, training starts again
+# with the next of these shares of the learning rate.
+DIVERGED = 3
+RATES = (1.0, 0.1, 0.01)
 
 
 @TASK_UTILS.register_module()
@@ -48,7 +52,9 @@ class Distillation:
     Args:
         loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
         lr (float): Learning rate (Adam) of weight and bias of each layer, relative to the root
-            mean square of the weight; it falls to zero along a cosine. Defaults to 2e-3.
+            mean square of the weight; it falls to zero along a cosine. Where the loss rises to
+            three times its value in a hundred steps, training starts again with a tenth of the
+            rate, twice at most. Defaults to 2e-3.
         act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
             leaves them. Defaults to 1e-3.
         num_iters (int): Steps. Defaults to 2500.
@@ -94,7 +100,11 @@ class Distillation:
             student = _Student(ctx.model, UnitQuantizers(unit))
             original = student.state()
             before = _mean_loss(samples)
-            self._train(ctx, student, samples)
+            for rate in RATES:
+                limit = math.inf if rate == RATES[-1] else DIVERGED * before
+                if self._train(ctx, student, samples, rate, limit):
+                    break
+                student.load_state(original)
             after = _mean_loss(samples)
             if not after <= before:
                 student.load_state(original)
@@ -103,12 +113,16 @@ class Distillation:
         report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
         write_json(dict(before=before, after=after, kept=not note), ctx.work_dir / RESULT_NAME)
 
-    def _train(self, ctx: PTQContext, student: '_Student', samples: TaskSamples) -> None:
+    def _train(
+        self, ctx: PTQContext, student: '_Student', samples: TaskSamples, rate: float, limit: float
+    ) -> bool:
+        """Train at a share of the learning rate; False if the loss rose above the limit at once."""
         first = 0
-        with student.learning(self.lr, self.act_lr) as optimizer:
-            state = ctx.resume and ctx.resume.load('step')
+        state = ctx.resume and ctx.resume.load('step')
+        if state:
+            first, rate = state['step'], state['rate']
+        with student.learning(rate * self.lr, self.act_lr) as optimizer:
             if state:
-                first = state['step']
                 student.load_progress(optimizer, state)
             start, total = time.perf_counter(), 0.0
             for step in range(first, self.num_iters):
@@ -123,7 +137,7 @@ class Distillation:
                     total += loss.item()
                 if not math.isfinite(total):
                     ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
-                    return
+                    return math.isinf(limit) or step >= LOG_INTERVAL
                 optimizer.step()
                 done = step + 1
                 if done % LOG_INTERVAL == 0 and done < self.num_iters:
@@ -132,10 +146,17 @@ class Distillation:
                         f'distillation {done}/{self.num_iters}: loss {total / LOG_INTERVAL:.4g}, '
                         f'{left:.0f} s left'
                     )
+                    if done == LOG_INTERVAL and total / LOG_INTERVAL > limit:
+                        ctx.logger.warning(
+                            f'distillation starts again with a smaller rate: with '
+                            f'lr={rate * self.lr:.3g} the loss rose to {total / LOG_INTERVAL:.4g}'
+                        )
+                        return False
                     total = 0.0
                     if ctx.resume:
                         progress = student.progress(optimizer)
-                        ctx.resume.save('step', dict(step=done, **progress))
+                        ctx.resume.save('step', dict(step=done, rate=rate, **progress))
+        return True
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
         """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""

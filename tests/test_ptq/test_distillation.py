@@ -118,10 +118,11 @@ class KillingStore(ResumeStore):
             raise Killed
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize('lr', [5e-3, 0.5])  # the second is lowered on the way
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, lr):
     monkeypatch.setattr('mmptq.ptq.distillation.LOG_INTERVAL', 5)
     whole = toy_context(tmp_path / 'whole')
-    distill(whole, num_iters=18)
+    distill(whole, num_iters=18, lr=lr)
 
     def context(store, resume):
         ctx = toy_context(tmp_path / 'killed')
@@ -130,11 +131,27 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch):
         return ctx
 
     with pytest.raises(Killed):
-        distill(context(KillingStore, False), num_iters=18)
+        distill(context(KillingStore, False), num_iters=18, lr=lr)
     again = context(ResumeStore, True)
-    assert again.resume.load('step')['step'] == 10
-    distill(again, num_iters=18)
+    state = again.resume.load('step')
+    assert state['step'] == 10 and (state['rate'] < 1) == (lr > 0.1)
+    distill(again, num_iters=18, lr=lr)
     first, second = tensors(whole), tensors(again)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_rate_that_is_too_high_is_lowered(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr('mmptq.ptq.distillation.LOG_INTERVAL', 10)
+    ctx = toy_context(tmp_path / 'high')
+    ctx.logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.WARNING):
+        result = distill(ctx, lr=0.5)
+    ctx.logger.removeHandler(caplog.handler)
+    assert result['kept'] and 'smaller rate: with lr=0.5 the loss rose' in caplog.text
+    # From the very same start, like a run with the lower rate.
+    other = toy_context(tmp_path / 'low')
+    distill(other, lr=0.5 * 0.1 ** caplog.text.count('starts again'))
+    first, second = tensors(ctx), tensors(other)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
