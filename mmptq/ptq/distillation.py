@@ -130,33 +130,38 @@ class Distillation:
                 for group in optimizer.param_groups:
                     group['lr'] = cosine * group['initial_lr']
                 optimizer.zero_grad()
-                chosen = self._chosen(ctx.seed, step, len(samples))
-                for index in chosen:
-                    loss = _loss(samples, index) / len(chosen)
-                    loss.backward()
-                    total += loss.item()
+                total += self._backward(samples, self._chosen(ctx.seed, step, len(samples)))
                 if not math.isfinite(total):
                     ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
                     return math.isinf(limit) or step >= LOG_INTERVAL
                 optimizer.step()
                 done = step + 1
-                if done % LOG_INTERVAL == 0 and done < self.num_iters:
-                    left = (time.perf_counter() - start) / (done - first) * (self.num_iters - done)
-                    ctx.logger.info(
-                        f'distillation {done}/{self.num_iters}: loss {total / LOG_INTERVAL:.4g}, '
-                        f'{left:.0f} s left'
+                if done % LOG_INTERVAL or done == self.num_iters:
+                    continue
+                mean_loss, total = total / LOG_INTERVAL, 0.0
+                left = (time.perf_counter() - start) / (done - first) * (self.num_iters - done)
+                ctx.logger.info(
+                    f'distillation {done}/{self.num_iters}: loss {mean_loss:.4g}, {left:.0f} s left'
+                )
+                if done == LOG_INTERVAL and mean_loss > limit:
+                    ctx.logger.warning(
+                        'distillation starts again with a smaller rate: '
+                        f'with lr={rate * self.lr:.3g} the loss rose to {mean_loss:.4g}'
                     )
-                    if done == LOG_INTERVAL and total / LOG_INTERVAL > limit:
-                        ctx.logger.warning(
-                            f'distillation starts again with a smaller rate: with '
-                            f'lr={rate * self.lr:.3g} the loss rose to {total / LOG_INTERVAL:.4g}'
-                        )
-                        return False
-                    total = 0.0
-                    if ctx.resume:
-                        progress = student.progress(optimizer)
-                        ctx.resume.save('step', dict(step=done, rate=rate, **progress))
+                    return False
+                if ctx.resume:
+                    progress = student.progress(optimizer)
+                    ctx.resume.save('step', dict(step=done, rate=rate, **progress))
         return True
+
+    def _backward(self, samples: TaskSamples, chosen: list[int]) -> float:
+        """Mean loss of some samples; its gradients are added to those of the parameters."""
+        total = 0.0
+        for index in chosen:
+            loss = _loss(samples, index) / len(chosen)
+            loss.backward()
+            total += loss.item()
+        return total
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
         """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""
