@@ -1,4 +1,4 @@
-"""Packaging of mmptq; the exact versions of the tests are in tools/requirements.txt."""
+"""Packaging of mmptq; the exact versions of the tests are in tools/dev/requirements.txt."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-# pip leaves alone what is installed and fits; mmptq/utils/env.py checks the same ranges on import.
+# pip leaves alone what is installed and fits; mmptq/compat/env.py checks the same ranges on import.
 REQUIREMENTS = [
     'torch>=2.6',  # first that loads checkpoints with weights_only=True by default
     'mmengine>=0.10.4,<0.11',
@@ -34,7 +34,7 @@ EXTRAS = {
 
 def read_version() -> str:
     """Returns the version without importing the package, which needs torch."""
-    source = (ROOT / 'mmptq' / '__init__.py').read_text()
+    source = (ROOT / 'mmptq' / 'version.py').read_text()
     return re.search(r"^__version__ = '(.+)'$", source, re.MULTILINE).group(1)
 
 

@@ -4,10 +4,9 @@ Importing it checks the environment and registers every component, so that one l
 ``custom_imports = dict(imports=['mmptq'])``, is all that the stock tools need.
 """
 
-from .utils.env import check_environment
-from .utils.safe_globals import register_safe_globals
-
-__version__ = '0.1.0'
+from .compat.env import check_environment
+from .compat.safe_globals import register_safe_globals
+from .version import __version__
 
 check_environment()
 register_safe_globals()
@@ -17,8 +16,10 @@ from . import (  # noqa: E402
     datasets,  # noqa: F401
     engine,  # noqa: F401
     evaluation,  # noqa: F401
+    lanes,  # noqa: F401
     losses,  # noqa: F401
-    models,  # noqa: F401
     observers,  # noqa: F401
     ptq,  # noqa: F401
 )
+
+__all__ = ['__version__']

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmptq.deploy import Section, build_model
 from mmptq.deploy.export import add_metadata
 from mmptq.quantization.backend import BackendProfile
-from mmptq.utils.command_line import base_config
+from mmptq.utils.cli import base_config
 
 
 class Backbone(nn.Module):

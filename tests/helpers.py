@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / 'tools'))  # some tools use others
+sys.path.append(str(ROOT / 'tools' / 'benchmarks'))  # some tools use others
 
 QUANTIZER = dict(
     weight=dict(bits=8, symmetric=True, signed=True, narrow=True, per_channel=True),
@@ -62,7 +62,8 @@ def save_float_checkpoint(cfg: Config, path: Path) -> None:
 
 def load_tool(name: str) -> ModuleType:
     """``tools/NAME.py`` as a module."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
+    (path,) = (ROOT / 'tools').rglob(f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from mmdet.registry import TRANSFORMS
 
-import mmptq.datasets  # noqa: F401
+import mmptq.lanes.datasets  # noqa: F401
 
 POINTS = np.array([[60.0, 100], [90, 80], [130, 60]], dtype=np.float32)
 

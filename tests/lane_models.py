@@ -144,7 +144,7 @@ def quantize_lane_model(
     with TemporaryDirectory() as folder:
         ctx = PTQContext(model, [None], Path(folder), 0)
         ctx._prepare = lambda batch: copy.deepcopy(data)
-        ctx.make_units()
+        ctx.make_layer_states()
         for stage in (Calibrator(weight_observer=observer, act_observer=observer), *stages):
             stage.run(ctx)
     freeze(model)

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 
-from mmptq.evaluation.lane_points import lane_xs
+from mmptq.lanes.geometry.lane_points import lane_xs
 
 SIZE = (160, 96)  # width and height of the input
 ORIGINAL_SCALE = 2.0  # original pixels per input pixel

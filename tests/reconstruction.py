@@ -99,7 +99,7 @@ def toy_context(work_dir: Path, model: nn.Module | None = None, batches=None) ->
     ctx = PTQContext(model, [dict(inputs=x) for x in batches], work_dir, seed=0)
     ctx.plan = make_plan(model, W4A4, lambda: model(batches[0]))
     apply_plan(model, ctx.plan)
-    ctx.make_units()
+    ctx.make_layer_states()
     observer = dict(type='LpObserver', p=2.0)
     Calibrator(observer, observer).run(ctx)
     return ctx

@@ -13,24 +13,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import mmptq
-from mmptq.utils.env import SUPPORTED
+from mmptq.compat.env import SUPPORTED
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / 'mmptq').rglob('*.py'))
 CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
 
-# Imports go from a later layer to an earlier one, never back or sideways.
-LAYERS = [
-    {'quantization'},
-    {'observers'},
-    {'adapters'},
-    {'losses'},
-    {'ptq'},
-    {'report'},
-    {'engine', 'deploy'},
-]
-ZOO = {'models', 'datasets', 'evaluation'}
-ALONE = {'demo', 'utils'}
+ARCHITECTURE = ROOT / 'docs/development/architecture.md'
 # Optional layers of other packages are wrapped where they are installed.
 OPTIONAL_IMPORTS = {'deform.py': 'mmcv', 'sparse.py': 'spconv'}
 
@@ -59,18 +48,17 @@ def subpackages(modules: set[str]) -> set[str]:
     return {name.split('.')[1] for name in modules if name.startswith('mmptq.')}
 
 
+def import_table() -> dict[str, set[str]]:
+    """The table of docs/development/architecture.md: folder to the folders it may import."""
+    rows = re.findall(r'^\| `(\w+)/?` \| [^|]+ \|([^|]*)\|$', ARCHITECTURE.read_text(), re.M)
+    return {folder: set(re.findall(r'`(\w+)`', cell)) for folder, cell in rows}
+
+
 def allowed_imports(package: str) -> set[str]:
     """Sub-packages of mmptq that one of them may import."""
-    if package in ALONE:
-        return {package, 'utils'}
-    if package in ZOO:
-        return ZOO | {'utils'}
-    below = set()
-    for layer in LAYERS:
-        if package in layer:
-            return below | {package, 'utils'}
-        below |= layer
-    raise AssertionError(f'mmptq.{package} has no place among the import layers: give it one')
+    table = import_table()
+    assert package in table, f'mmptq.{package} has no row in {ARCHITECTURE.name}: give it one'
+    return table[package] | {package, 'version'}
 
 
 def setup_metadata() -> dict:
@@ -109,7 +97,7 @@ def test_declared_ranges_are_the_checked_ones(metadata):
 
 
 def test_pinned_versions_satisfy_what_is_declared(metadata):
-    lines = (ROOT / 'tools/requirements.txt').read_text().splitlines()
+    lines = (ROOT / 'tools/dev/requirements.txt').read_text().splitlines()
     pins = dict(line.split('==') for line in lines if not line.startswith('#'))
     declared = metadata['install_requires'] + sum(metadata['extras_require'].values(), [])
     for requirement in map(Requirement, declared):
@@ -141,7 +129,7 @@ def test_top_level_holds_only_what_belongs_there():
     result = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True)
     if result.returncode:
         pytest.skip('not a git checkout')
-    expected = {'mmptq', 'configs', 'tools', 'tests', '.ci', 'setup.py', 'pyproject.toml'}
+    expected = {'mmptq', 'configs', 'docs', 'tools', 'tests', '.ci', 'setup.py', 'pyproject.toml'}
     expected |= {'README.md', 'LICENSE', '.gitignore'}
     assert {line.split('/')[0] for line in result.stdout.splitlines()} <= expected
 
@@ -150,7 +138,7 @@ def test_top_level_holds_only_what_belongs_there():
 def test_imports_respect_the_layers(path):
     parts = path.relative_to(ROOT / 'mmptq').parts
     if len(parts) == 1:
-        return  # mmptq/__init__.py imports everything, so that everything is registered
+        return  # mmptq/__init__.py imports everything to register it; api.py is on top
     modules = imported_modules(path)
     forbidden = subpackages(modules) - allowed_imports(parts[0])
     assert not forbidden, f'mmptq.{parts[0]} must not import {forbidden}'
@@ -162,8 +150,8 @@ def test_imports_respect_the_layers(path):
 def test_layer_rules_catch_a_violation():
     assert 'engine' not in allowed_imports('ptq')
     assert 'observers' not in allowed_imports('quantization')
-    assert 'quantization' not in allowed_imports('datasets')
-    with pytest.raises(AssertionError, match='no place'):
+    assert 'quantization' not in allowed_imports('lanes')
+    with pytest.raises(AssertionError, match='no row'):
         allowed_imports('anything_else')
 
 
@@ -172,7 +160,12 @@ def test_relative_imports_are_resolved(tmp_path, monkeypatch):
     path = tmp_path / 'mmptq' / 'ptq' / 'module.py'
     path.parent.mkdir(parents=True)
     path.write_text('from ..engine import loop\nfrom .units import Unit\nfrom mmptq import report')
-    assert imported_modules(path) == {'mmptq.engine', 'mmptq.ptq.units', 'mmptq', 'mmptq.report'}
+    assert imported_modules(path) == {
+        'mmptq.engine',
+        'mmptq.ptq.layer_state',
+        'mmptq',
+        'mmptq.report',
+    }
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=relative)
@@ -206,11 +199,11 @@ def test_readme_commands_have_their_arguments():
     if not readme.exists():
         pytest.skip('there is no README.md yet')
     commands = re.findall(
-        r'^\s*(?:\$ )?python (tools/\w+\.py)((?:.*\\\n)*.*)$', readme.read_text(), re.M
+        r'^\s*(?:\$ )?python (tools/[\w/]+\.py)((?:.*\\\n)*.*)$', readme.read_text(), re.M
     )
     assert commands, 'the README shows no command'
     for tool, arguments in commands:
-        source = (ROOT / tool).read_text() + (ROOT / 'mmptq/utils/command_line.py').read_text()
+        source = (ROOT / tool).read_text() + (ROOT / 'mmptq/utils/cli.py').read_text()
         for option in re.findall(r'(?<!\S)--[a-z][\w-]*', arguments.split(' #')[0]):
             assert f"'{option}'" in source, f'README.md: {tool} has no option {option}'
 

@@ -12,18 +12,16 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import Section, check_exportable, export_float, export_quantized, section_inputs
+from mmptq.deploy import Section, check_exportable, export_float, export_quantized
+from mmptq.deploy.inputs import collect_inputs, load_float
 from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
-from mmptq.engine.checkpoint import check_keys, load_into, plan_of, read_checkpoint
-from mmptq.ptq.calibration_data import calibration_loader
-from mmptq.ptq.context import PTQContext
+from mmptq.engine.checkpoint import load_into, plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError, QuantPlan
 from mmptq.quantization.backend import BackendProfile
-from mmptq.utils.command_line import base_config, load_config, make_parser
+from mmptq.utils.cli import base_config, load_config, make_parser
 from mmptq.utils.files import write_json
 
 
@@ -62,28 +60,6 @@ def parse_args() -> argparse.Namespace:
     if args.float_outputs < 0:
         parser.error(f'--float-outputs {args.float_outputs}: use a number of at least 0')
     return args
-
-
-def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:
-    """What enters the exported section on calibration samples."""
-    if num_samples is None:
-        num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
-    loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
-    ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
-    with section_inputs(detector) as inputs:
-        for data in ctx.batches('collect inputs'):
-            ctx.predict(data)
-    return inputs
-
-
-def load_float(detector: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load the weights of a float checkpoint.
-
-    Raises:
-        QuantizationError: If they are of another architecture.
-    """
-    check_keys(detector, state, strict=False)
-    detector.load_state_dict(state, strict=False)
 
 
 def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import install_deployed, is_deployed, open_deployed
-from mmptq.engine.checkpoint import unwrap
 from mmptq.quantization import QuantizationError
-from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
+from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
 from mmptq.utils.messages import DataError, last_sentence
+from mmptq.utils.models import unwrap
 
 
 def test(config: Config, args: argparse.Namespace) -> dict[str, float]:

@@ -6,7 +6,7 @@ python tools/train.py CONFIG [--resume [CHECKPOINT]]
 import sys
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.utils.command_line import build_runner, load_config, make_parser, require_file
+from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.messages import DataError, last_sentence
 
 

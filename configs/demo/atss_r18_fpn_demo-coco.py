@@ -1,6 +1,6 @@
 """ATSS-R18 on the demo data set in COCO format, from the demo RetinaNet's backbone, on a CPU.
 
-python tools/make_demo_data.py coco
+python tools/dataset_converters/make_demo_data.py coco
 python tools/train.py configs/demo/atss_r18_fpn_demo-coco.py
 """
 

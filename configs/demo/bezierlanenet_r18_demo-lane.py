@@ -1,6 +1,6 @@
 """BezierLaneNet on the demo lanes, from random weights, on a CPU.
 
-python tools/make_demo_data.py lane
+python tools/dataset_converters/make_demo_data.py lane
 python tools/train.py configs/demo/bezierlanenet_r18_demo-lane.py
 
 ResNet-18 with a quarter of its channels, which gives 20 columns for an image of 320x128 pixels.

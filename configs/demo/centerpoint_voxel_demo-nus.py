@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/demo_lidar.py',
 ]
 # Lets spconv train without a GPU.
-custom_imports = dict(imports=['mmptq.utils.spconv_cpu'], allow_failed_imports=False)
+custom_imports = dict(imports=['mmptq.compat.spconv_cpu'], allow_failed_imports=False)
 
 point_cloud_range = _base_.point_cloud_range
 voxel_size = [0.25, 0.25, 0.4]

@@ -1,6 +1,6 @@
 """ENet-SAD on the demo lanes, from random weights, on a CPU.
 
-python tools/make_demo_data.py lane
+python tools/dataset_converters/make_demo_data.py lane
 python tools/train.py configs/demo/enet_sad_demo-lane.py
 
 The real ENet; input, lanes and smoothing are 0.4 of their size on CULane, rows have half their

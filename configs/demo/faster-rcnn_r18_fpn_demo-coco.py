@@ -2,7 +2,7 @@
 
 It starts from the backbone of the demo RetinaNet.
 
-python tools/make_demo_data.py coco
+python tools/dataset_converters/make_demo_data.py coco
 python tools/train.py configs/demo/faster-rcnn_r18_fpn_demo-coco.py
 """
 

@@ -1,6 +1,6 @@
 """GANet on the demo lanes, from random weights, on a CPU.
 
-python tools/make_demo_data.py lane
+python tools/dataset_converters/make_demo_data.py lane
 python tools/train.py configs/demo/ganet_r18_demo-lane.py
 
 ResNet-18 with a quarter of its channels, the aggregator with a sixteenth and five points.

@@ -1,6 +1,6 @@
 """LaneATT on the demo lanes, from random weights, on a CPU.
 
-python tools/make_demo_data.py lane
+python tools/dataset_converters/make_demo_data.py lane
 python tools/train.py configs/demo/laneatt_r18_demo-lane.py
 
 ResNet-18 with a quarter of its channels and without its last stage; the third has a dilation

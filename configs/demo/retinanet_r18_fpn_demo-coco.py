@@ -1,6 +1,6 @@
 """RetinaNet-R18 on the demo data set in COCO format, from random weights, on a CPU.
 
-python tools/make_demo_data.py coco
+python tools/dataset_converters/make_demo_data.py coco
 python tools/train.py configs/demo/retinanet_r18_fpn_demo-coco.py
 """
 

@@ -1,6 +1,6 @@
 """SCNN on the demo lanes, from random weights, on a CPU.
 
-python tools/make_demo_data.py lane
+python tools/dataset_converters/make_demo_data.py lane
 python tools/train.py configs/demo/scnn_r18_demo-lane.py
 
 A quarter of the channels of ResNet-18 and SCNN. The first three stages without strides give cells

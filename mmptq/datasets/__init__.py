@@ -1,32 +1,10 @@
-"""Dataset parts that the stock packages lack; ordinary mmdet components."""
+"""Transforms that the stock packages lack; ordinary OpenMMLab components."""
 
 from importlib.util import find_spec
 
-from .culane_dataset import CULaneDataset
-from .lane_crop_top import LaneCropTop
-from .lane_dataset import LaneDataset
-from .lane_folder_dataset import LaneFolderDataset
-from .lane_geometry import lanes_to_original
-from .lane_random_affine import LaneRandomAffine
-from .lane_random_flip import LaneRandomFlip
-from .lane_resize import LaneResize
-from .pack_lane_inputs import PackLaneInputs
-from .tusimple_lane_dataset import TuSimpleLaneDataset
-
-__all__ = [
-    'CULaneDataset',
-    'LaneCropTop',
-    'LaneDataset',
-    'LaneFolderDataset',
-    'LaneRandomAffine',
-    'LaneRandomFlip',
-    'LaneResize',
-    'PackLaneInputs',
-    'TuSimpleLaneDataset',
-    'lanes_to_original',
-]
+__all__ = []
 
 if find_spec('mmdet3d') is not None:
-    from .append_box_velocity import AppendBoxVelocity
+    from .append_box_velocity import AppendBoxVelocity  # noqa: F401
 
     __all__ += ['AppendBoxVelocity']

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mmptq.deploy.engines.engines import Engine, open_engine
 from mmptq.quantization import QuantizationError
 
-from .engines import Engine, open_engine
 from .section import replace_section
 
 SUFFIXES = ('.onnx', '.xml')

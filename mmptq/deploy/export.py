@@ -12,24 +12,24 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-import mmptq
+from mmptq.deploy.engines.engines import open_engine, require_engine
+from mmptq.deploy.graph.extra_quantizers import place_extra_quantizers
+from mmptq.deploy.graph.graph import Graph
+from mmptq.deploy.graph.level_grids import place_level_grids
+from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
+from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
 from mmptq.quantization.backend import BackendProfile
 from mmptq.quantization.placement import LayerPlan
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file
+from mmptq.version import __version__
 
-from .engines import open_engine, require_engine
-from .extra_quantizers import place_extra_quantizers
-from .graph import Graph
-from .level_grids import place_level_grids
 from .observe import make_observe
 from .onnx_export import export_marked
 from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
-from .qdq import place_layer_quantizers, quantize_biases
 from .section import Section, find_family
 from .sensitivity import worst_outputs
-from .transposed_conv import unfold_transposed_convs
 
 PARITY_SAMPLES = 4
 
@@ -158,7 +158,7 @@ def export_quantized(
     model, observed = build_model(detector, profile, inputs, dynamic, float_outputs)
     metadata = dict(
         metadata,
-        mmptq_version=mmptq.__version__,
+        mmptq_version=__version__,
         backend=profile.name,
         engine=profile.engine,
         observed=observed,
@@ -242,6 +242,6 @@ def write_openvino(model: Any, entries: dict[str, str], path: Path) -> None:
 def export_float(detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool) -> None:
     """Write the section of a float detector, to compare engines with."""
     model = export_marked(Section(detector).eval(), sample, dynamic)
-    add_metadata(model, dict(mmptq_version=mmptq.__version__, engine='onnxruntime'))
+    add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
     with complete_file(path) as temporary:
         onnx.save(model, temporary)

@@ -8,12 +8,11 @@ from mmengine.registry import TASK_UTILS
 from rich.progress import track
 from torch import Tensor
 
+from mmptq.deploy.engines.engines import require_engine
+from mmptq.deploy.graph.graph import Graph
+from mmptq.deploy.graph.qdq import Grid
 from mmptq.quantization import QScheme
 from mmptq.quantization.backend import BackendProfile
-
-from .engines import require_engine
-from .graph import Graph
-from .qdq import Grid
 
 # x * sigmoid(x) is 0 to within 0.003 below this: levels spent there would be lost.
 SILU_FLOOR = -8.0

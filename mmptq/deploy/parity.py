@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmptq.deploy.engines.engines import Engine
 from mmptq.quantization import QuantizationError
-
-from .engines import Engine
 
 # A wrong kernel gives about 0 to 12 dB. Correct ones round some activations to another level: 30 to
 # 50 dB are left after the last layer, and 20 in networks that amplify small differences.

@@ -7,13 +7,13 @@ import onnx
 from rich.progress import track
 from torch import Tensor
 
+from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
+from mmptq.deploy.graph.graph import Graph
+from mmptq.deploy.graph.qdq import Grid
 from mmptq.quantization.backend import BackendProfile
 
-from .extra_quantizers import integer_layers, place_extra_quantizers
-from .graph import Graph
 from .observe import open_unoptimized
 from .parity import SignalToNoise
-from .qdq import Grid
 
 SAMPLES = 2
 

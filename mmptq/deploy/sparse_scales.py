@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmptq.quantization import FakeQuantizer, QuantMixin
-from mmptq.quantization.sparse import SPARSE_CONVS
+from mmptq.quantization.layers.sparse import SPARSE_CONVS
 from mmptq.utils.files import write_json
 
 HOW_TO_BUILD = (

@@ -4,21 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import nn
 
-import mmptq
+from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError, QuantPlan, rebuild
-from mmptq.utils.empty_scans import accept_empty_scans
 from mmptq.utils.files import complete_file
 from mmptq.utils.messages import first_line
+from mmptq.utils.models import unwrap
+from mmptq.version import __version__
 
 META_KEY = 'quantizer'
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The detector inside of a distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
 
 
 def plain(data: Any) -> Any:
@@ -51,7 +46,7 @@ def save_quantized(
         state[key] = value.detach().cpu()
     meta = {
         META_KEY: plan.to_dict(),
-        'mmptq_version': mmptq.__version__,
+        'mmptq_version': __version__,
         'dataset_meta': plain(dataset_meta),
         'cfg': config,
     }

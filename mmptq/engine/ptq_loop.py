@@ -18,8 +18,9 @@ from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan,
 from mmptq.quantization.backend import BackendProfile
 from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
 from mmptq.utils.files import write_json
+from mmptq.utils.models import unwrap
 
-from .checkpoint import plain, save_quantized, unwrap
+from .checkpoint import plain, save_quantized
 
 CHECKPOINT_NAME = 'quantized.pth'
 
@@ -112,7 +113,7 @@ class PTQLoop(BaseLoop):
         # Activation files of a run that was killed.
         shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
         apply_plan(ctx.model, ctx.plan)
-        ctx.make_units()
+        ctx.make_layer_states()
         for index, stage in enumerate(self.stages):
             if ctx.resume is not None:
                 ctx.resume.stage = f'{index}-{type(stage).__name__}'

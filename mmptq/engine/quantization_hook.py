@@ -4,10 +4,11 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError
-from mmptq.utils.empty_scans import accept_empty_scans
+from mmptq.utils.models import unwrap
 
-from .checkpoint import check_keys, load_into, plan_of, unwrap
+from .checkpoint import check_keys, load_into, plan_of
 from .ptq_loop import PTQLoop
 
 

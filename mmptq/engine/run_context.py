@@ -5,7 +5,7 @@ import tempfile
 from mmengine.config import Config
 
 from mmptq.ptq.context import PTQContext
-from mmptq.utils.command_line import build_runner
+from mmptq.utils.cli import build_runner
 
 
 def context_of(cfg: Config, num_samples: int | None = None) -> PTQContext:

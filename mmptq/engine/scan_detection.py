@@ -10,8 +10,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
+from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError
-from mmptq.utils.empty_scans import accept_empty_scans
 from mmptq.utils.messages import first_line
 from mmptq.utils.scan_file import ScanFormat
 

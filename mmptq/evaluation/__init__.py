@@ -4,22 +4,14 @@ from importlib.util import find_spec
 
 from .average_precision import average_precision, match_detections
 from .center_matching import match_centers
-from .culane_metric import CULaneMetric
 from .detection_agreement import detection_agreement, summarize_agreement
-from .lane_distortion import lane_distortion
-from .tusimple_accuracy import tusimple_image_scores
-from .tusimple_metric import TuSimpleMetric
 
 __all__ = [
-    'CULaneMetric',
-    'TuSimpleMetric',
     'average_precision',
     'detection_agreement',
-    'lane_distortion',
     'match_centers',
     'match_detections',
     'summarize_agreement',
-    'tusimple_image_scores',
 ]
 
 if find_spec('mmdet3d') is not None:

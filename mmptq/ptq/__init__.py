@@ -1,15 +1,17 @@
 """The steps of a PTQ run."""
 
-from .activation_cache import ActivationCache
-from .bias_correction import BiasCorrection
-from .calibrator import Calibrator
 from .context import PTQContext
-from .distillation import Distillation
-from .equalization import CrossLayerEqualization
-from .fisher_importance import FisherImportance
-from .lp_selector import LpSelector
-from .reconstructor import Reconstructor
-from .units import Unit
+from .layer_state import LayerState
+from .replay.activation_cache import ActivationCache
+from .stages import (
+    BiasCorrection,
+    Calibrator,
+    CrossLayerEqualization,
+    Distillation,
+    LpSelector,
+    Reconstructor,
+)
+from .teacher.fisher_importance import FisherImportance
 
 __all__ = [
     'ActivationCache',
@@ -21,5 +23,5 @@ __all__ = [
     'LpSelector',
     'PTQContext',
     'Reconstructor',
-    'Unit',
+    'LayerState',
 ]

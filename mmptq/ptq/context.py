@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
-from mmptq.quantization.trace import tensors_in
+from mmptq.quantization.graph.trace import tensors_in
 
+from .layer_state import LayerState
 from .resume import ResumeStore
-from .units import Unit
 
 
 @dataclass
@@ -28,7 +28,7 @@ class PTQContext:
         work_dir (Path): Where stages write what they want to keep.
         seed (int): For every random choice of a stage.
         plan (QuantPlan): What was folded and quantized.
-        units (dict[str, Unit]): Settings of the quantized layers by name.
+        layers (dict[str, LayerState]): Settings of the quantized layers by name.
         resume (ResumeStore, optional): Where stages keep finished pieces of work.
     """
 
@@ -37,13 +37,13 @@ class PTQContext:
     work_dir: Path
     seed: int
     plan: QuantPlan = field(default_factory=QuantPlan)
-    units: dict[str, Unit] = field(default_factory=dict)
+    layers: dict[str, LayerState] = field(default_factory=dict)
     resume: ResumeStore | None = None
 
-    def make_units(self) -> None:
-        """One unit per quantized layer, with default settings."""
-        self.units = {
-            name: Unit(name, layer) for name, layer in quantized_layers(self.model).items()
+    def make_layer_states(self) -> None:
+        """A LayerState per quantized layer, with default settings."""
+        self.layers = {
+            name: LayerState(name, layer) for name, layer in quantized_layers(self.model).items()
         }
 
     @property

@@ -1,11 +1,8 @@
 """What a quantized layer is; pure torch (mmcv and spconv layers only where installed)."""
 
-from . import deform, sparse  # noqa: F401  (they enter their layers into QUANT_LAYERS)
 from .convert import (
-    QuantPlan,
     apply_plan,
     freeze,
-    make_plan,
     quantized_layers,
     quantizers_off,
     rebuild,
@@ -22,6 +19,7 @@ from .functional import (
     random_mask,
 )
 from .layers import QUANT_LAYERS, QuantMixin
+from .plan import QuantPlan, make_plan
 from .rounding import AdaRound, HardRounding, SoftRounding
 from .scheme import QScheme
 

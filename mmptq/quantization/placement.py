@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from mmptq.quantization.graph.trace import LayerTrace, Trace
+from mmptq.quantization.layers.registry import quant_type_of
+
 from .errors import QuantizationError
-from .layers import quant_type_of
 from .scheme import QScheme
-from .trace import LayerTrace, Trace
 
 FEW_CHANNELS = 16
 RULE_KEYS = ('name', 'role', 'weight', 'act', 'reason')

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 
-from mmptq.datasets import lanes_to_original
+from mmptq.lanes.geometry import lanes_to_original
 
 FOLDER = Path(__file__).resolve().parents[2] / 'configs/_base_/datasets'
 LANES = ['700 590 720 500 740 400 750 300', '-30 590 200 480 420 380 560 300']

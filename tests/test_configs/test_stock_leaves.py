@@ -102,7 +102,7 @@ def quantize(cfg: Config, batch: dict, tmp_path) -> PTQContext:
     data = ctx.first_batch()
     ctx.plan = make_plan(ctx.model, cfg.quantizer, lambda: ctx.predict(data))
     apply_plan(ctx.model, ctx.plan)
-    ctx.make_units()
+    ctx.make_layer_states()
     for stage in cfg.stages:
         for observer in (stage.weight_observer, stage.act_observer):
             observer.num_candidates = 4  # a coarser search than the recipe's, for time

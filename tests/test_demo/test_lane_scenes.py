@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmptq.datasets import CULaneDataset
 from mmptq.demo import lane_scenes
 from mmptq.demo.lane_scenes import CATEGORY_LISTS, generate
 from mmptq.demo.road_layout import CATEGORIES
+from mmptq.lanes.datasets import CULaneDataset
 
 SIZE = dict(width=164, height=59)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from deploy_models import TinyDetector, profile_of, sample_inputs
 
-from mmptq.deploy.graph import Graph
+from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.observe import make_observe, open_unoptimized, rectified_addends
 from mmptq.deploy.onnx_export import export_marked
 from mmptq.deploy.section import Section

@@ -5,7 +5,7 @@ import torch
 from deploy_models import TinyDetector, quantized_detector, sample_inputs
 from torch import Tensor, nn
 
-from mmptq.deploy.graph import attribute
+from mmptq.deploy.graph.graph import attribute
 from mmptq.deploy.onnx_export import MARKER, export_marked
 from mmptq.deploy.section import Section
 from mmptq.quantization import FakeQuantizer, QuantizationError

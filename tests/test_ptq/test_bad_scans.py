@@ -20,10 +20,10 @@ from lidar_models import (  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
+from mmptq.compat.empty_scans import accept_empty_scans  # noqa: E402
 from mmptq.ptq import PTQContext  # noqa: E402
 from mmptq.ptq.calibration_data import make_loader  # noqa: E402
 from mmptq.quantization import QuantizationError  # noqa: E402
-from mmptq.utils.empty_scans import accept_empty_scans  # noqa: E402
 
 
 @pytest.fixture(scope='module')

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mmptq.quantization import QuantizationError
+from mmptq.quantization.graph.trace import trace_layers
 from mmptq.quantization.layers import QUANT_LAYERS
 from mmptq.quantization.placement import place
-from mmptq.quantization.trace import trace_layers
 
 INT8 = dict(
     weight=dict(bits=8, symmetric=True, signed=True, per_channel=True), act=dict(bits=8), rules=[]

@@ -21,8 +21,8 @@ from mmptq.quantization import (
     quantizers_off,
     rebuild,
 )
+from mmptq.quantization.graph.trace import trace_layers
 from mmptq.quantization.placement import place, roles_of
-from mmptq.quantization.trace import trace_layers
 
 # config, its head outputs, BatchNorms that cannot be folded
 DETECTORS = [

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from mmptq.evaluation.lane_points import lane_xs
+from mmptq.lanes.geometry.lane_points import lane_xs
 
 CONFIG = ROOT / 'configs/lane/lstr_r18s_tusimple-frames.py'
 

@@ -49,7 +49,7 @@ def layer_ratios(ctx: PTQContext, batch: dict) -> dict[str, float]:
 
         return compare
 
-    for name, unit in ctx.units.items():
+    for name, unit in ctx.layers.items():
         handles.append(unit.module.register_forward_hook(hook(name)))
     with quantizers_off(ctx.model):
         raw_outputs(ctx.model, batch)
@@ -72,7 +72,7 @@ def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
     data = ctx.first_batch()
     ctx.plan = make_plan(model, quantizer, lambda: ctx.predict(data))
     apply_plan(model, ctx.plan)
-    ctx.make_units()
+    ctx.make_layer_states()
     Calibrator(weight_observer=MSE, act_observer=MSE).run(ctx)
 
     with quantizers_off(model):  # BatchNorms are folded, nothing else changed
@@ -90,6 +90,6 @@ def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
     if leaf == 'voxel':
         kinds = [layer.kind for layer in ctx.plan.layers if layer.quantized]
         assert sum('Conv3d' in kind for kind in kinds) == 21
-    assert layers.keys() == ctx.units.keys()
+    assert layers.keys() == ctx.layers.keys()
     assert layers[lowest] > 20
     assert min(outputs) > 3

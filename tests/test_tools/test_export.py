@@ -146,7 +146,7 @@ def test_operator_that_no_engine_has(quantized, tmp_path, monkeypatch):
 
 
 def test_engine_that_computes_something_else(quantized, tmp_path, monkeypatch):
-    from mmptq.deploy.engines import OpenVinoEngine
+    from mmptq.deploy.engines.engines import OpenVinoEngine
 
     run = OpenVinoEngine.run
     monkeypatch.setattr(OpenVinoEngine, 'run', lambda self, x: [1.5 * y for y in run(self, x)])

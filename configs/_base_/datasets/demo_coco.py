@@ -1,4 +1,7 @@
-"""The generated demo data set in COCO format: ``python tools/make_demo_data.py coco``."""
+"""The generated demo data set in COCO format.
+
+Make it with ``python tools/dataset_converters/make_demo_data.py coco``.
+"""
 
 dataset_type = 'CocoDataset'
 data_root = 'data/demo_coco/'

@@ -1,4 +1,6 @@
-"""The generated demo data set in CULane's format: ``python tools/make_demo_data.py lane``.
+"""The generated demo data set in CULane's format.
+
+Make it with ``python tools/dataset_converters/make_demo_data.py lane``.
 
 Half of CULane's size: 120 rows are cut off here for 240 there, and the metric draws lanes 15 pixels
 wide in 820x295, for 30 in 1640x590. Validation and test use the same images, with their categories.

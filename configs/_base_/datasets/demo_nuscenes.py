@@ -1,4 +1,4 @@
-# The demo LiDAR set in nuScenes format: python tools/make_demo_data.py nuscenes
+# The demo LiDAR set in nuScenes format: python tools/dataset_converters/make_demo_data.py nuscenes
 _base_ = 'mmdet3d::_base_/datasets/nus-3d.py'
 
 data_root = 'data/demo_nuscenes/'

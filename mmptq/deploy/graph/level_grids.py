@@ -1,0 +1,87 @@
+"""A grid of their own for the pyramid levels that share a layer.
+
+A head that runs on all levels of a pyramid has one scale per layer in the model, which has to hold
+the widest level. In the file every level has nodes of its own, and engines do not mind if each of
+them has its own scale: coarse levels often use half of the range, and lose a bit by the rest.
+"""
+
+from torch import Tensor
+
+from mmptq.deploy.observe import values_of
+from mmptq.quantization import FakeQuantizer, choose_qparams
+
+from .graph import Graph
+from .qdq import Grid, insert_pair
+
+# Steps that are not smaller than this share of the layer's own are not worth a second grid.
+LARGEST_STEP = 0.9
+
+
+def place_level_grids(
+    graph: Graph,
+    calls: dict[str, list[str]],
+    quantizers: dict[str, FakeQuantizer],
+    inputs: list[Tensor],
+) -> dict[str, Grid]:
+    """Narrow the grids of layers that run at several sizes to what each size uses.
+
+    A range is never widened, so what was clipped stays clipped. Calls on tensors of one size share
+    a grid: networks that pass messages from row to row call a layer dozens of times on slices that
+    are put together again.
+
+    Args:
+        graph (Graph): With pairs on layer inputs.
+        calls (dict[str, list[str]]): Tensors that each input quantizer was placed on, see
+            ``place_layer_quantizers``.
+        quantizers (dict[str, FakeQuantizer]): By the same names.
+        inputs (list[Tensor]): Calibration inputs of the graph.
+
+    Returns:
+        dict[str, Grid]: The new grids, by tensor.
+    """
+    shared = {name: tensors for name, tensors in calls.items() if len(set(tensors)) > 1}
+    watched = list(dict.fromkeys(tensor for tensors in shared.values() for tensor in tensors))
+    if not watched:
+        return {}
+    shapes, ranges = _observe(graph, watched, inputs)
+    found = {}
+    for name, tensors in shared.items():
+        quantizer = quantizers[name]
+        for shape in dict.fromkeys(shapes[tensor] for tensor in tensors):
+            level = [tensor for tensor in tensors if shapes[tensor] == shape]
+            low = min(ranges[tensor][0] for tensor in level)
+            high = max(ranges[tensor][1] for tensor in level)
+            grid = _narrowed(quantizer, low, high)
+            if grid.scale < LARGEST_STEP * quantizer.scale.item():
+                for tensor in level:
+                    _replace(graph, tensor, Grid.of(quantizer), grid)
+                    found[tensor] = grid
+    return found
+
+
+def _observe(
+    graph: Graph, tensors: list[str], inputs: list[Tensor]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[float, float]]]:
+    """Shapes on the first input, and smallest and largest value on all of them."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    for values in values_of(graph, tensors, inputs):
+        for tensor, value in values.items():
+            shapes.setdefault(tensor, tuple(value.shape))
+            low, high = ranges.get(tensor, (0.0, 0.0))
+            array = value.numpy()
+            ranges[tensor] = float(array.min(initial=low)), float(array.max(initial=high))
+    return shapes, ranges
+
+
+def _narrowed(quantizer: FakeQuantizer, low: float, high: float) -> Grid:
+    """The grid of the part of a quantizer's range that lies within these ends."""
+    scheme, scale, zero_point = quantizer.scheme, quantizer.scale, quantizer.zero_point
+    ends = (scheme.qmin - zero_point) * scale, (scheme.qmax - zero_point) * scale
+    scale, zero_point = choose_qparams(ends[0].clamp(min=low), ends[1].clamp(max=high), scheme)
+    return Grid(scale.item(), int(zero_point.item()), bool(scheme.signed))
+
+
+def _replace(graph: Graph, tensor: str, old: Grid, new: Grid) -> None:
+    before = insert_pair(graph, tensor, old)
+    graph.rewire(before, insert_pair(graph, tensor, new))

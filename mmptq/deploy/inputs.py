@@ -1,0 +1,34 @@
+"""What enters the exported section on calibration samples."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmptq.engine.checkpoint import check_keys
+from mmptq.ptq.calibration_data import calibration_loader
+from mmptq.ptq.context import PTQContext
+
+from .section import section_inputs
+
+
+def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:
+    """What enters the exported section on calibration samples."""
+    if num_samples is None:
+        num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
+    loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
+    ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
+    with section_inputs(detector) as inputs:
+        for data in ctx.batches('collect inputs'):
+            ctx.predict(data)
+    return inputs
+
+
+def load_float(detector: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load the weights of a float checkpoint.
+
+    Raises:
+        QuantizationError: If they are of another architecture.
+    """
+    check_keys(detector, state, strict=False)
+    detector.load_state_dict(state, strict=False)

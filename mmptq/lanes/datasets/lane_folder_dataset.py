@@ -1,0 +1,84 @@
+"""Reader of folders of images and text files with lanes."""
+
+import os
+import os.path as osp
+from collections.abc import Sequence
+
+import numpy as np
+from mmdet.registry import DATASETS
+
+from mmptq.lanes.geometry.lane_points import lane_xs
+from mmptq.utils.messages import DataError
+
+from .lane_dataset import LaneDataset
+from .lane_text import read_lane_file
+
+IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp')
+ABSENT_X = -2.0  # TuSimple's
+
+
+@DATASETS.register_module()
+class LaneFolderDataset(LaneDataset):
+    """A folder of images, and for each ``NAME.jpg`` a ``NAME.txt`` with a lane ``x y x y ...`` per
+    line.
+
+    The simplest form of one's own data. ``data_prefix`` names both folders, ``img_path`` and
+    ``lane_path``; there is no annotation file.
+
+    Args:
+        *args: Of :class:`mmengine.dataset.BaseDataset`.
+        h_samples (Sequence[int], optional): First row, end and step, as of ``range``, in original
+            pixels; ``eval_ann_info`` then has ``h_samples`` and ``lane_xs``, which
+            :class:`~mmptq.lanes.evaluation.TuSimpleMetric` asks for.
+        **kwargs: Of :class:`mmengine.dataset.BaseDataset`.
+
+    Example:
+        >>> dataset = dict(
+        ...     type='LaneFolderDataset', data_root='data/own/', test_mode=True,
+        ...     data_prefix=dict(img_path='images', lane_path='labels'), h_samples=(160, 720, 10),
+        ...     pipeline=[dict(type='LoadImageFromFile'), dict(type='PackLaneInputs')])
+    """
+
+    METAINFO = LaneDataset.METAINFO | dict(dataset_type='lane_folder')
+
+    def __init__(self, *args, h_samples: Sequence[int] | None = None, **kwargs) -> None:
+        self.h_samples = None if h_samples is None else np.arange(*h_samples, dtype=np.float64)
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the images, shorter names first, so that 10 follows 9.
+
+        Returns:
+            list[dict]: ``img_path`` and ``lane_source``.
+
+        Raises:
+            DataError: If a folder is missing, or there is no image.
+        """
+        folder = self.data_prefix['img_path']
+        try:
+            names = sorted(os.listdir(folder), key=lambda name: (len(name), name))
+        except OSError as error:
+            raise DataError(
+                f"image folder '{folder}' cannot be read ({error.strerror}): check data_root and "
+                'data_prefix'
+            ) from None
+        names = [name for name in names if name.lower().endswith(IMAGE_ENDINGS)]
+        if not names:
+            raise DataError(f"image folder '{folder}' holds no image")
+        labels = self.data_prefix['lane_path']
+        return [
+            dict(
+                img_path=osp.join(folder, name),
+                lane_source=osp.join(labels, osp.splitext(name)[0] + '.txt'),
+            )
+            for name in names
+        ]
+
+    def read_lanes(self, info: dict) -> list[np.ndarray]:
+        """Lanes of the text file of an image, see :func:`read_lane_file`."""
+        lanes = read_lane_file(info['lane_source'])
+        if self.test_mode and self.h_samples is not None:
+            xs = [lane_xs(lane, self.h_samples) for lane in lanes]
+            xs = [np.where(np.isnan(x), ABSENT_X, x).tolist() for x in xs]
+            info['eval_ann_info'] = dict(h_samples=self.h_samples, lane_xs=xs)
+        return lanes

@@ -1,0 +1,9 @@
+"""Lanes as points: geometry, drawing, distances."""
+
+from .lane_distortion import lane_distortion
+from .lane_geometry import lanes_to_original
+
+__all__ = [
+    'lane_distortion',
+    'lanes_to_original',
+]

@@ -1,0 +1,41 @@
+"""Lane detectors, which mmdet lacks; ordinary mmdet components."""
+
+from .backbones import ENet, ReducedResNet
+from .decoders import BUSDDecoder, ENetDecoder, LinearDecoder
+from .heads import (
+    BezierHead,
+    GANetHead,
+    LaneAnchorGenerator,
+    LaneATTHead,
+    LaneExistence,
+    LaneHead,
+    LaneSegHead,
+    LSTRHead,
+)
+from .lane_detector import LaneDetector
+from .losses import SADLoss, SoftmaxFocalLoss
+from .necks import RESA, SCNN, DeformFPN, FeatureFlipNeck, LaneTransformer
+
+__all__ = [
+    'BUSDDecoder',
+    'BezierHead',
+    'DeformFPN',
+    'ENet',
+    'ENetDecoder',
+    'FeatureFlipNeck',
+    'GANetHead',
+    'LSTRHead',
+    'LaneATTHead',
+    'LaneAnchorGenerator',
+    'LaneDetector',
+    'LaneExistence',
+    'LaneHead',
+    'LaneSegHead',
+    'LaneTransformer',
+    'LinearDecoder',
+    'RESA',
+    'ReducedResNet',
+    'SADLoss',
+    'SCNN',
+    'SoftmaxFocalLoss',
+]

@@ -1,0 +1,18 @@
+"""Heads by the form of their lanes."""
+
+from .anchor import LaneAnchorGenerator, LaneATTHead
+from .curve import BezierHead, LSTRHead
+from .keypoint import GANetHead
+from .lane_head import LaneHead
+from .segmentation import LaneExistence, LaneSegHead
+
+__all__ = [
+    'BezierHead',
+    'GANetHead',
+    'LSTRHead',
+    'LaneATTHead',
+    'LaneAnchorGenerator',
+    'LaneExistence',
+    'LaneHead',
+    'LaneSegHead',
+]

@@ -1,0 +1,9 @@
+"""Heads that refine lane anchors."""
+
+from .lane_anchor_generator import LaneAnchorGenerator
+from .laneatt_head import LaneATTHead
+
+__all__ = [
+    'LaneATTHead',
+    'LaneAnchorGenerator',
+]

@@ -1,0 +1,37 @@
+"""What the encodings of several heads have in common."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.structures import DetDataSample
+from torch import Tensor
+
+from mmptq.lanes.geometry.lane_raster import draw_lane
+
+
+def input_size(sample: DetDataSample) -> tuple[int, int]:
+    """Height and width of the model's input, padding included."""
+    meta = sample.metainfo
+    return tuple(meta.get('batch_input_shape') or meta['img_shape'])[:2]
+
+
+def lane_masks(samples: Sequence[DetDataSample], lane_width: int) -> Tensor:
+    """Which pixels of the input are lanes.
+
+    Args:
+        samples (Sequence[DetDataSample]): B, of one size, with ``gt_lanes``.
+        lane_width (int): Thickness in pixels of the input.
+
+    Returns:
+        Tensor: (B, H, W) bool, on the CPU.
+    """
+    height, width = input_size(samples[0])
+    masks = torch.zeros(len(samples), height, width, dtype=torch.bool)
+    for mask, sample in zip(masks, samples, strict=True):
+        for lane in sample.gt_lanes:
+            drawn = draw_lane(lane.numpy(), (width, height), lane_width)
+            if drawn is not None:
+                part = mask[drawn.top :, drawn.left :]
+                rows, columns = drawn.pixels.shape
+                part[:rows, :columns] |= torch.from_numpy(drawn.pixels).bool()
+    return masks

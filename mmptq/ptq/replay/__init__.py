@@ -1,0 +1,1 @@
+"""Running parts of a model again without the rest."""

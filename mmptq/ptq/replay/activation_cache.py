@@ -1,0 +1,151 @@
+"""Recorded activations under a memory budget."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmptq.quantization import QuantizationError
+from mmptq.utils.trees import flatten, unflatten
+
+LARGEST_HALF = 65504.0
+
+
+@dataclass
+class _Stored:
+    """A tensor in memory, or its place in the cache's file.
+
+    Attributes:
+        dtype (torch.dtype): What it is given back as.
+        tensor (Tensor, optional): The values, maybe in half precision.
+        offset (int): Position in the file, in bytes, if ``tensor`` is None.
+        saved (torch.dtype, optional): What the file holds.
+        shape (tuple[int]): Shape of the tensor.
+        device (torch.device): Where it is given back.
+    """
+
+    dtype: torch.dtype
+    tensor: Tensor | None
+    offset: int
+    saved: torch.dtype
+    shape: tuple[int, ...]
+    device: torch.device
+
+
+class ActivationCache:
+    """A list of nested tensors that never takes more memory than its budget.
+
+    Beyond the budget all entries go to half precision, and when that is too much as well, further
+    ones go to a memory-mapped file (in half precision, too). Entries come back as copies, which
+    in-place operations may change.
+
+    Args:
+        budget_bytes (int): Memory for tensors.
+        directory (Path): Where the file is made if it is needed; removed by ``close``.
+
+    Example:
+        >>> cache = ActivationCache(4 * 2**30, work_dir / 'cache')
+        >>> cache.append(dict(input=x, target=y))
+        >>> cache[0]['target']
+    """
+
+    def __init__(self, budget_bytes: int, directory: str | Path):
+        self.budget_bytes = budget_bytes
+        self.directory = Path(directory)
+        self.used_bytes = 0
+        self.file_bytes = 0
+        self.half = False
+        self._entries: list[tuple[list[_Stored], Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, tree: Any) -> None:
+        """Add an entry: nested tuples, lists and dicts of tensors and sparse tensors.
+
+        Raises:
+            QuantizationError: If the file cannot be written.
+        """
+        tensors, structure = flatten(tree)
+        stored = [self._store(tensor.detach()) for tensor in tensors]
+        self._entries.append((stored, structure))
+
+    def __getitem__(self, index: int) -> Any:
+        stored, structure = self._entries[index]
+        return unflatten(structure, [self._load(item) for item in stored])
+
+    def __enter__(self) -> 'ActivationCache':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget everything and remove the file."""
+        self._entries = []
+        self.used_bytes = self.file_bytes = 0
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        return self.directory / f'activations_{id(self):x}.bin'
+
+    def _store(self, tensor: Tensor) -> _Stored:
+        if not self.half and self.used_bytes + _num_bytes(tensor) > self.budget_bytes:
+            self._go_half()
+        saved = _to_half(tensor) if self.half else tensor
+        item = _Stored(tensor.dtype, None, 0, saved.dtype, tuple(tensor.shape), tensor.device)
+        if self.used_bytes + _num_bytes(saved) > self.budget_bytes:
+            item.offset = self._write(saved)
+        else:
+            item.tensor = saved.clone() if saved is tensor else saved
+            self.used_bytes += _num_bytes(saved)
+        return item
+
+    def _go_half(self) -> None:
+        self.half = True
+        self.used_bytes = 0
+        for stored, _ in self._entries:
+            for item in stored:
+                item.tensor = _to_half(item.tensor)
+                item.saved = item.tensor.dtype
+                self.used_bytes += _num_bytes(item.tensor)
+
+    def _write(self, tensor: Tensor) -> int:
+        offset = self.file_bytes
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with open(self._path, 'r+b' if offset else 'wb') as file:
+                file.seek(offset)
+                file.write(tensor.cpu().contiguous().numpy().data)
+        except OSError as error:
+            raise QuantizationError(
+                f"the activation cache in '{self.directory}' cannot be written "
+                f'({error.strerror or error}): free some space, choose another --work-dir, or '
+                'raise cache_budget to keep more in memory'
+            ) from error
+        self.file_bytes += _num_bytes(tensor)
+        return offset
+
+    def _load(self, item: _Stored) -> Tensor:
+        if item.tensor is not None:
+            return item.tensor.to(item.dtype, copy=True)
+        if 0 in item.shape:
+            return torch.empty(item.shape, dtype=item.dtype, device=item.device)
+        kind = torch.empty(0, dtype=item.saved).numpy().dtype
+        values = np.memmap(self._path, kind, 'r', item.offset, item.shape)
+        return torch.from_numpy(np.array(values)).to(item.device, item.dtype)
+
+
+def _num_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _to_half(tensor: Tensor) -> Tensor:
+    """Half precision, where the tensor is float32 and its values fit."""
+    if tensor.dtype != torch.float32 or not tensor.numel():
+        return tensor
+    return tensor.half() if tensor.abs().max() <= LARGEST_HALF else tensor

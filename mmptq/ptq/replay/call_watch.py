@@ -1,0 +1,148 @@
+"""Which calls of which modules a change in one layer reaches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantMixin
+from mmptq.utils.trees import SparseSlot, TensorSlot, flatten, is_sparse, map_tensors
+
+Key = tuple[nn.Module, int]  # a module and which of its calls in one forward
+
+# Noise of two sizes: a gate that saturates hides a small change or a large one, hardly both.
+NOISE_LEVELS = (0.01, 1.0)
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass
+class WatchedCall:
+    """One call of a module.
+
+    Attributes:
+        parents (tuple[Key]): The calls around it, outermost first.
+        fingerprint (Any): Changes with every bit of the output; None if it returned nothing
+            that can be replayed, or did not return.
+    """
+
+    parents: tuple[Key, ...]
+    fingerprint: Any = None
+
+
+class CallCounter:
+    """Numbers the calls of each module during one forward."""
+
+    def __init__(self):
+        self.counts: dict[nn.Module, int] = {}
+
+    def next(self, module: nn.Module) -> Key:
+        """Key of a call that begins."""
+        index = self.counts.get(module, 0)
+        self.counts[module] = index + 1
+        return module, index
+
+    def skip(self, calls: dict[nn.Module, int]) -> None:
+        """Count calls that do not happen because what is around them is replayed."""
+        for module, number in calls.items():
+            self.counts[module] = self.counts.get(module, 0) + number
+
+
+@torch.no_grad()
+def watch_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[Key, WatchedCall], Any]:
+    """All calls of modules while ``run()`` runs, and what it returns.
+
+    The quantizers of layers count as parts of them, not as modules.
+    """
+    counter, calls, active = CallCounter(), {}, []
+    quantizers = {part for slot in _quantizers(model) for part in slot.modules()}
+
+    def enter(module, args):
+        key = counter.next(module)
+        calls[key] = WatchedCall(tuple(active))
+        active.append(key)
+
+    def leave(module, args, output):
+        calls[active.pop()].fingerprint = fingerprint(output)
+
+    handles = []
+    for module in set(model.modules()) - quantizers:
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        return calls, run()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def clean_calls(
+    model: nn.Module, run: Callable[[], Any], layer: nn.Module, calls: dict[Key, WatchedCall]
+) -> set[Key]:
+    """Those of ``calls`` whose outputs do not depend on what ``layer`` computes.
+
+    The output of the layer is disturbed: what comes out the same elsewhere is clean. That needs no
+    knowledge of the network. What runs inside of the layer is left out: it changes with it.
+    """
+    clean = {
+        key
+        for key, call in calls.items()
+        if call.fingerprint is not None and all(module is not layer for module, _ in call.parents)
+    }
+    for level in NOISE_LEVELS:
+        handle = layer.register_forward_hook(lambda _, args, y, level=level: _disturb(y, level))
+        try:
+            changed, _ = watch_calls(model, run)
+        finally:
+            handle.remove()
+        clean = {
+            key
+            for key in clean
+            if key in changed and changed[key].fingerprint == calls[key].fingerprint
+        }
+    return clean
+
+
+def _quantizers(model: nn.Module) -> Iterator[nn.Module]:
+    for module in model.modules():
+        if isinstance(module, QuantMixin):
+            yield module.weight_quantizer
+            yield module.input_quantizer
+
+
+def _disturb(output: Any, level: float) -> Any:
+    generator = torch.Generator().manual_seed(0)
+
+    def add_noise(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            return x
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        return x + level * (x.abs().mean() + 1) * noise
+
+    if is_sparse(output):
+        return output.replace_feature(add_noise(output.features))
+    return map_tensors(add_noise, output)
+
+
+def fingerprint(output: Any) -> Any:
+    """A value that tells outputs apart bit by bit; None for what is not nested plain tensors."""
+    tensors, structure = flatten(output)
+    if not tensors or not _is_plain(structure):
+        return None
+    return structure, [_bits(tensor) for tensor in tensors]
+
+
+def _bits(x: Tensor) -> tuple[tuple[int, ...], int]:
+    rows = x.detach().reshape(-1)
+    if rows.dtype != torch.bool:
+        rows = rows.view(INTEGERS[rows.element_size()])
+    return tuple(x.shape), int(rows.sum(dtype=torch.int64))
+
+
+def _is_plain(structure: Any) -> bool:
+    if isinstance(structure, dict):
+        return all(map(_is_plain, structure.values()))
+    if isinstance(structure, (list, tuple)):
+        return all(map(_is_plain, structure))
+    known = (TensorSlot, SparseSlot, str, int, float, bool, type(None))
+    return isinstance(structure, known)

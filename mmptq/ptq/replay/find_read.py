@@ -1,0 +1,75 @@
+"""Which outputs of modules anything else reads."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmptq.quantization.graph.trace import tensors_in
+
+from .call_watch import Key
+from .override_calls import override_calls
+
+
+class _ReadWatch(TorchDispatchMode):
+    """Notes which tensors any operator reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.note((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+    def note(self, data: Any) -> None:
+        """Count all tensors in nested data as read."""
+        self.seen.update(id(x) for x in tensors_in(data))
+
+
+def find_read(
+    model: nn.Module,
+    run: Callable[[], Any],
+    outputs: dict[Key, Any],
+    inside: dict[Key, Counter],
+    pending: set[nn.Module],
+) -> set[Key]:
+    """Those calls whose outputs are read while these calls are replayed.
+
+    Read is what an operator, or a module that runs, takes as an argument, and what ``run``
+    returns. Arguments of a replayed module count, too, if a pending layer is inside: it will run.
+
+    Args:
+        model (nn.Module): The model.
+        run (Callable): Runs the model.
+        outputs (dict[Key, Any]): What the calls return; may be changed in place.
+        inside (dict[Key, Counter]): See ``override_calls``.
+        pending (set[nn.Module]): Layers whose turn comes later.
+    """
+    watch = _ReadWatch()
+
+    def replay(key: Key, args: Any) -> Any:
+        if not pending.isdisjoint(key[0].modules()):
+            watch.note(args)
+        return outputs[key]
+
+    def enter(module, args, kwargs):
+        watch.note((args, kwargs))
+
+    replayed = {module for module, _ in outputs}
+    handles = [
+        module.register_forward_pre_hook(enter, with_kwargs=True)
+        for module in model.modules()
+        if module not in replayed
+    ]
+    ids = {key: {id(x) for x in tensors_in(output)} for key, output in outputs.items()}
+    try:
+        with override_calls(outputs.keys(), replay, inside), watch:
+            result = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    watch.note(result)
+    return {key for key in outputs if not watch.seen.isdisjoint(ids[key])}

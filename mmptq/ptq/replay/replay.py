@@ -1,0 +1,246 @@
+"""Running a model again and again without the parts that cannot have changed."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from mmptq.utils.stop_forward import StopForward
+from mmptq.utils.trees import copy_tensors, flatten, map_tensors
+
+from .activation_cache import ActivationCache
+from .call_watch import Key, WatchedCall, clean_calls, watch_calls
+from .find_read import find_read
+from .override_calls import override_calls
+
+
+@dataclass
+class _Blank:
+    """Stands for an output that nothing reads; only the shapes of its tensors are kept."""
+
+    tree: Any
+
+    @classmethod
+    def of(cls, output: Any) -> '_Blank':
+        # Not a number, so that a use that was overlooked shows.
+        def blank(x: Tensor) -> Tensor:
+            return x.new_full((), torch.nan if x.is_floating_point() else 0).expand(x.shape)
+
+        return cls(map_tensors(blank, output))
+
+
+@dataclass
+class _Record:
+    """Outputs that are replayed: places in the cache, or blanks, by sample and call."""
+
+    cache: ActivationCache
+    entries: list[dict[Key, int | _Blank]] = field(default_factory=list)
+
+    def output(self, sample: int, key: Key) -> Any:
+        entry = self.entries[sample][key]
+        return entry.tree if isinstance(entry, _Blank) else self.cache[entry]
+
+
+@dataclass
+class _Plan:
+    """What a focus replays.
+
+    Attributes:
+        keys (set[Key]): Outermost calls that the layer in focus does not reach.
+        read (set[Key]): Those whose outputs anything that runs reads.
+        usable (set[Key]): Calls whose recorded outputs are still right.
+        inside (dict[Key, Counter]): Numbers of calls of modules inside of calls.
+    """
+
+    keys: set[Key] = field(default_factory=set)
+    read: set[Key] = field(default_factory=set)
+    usable: set[Key] = field(default_factory=set)
+    inside: dict[Key, Counter] = field(default_factory=dict)
+
+
+class Replay:
+    """Runs samples while one layer after the other changes; the rest comes from a cache.
+
+    ``focus`` finds the calls of modules that a change in a layer does not reach, see
+    ``clean_calls``, and records the outputs of the outermost ones for each sample. ``run`` then
+    returns these in place of running the modules. That covers what comes before the layer as well
+    as parallel branches and other levels of a pyramid, for any network.
+
+    Args:
+        model (nn.Module): In eval mode. Between two calls of ``focus`` only the layer in focus
+            changes what it computes.
+        run (Callable): Runs the model on a sample, given its index.
+        num_samples (int): Number of samples.
+        budget_bytes (int): Memory for recorded outputs, see :class:`ActivationCache`.
+        directory (str | Path): For what does not fit into that.
+        enabled (bool): If not, ``run`` runs everything: to compare with. Defaults to True.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        run: Callable[[int], Any],
+        num_samples: int,
+        budget_bytes: int,
+        directory: str | Path,
+        enabled: bool = True,
+    ):
+        self.model = model
+        self.num_samples = num_samples
+        self.enabled = enabled
+        self._run = run
+        # While a new record is made from the last one, both are there.
+        self._make_cache = lambda: ActivationCache(budget_bytes // 2, directory)
+        self._record = _Record(self._make_cache(), [{} for _ in range(num_samples)])
+        self._plan = _Plan()
+
+    def __enter__(self) -> 'Replay':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._record.cache.close()
+
+    def run(self, sample: int) -> Any:
+        """What the model returns for a sample; replayed outputs have no gradient."""
+        keys = self._record.entries[sample].keys()
+        with override_calls(keys, self._recorded(sample), self._plan.inside):
+            return self._run(sample)
+
+    @torch.no_grad()
+    def focus(
+        self, layer: nn.Module, pending: set[nn.Module], observe: Callable[[int, tuple], None]
+    ) -> bool:
+        """Prepare for changes in ``layer``; everything else stays as it is until the next focus.
+
+        Args:
+            layer (nn.Module): The layer that is about to change.
+            pending (set[nn.Module]): Layers that later calls will be about.
+            observe (Callable): Takes the index of a sample and the arguments of a call of the
+                layer, for all its calls on all samples.
+
+        Returns:
+            bool: Whether the layer runs at all.
+        """
+        calls, reference = watch_calls(self.model, lambda: self._run(0))
+        num_calls = sum(module is layer for module, _ in calls)
+        if self.enabled and num_calls:
+            self._plan = self._make_plan(layer, pending, calls, reference)
+        record = _Record(self._make_cache())
+        for sample in range(self.num_samples if num_calls else 0):
+            entries = self._record_sample(sample, record.cache, layer, num_calls, observe)
+            record.entries.append(entries)
+        if num_calls:
+            self._record.cache.close()
+            self._record = record
+        return num_calls > 0
+
+    def _make_plan(
+        self,
+        layer: nn.Module,
+        pending: set[nn.Module],
+        calls: dict[Key, WatchedCall],
+        reference: Any,
+    ) -> _Plan:
+        clean = clean_calls(self.model, lambda: self._run(0), layer, calls)
+        keys = {key for key in clean if not clean.intersection(calls[key].parents)}
+        recorded = clean.intersection(self._record.entries[0])
+        inside = _count_inside(calls, keys | recorded)
+        for usable in (recorded, set()):
+            plan = _Plan(keys, set(), usable, inside)
+            try:
+                if self._find_read(plan, pending, reference):
+                    return plan
+            except RuntimeError:  # an operation in place on a blank of the last record
+                if not usable:
+                    raise
+        MMLogger.get_current_instance().warning(
+            f'{type(layer).__name__}: outputs cannot be replayed here, everything runs again'
+        )
+        return _Plan()
+
+    def _find_read(self, plan: _Plan, pending: set[nn.Module], reference: Any) -> bool:
+        """Find out which outputs are needed; whether replaying the first sample is right."""
+        outputs: dict[Key, Any] = {}
+
+        def keep(key: Key, output: Any) -> None:
+            if key in plan.keys:
+                outputs[key] = copy_tensors(output)
+
+        with override_calls(plan.usable, self._recorded(0), plan.inside, plan.keys, keep):
+            self._run(0)
+        found = find_read(
+            self.model, lambda: self._run(0), copy_tensors(outputs), plan.inside, pending
+        )
+        plan.read.update(found)
+        needed = {
+            key: output if key in plan.read else _Blank.of(output).tree
+            for key, output in outputs.items()
+        }
+        with override_calls(needed.keys(), lambda key, args: needed[key], plan.inside):
+            return _same(self._run(0), reference)
+
+    def _recorded(self, sample: int) -> Callable[[Key, Any], Any]:
+        return lambda key, args: self._record.output(sample, key)
+
+    def _record_sample(
+        self,
+        sample: int,
+        cache: ActivationCache,
+        layer: nn.Module,
+        num_calls: int,
+        observe: Callable[[int, tuple], None],
+    ) -> dict[Key, int | _Blank]:
+        """Run a sample as far as needed; places of the outputs that the plan replays."""
+        plan, entries = self._plan, {}
+        missing = len(plan.keys) + num_calls
+
+        def count() -> None:
+            nonlocal missing
+            missing -= 1
+            if missing == 0:
+                raise StopForward
+
+        def keep(key: Key, output: Any) -> None:
+            if key not in plan.keys:
+                return
+            if key in plan.read:
+                entries[key] = len(cache)
+                cache.append(output)
+            else:
+                entries[key] = _Blank.of(output)
+            count()
+
+        def enter(_, args):
+            observe(sample, args)
+            count()
+
+        usable = plan.usable & self._record.entries[sample].keys()
+        handle = layer.register_forward_pre_hook(enter)
+        try:
+            with override_calls(usable, self._recorded(sample), plan.inside, plan.keys, keep):
+                self._run(sample)
+        except StopForward:
+            pass
+        finally:
+            handle.remove()
+        return entries
+
+
+def _count_inside(calls: dict[Key, WatchedCall], keys: set[Key]) -> dict[Key, Counter]:
+    inside = {key: Counter() for key in keys}
+    for (module, _), call in calls.items():
+        for parent in keys.intersection(call.parents):
+            inside[parent][module] += 1
+    return inside
+
+
+def _same(first: Any, second: Any) -> bool:
+    tensors = (flatten(first)[0], flatten(second)[0])
+    return len(tensors[0]) == len(tensors[1]) and all(
+        torch.allclose(x, y, rtol=1e-4, atol=1e-6) for x, y in zip(*tensors, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Candidates for scales and exponents, and the choice among them."""

@@ -1,0 +1,219 @@
+"""Scales that different exponents of the error lead to, and the choice among them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from operator import sub
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmptq.observers import LpObserver
+from mmptq.quantization import FakeQuantizer, QuantMixin
+from mmptq.utils.trees import copy_tensors, is_sparse
+
+from .output_search import QParams, search_output
+
+# Two candidates differ clearly by so many standard errors, on so many samples or more.
+STANDARD_ERRORS = 2.0
+FEWEST_SAMPLES = 4
+# Errors of a layer's output are measured on parts of its inputs of this height and width.
+CROP_SIZE = 16
+
+
+@dataclass
+class Candidate:
+    """An exponent, the scales it leads to, and what they cost.
+
+    Attributes:
+        p (float): The exponent.
+        qparams (QParams): Scale and zero point.
+        loss (float): Mean loss over all samples. For a candidate that was given up it is
+            estimated: that of the best one plus the mean difference on the samples it was tried on.
+        num_samples (int): Samples it was tried on, the first ones.
+    """
+
+    p: float
+    qparams: QParams
+    loss: float = float('nan')
+    num_samples: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; of several scales the mean."""
+        scale = float(self.qparams[0].mean())
+        return dict(p=self.p, mean_scale=scale, loss=self.loss, num_samples=self.num_samples)
+
+
+class LayerInputs:
+    """Collects what a layer is given: statistics of all samples, and parts of some.
+
+    Args:
+        layer (QuantMixin): The layer.
+        kept (set[int]): Samples of whose inputs a part is kept.
+    """
+
+    def __init__(self, layer: QuantMixin, kept: set[int]):
+        self.calls: list[tuple] = []
+        self._kept = kept
+        slot = layer.input_quantizer
+        self.observer = LpObserver(slot.scheme) if isinstance(slot, FakeQuantizer) else None
+
+    def take(self, sample: int, args: tuple) -> None:
+        """Take in the arguments of one call."""
+        if sample in self._kept:
+            self.calls.append(copy_tensors(_crop(args, sample)))
+        if self.observer is not None:
+            self.observer.update(args[0].features if is_sparse(args[0]) else args[0])
+
+
+def _crop(args: tuple, sample: int) -> tuple:
+    """A random part of a map (B, C, H, W), which says as much about errors; else everything."""
+    if len(args) != 1 or is_sparse(args[0]) or args[0].dim() != 4:
+        return args
+    generator = torch.Generator().manual_seed(sample)
+    (x,) = args
+    for axis in (2, 3):
+        size = min(CROP_SIZE, x.shape[axis])
+        start = torch.randint(x.shape[axis] - size + 1, (), generator=generator)
+        x = x.narrow(axis, int(start), size)
+    return (x,)
+
+
+def weight_candidates(
+    layer: QuantMixin, inputs: LayerInputs, exponents: list[float], fractions: Tensor | None
+) -> list[Candidate]:
+    """Scales of the weight with the smallest error of the output, or of the weight itself.
+
+    Args:
+        layer (QuantMixin): The layer.
+        inputs (LayerInputs): What it is given.
+        exponents (list[float]): Exponents of the error.
+        fractions (Tensor, optional): (T,) of the range to try for the error of the output; None
+            for the error of the weight.
+    """
+    if fractions is not None:
+        found = search_output(layer, inputs.calls, exponents, fractions)
+        return [Candidate(p, qparams) for p, qparams in found.items()]
+    observer = LpObserver(layer.weight_quantizer.scheme)
+    observer.update(layer.weight)
+    return observed_candidates(observer, exponents)
+
+
+def observed_candidates(observer: LpObserver, exponents: list[float]) -> list[Candidate]:
+    """Scales with the smallest error of what an observer has seen."""
+    candidates = []
+    for p in exponents:
+        observer.p = p
+        candidates.append(Candidate(p, observer.qparams()))
+    return candidates
+
+
+def choose(
+    candidates: list[Candidate],
+    quantizer: FakeQuantizer,
+    evaluate: Callable[[int], float],
+    num_samples: int,
+    fast: bool,
+    tolerance: float = 0.0,
+) -> Candidate | None:
+    """Try candidates and set the scales of the best one, the first of equal ones.
+
+    Args:
+        candidates (list[Candidate]): Their losses are filled in.
+        quantizer (FakeQuantizer): Gets the scales.
+        evaluate (Callable): The loss on a sample.
+        num_samples (int): Number of samples.
+        fast (bool): Whether equal scales are tried only once, and candidates are given up as soon
+            as they are clearly worse than another one on the samples so far, or clearly not better
+            than a former one.
+        tolerance (float): A candidate is better than a former one if its loss is smaller by more
+            than this share.
+
+    Returns:
+        Candidate or None: None where every loss was NaN; the scales are as before then.
+    """
+    before = quantizer.scale.clone(), quantizer.zero_point.clone()
+    twins = _twins(candidates) if fast else {}
+    alive = [candidate for candidate in candidates if id(candidate) not in twins]
+    losses: dict[int, list[float]] = {id(candidate): [] for candidate in alive}
+    for sample in range(num_samples):
+        for candidate in alive:
+            quantizer.set_qparams(*candidate.qparams)
+            losses[id(candidate)].append(evaluate(sample))
+        if fast and sample + 1 >= FEWEST_SAMPLES:
+            alive = _still_in_question(alive, losses, tolerance)
+            if len(alive) == 1:
+                break
+    best = _first_of_the_best(alive, losses, tolerance)
+    for candidate in candidates:
+        found = losses[id(twins.get(id(candidate), candidate))]
+        reference = losses[id(best)]
+        difference = mean(map(sub, found, reference))  # on the samples of the shorter list
+        candidate.loss, candidate.num_samples = mean(reference) + difference, len(found)
+    if not isfinite(best.loss):
+        best = None
+    quantizer.set_qparams(*(best.qparams if best else before))
+    return best
+
+
+def _still_in_question(
+    alive: list[Candidate], losses: dict[int, list[float]], tolerance: float
+) -> list[Candidate]:
+    """Those that may still win: the others clearly lose to the best one, or to a former one."""
+    first = min(range(len(alive)), key=lambda i: _finite_sum(losses[id(alive[i])]))
+    best = alive[first]
+    margin = tolerance * mean(losses[id(best)])
+    left: list[Candidate] = []
+    for index, candidate in enumerate(alive):
+        own = losses[id(candidate)]
+        # A former one has to be beaten by the margin, and wins if it is not.
+        rivals = [(former, -margin) for former in left]
+        rivals += [(best, margin)] if index < first else []
+        if not any(_clearly_worse(own, losses[id(c)], limit) for c, limit in rivals):
+            left.append(candidate)
+    return left
+
+
+def _first_of_the_best(
+    alive: list[Candidate], losses: dict[int, list[float]], tolerance: float
+) -> Candidate:
+    """The last one that is better than each one before it by more than the tolerance."""
+    best = alive[0]
+    for candidate in alive[1:]:
+        lowest, own = (_finite_sum(losses[id(c)]) for c in (best, candidate))
+        if own < lowest * (1 - tolerance):
+            best = candidate
+    return best
+
+
+def _finite_sum(losses: list[float]) -> float:
+    total = sum(losses)
+    return total if isfinite(total) else inf
+
+
+def _twins(candidates: list[Candidate]) -> dict[int, Candidate]:
+    """For candidates (by id) whose scales an earlier one has as well, that one."""
+    twins: dict[int, Candidate] = {}
+    first: list[Candidate] = []
+    for candidate in candidates:
+        equal = next((c for c in first if _equal(c.qparams, candidate.qparams)), None)
+        if equal is None:
+            first.append(candidate)
+        else:
+            twins[id(candidate)] = equal
+    return twins
+
+
+def _clearly_worse(losses: list[float], best: list[float], margin: float = 0.0) -> bool:
+    """Whether the mean difference on the same samples is clearly above ``margin``."""
+    if not isfinite(sum(losses)) or not isfinite(sum(best)):
+        return isfinite(sum(best))
+    differences = [x - y for x, y in zip(losses, best, strict=True)]
+    error = stdev(differences) / sqrt(len(differences))
+    return mean(differences) - margin > STANDARD_ERRORS * error
+
+
+def _equal(first: QParams, second: QParams) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(first, second, strict=True))

@@ -1,0 +1,105 @@
+"""The search for the best exponents of one layer after the other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmptq.ptq.layer_state import LayerState
+from mmptq.ptq.replay.replay import Replay
+from mmptq.ptq.teacher.task_samples import TaskSamples
+from mmptq.quantization import FakeQuantizer, QuantizationError
+
+from .lp_candidates import Candidate, LayerInputs, choose, observed_candidates, weight_candidates
+
+SLOTS = dict(weight='weight_quantizer', input='input_quantizer')
+
+
+@dataclass
+class SearchSettings:
+    """How exponents are chosen; see :class:`LpSelector`.
+
+    Attributes:
+        exponents (list[float]): Candidates, in the order in which they are tried.
+        fractions (Tensor, optional): (T,) of the range to try for a weight by the error of the
+            layer's output; None measures the error of the weight itself.
+        search_samples (int): Samples on which errors of outputs are measured.
+        tolerance (float): Share by which a loss has to be smaller to be better.
+        fast (bool): Whether shortcuts are taken.
+    """
+
+    exponents: list[float]
+    fractions: Tensor | None
+    search_samples: int
+    tolerance: float
+    fast: bool
+
+
+class LpSearch:
+    """The search on calibration samples.
+
+    Args:
+        settings (SearchSettings): The settings.
+        samples (TaskSamples): Of a model whose quantizers are off but for layers that are done.
+    """
+
+    def __init__(self, settings: SearchSettings, samples: TaskSamples):
+        self.settings = settings
+        self.samples = samples
+        step = max(1, len(samples) // settings.search_samples)
+        self.kept = set(range(0, len(samples), step)[: settings.search_samples])
+
+    def layer(self, replay: Replay, unit: LayerState, pending: set[nn.Module]) -> dict[str, Any]:
+        """Choose the exponents of a layer, set its scales and turn its quantizers on.
+
+        Args:
+            replay (Replay): Runs ``raw_outputs`` of the samples.
+            unit (LayerState): The layer; gets ``p``.
+            pending (set[nn.Module]): This layer and those whose turn comes later.
+
+        Returns:
+            dict: For 'weight' and 'input', where they are quantized, what was found as plain
+            data; empty where the outputs do not depend on the layer.
+        """
+        inputs = LayerInputs(unit.module, self.kept)
+        if not replay.focus(unit.module, pending, inputs.take):
+            return {}
+        found = {}
+        for name, slot in SLOTS.items():
+            quantizer = getattr(unit.module, slot)
+            if not isinstance(quantizer, FakeQuantizer):
+                continue
+            candidates = self._candidates(name, unit, inputs)
+            quantizer.enabled = True
+            best = choose(
+                candidates,
+                quantizer,
+                lambda index: float(self.samples.distance(index, replay.run(index))),
+                len(self.samples),
+                self.settings.fast,
+                self.settings.tolerance,
+            )
+            if best is None:
+                raise QuantizationError(
+                    f"the detection output loss of '{unit.name}' is NaN for every exponent: check "
+                    'the float weights, or keep the layer float with a rule'
+                )
+            found[name] = _report(best, candidates)
+        unit.p = next(entry['p'] for entry in found.values())
+        return found
+
+    def _candidates(self, name: str, unit: LayerState, inputs: LayerInputs) -> list[Candidate]:
+        exponents = self.settings.exponents
+        if name == 'input':
+            return observed_candidates(inputs.observer, exponents)
+        return weight_candidates(unit.module, inputs, exponents, self.settings.fractions)
+
+
+def _report(best: Candidate, candidates: list[Candidate]) -> dict[str, Any]:
+    return dict(
+        p=best.p,
+        loss=best.loss,
+        scale=best.qparams[0].tolist(),
+        zero_point=best.qparams[1].tolist(),
+        candidates=[candidate.to_dict() for candidate in sorted(candidates, key=lambda c: c.p)],
+    )

@@ -1,0 +1,108 @@
+"""The stage that finds ranges from what it observes, layer by layer, in the float model."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.registry import TASK_UTILS
+
+from mmptq.ptq.context import PTQContext
+from mmptq.ptq.layer_state import LayerState
+from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
+
+
+@TASK_UTILS.register_module()
+class Calibrator:
+    """Observes weights and float activations, and sets scales and zero points from them.
+
+    Args:
+        weight_observer (dict): Config of the observer of weights.
+        act_observer (dict): Config of the observer of layer inputs.
+
+    Example:
+        >>> stages = [dict(type='Calibrator', act_observer=dict(type='LpObserver', p=2.0))]
+    """
+
+    def __init__(
+        self,
+        weight_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006 (never changed)
+        act_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006
+    ):
+        for cfg in (weight_observer, act_observer):
+            _check_type(cfg)
+        self.weight_observer = weight_observer
+        self.act_observer = act_observer
+
+    def run(self, ctx: PTQContext) -> None:
+        """Calibrate every quantizer of the model; one pass over the calibration data."""
+        layers = [(unit, unit.module) for unit in ctx.layers.values()]
+        self._calibrate_weights(layers)
+        self._calibrate_inputs(ctx, layers)
+
+    @torch.no_grad()
+    def _calibrate_weights(self, layers: list[tuple[LayerState, QuantMixin]]) -> None:
+        for unit, layer in layers:
+            if isinstance(layer.weight_quantizer, FakeQuantizer):
+                observer = _build(self.weight_observer, layer.weight_quantizer, unit)
+                _observe(observer, layer.weight.detach(), unit.name, 'weight')
+                layer.weight_quantizer.set_qparams(*observer.qparams())
+
+    @torch.no_grad()
+    def _calibrate_inputs(
+        self, ctx: PTQContext, layers: list[tuple[LayerState, QuantMixin]]
+    ) -> None:
+        observers, handles = {}, []
+        for unit, layer in layers:
+            quantizer = layer.input_quantizer
+            if isinstance(quantizer, FakeQuantizer):
+                observer = _build(self.act_observer, quantizer, unit)
+                observers[unit.name] = (observer, quantizer)
+                handles.append(quantizer.register_forward_pre_hook(_hook(observer, unit.name)))
+        try:
+            with quantizers_off(ctx.model):
+                for data in ctx.batches('calibrate'):
+                    ctx.predict(data)
+        finally:
+            for handle in handles:
+                handle.remove()
+        blind = [name for name, (observer, _) in observers.items() if not observer.seen]
+        if blind:
+            raise QuantizationError(
+                f"'{blind[0]}' saw no data"
+                + (f' (and {len(blind) - 1} more: {", ".join(blind[1:])})' if blind[1:] else '')
+                + ': is it used in predict mode? Keep it float with the rule '
+                f"dict(name='{blind[0]}', weight=None, act=None)"
+            )
+        for observer, quantizer in observers.values():
+            quantizer.set_qparams(*observer.qparams())
+
+
+def _check_type(cfg: dict[str, Any]) -> None:
+    if cfg.get('type') not in TASK_UTILS:
+        known = sorted(name for name in TASK_UTILS.module_dict if name.endswith('Observer'))
+        raise QuantizationError(
+            f"there is no observer '{cfg.get('type')}': use one of {', '.join(known)}"
+        )
+
+
+def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: LayerState):
+    cfg = dict(cfg, scheme=quantizer.scheme)
+    takes_p = 'p' in inspect.signature(TASK_UTILS.get(cfg['type'])).parameters
+    if unit.p is not None and takes_p:
+        cfg['p'] = unit.p
+    return TASK_UTILS.build(cfg)
+
+
+def _observe(observer, x: torch.Tensor, name: str, what: str) -> None:
+    try:
+        observer.update(x)
+    except QuantizationError as error:
+        raise QuantizationError(f"the {what} of '{name}': {error}") from error
+
+
+def _hook(observer, name: str) -> Callable:
+    def hook(module, args):
+        _observe(observer, args[0].detach(), name, 'input')
+
+    return hook

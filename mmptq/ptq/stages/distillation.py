@@ -1,0 +1,262 @@
+"""The stage that trains a quantized network as a whole to give what the float network gives."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from mmptq.adapters import build_adapter
+from mmptq.compat.spconv_cpu import remembered_pairs
+from mmptq.ptq.context import PTQContext
+from mmptq.ptq.replay.activation_cache import ActivationCache
+from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
+from mmptq.ptq.teacher.task_samples import TaskSamples
+from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.unit_quantizers import UnitQuantizers
+from mmptq.quantization import QuantizationError
+from mmptq.utils.files import write_json
+from mmptq.utils.trees import copy_tensors
+
+RESULT_NAME = 'distillation.json'
+# Steps between two lines of the log, and between two states that a killed run can go on from.
+LOG_INTERVAL = 100
+# A weight at most so far from a grid point, in steps, is rounded to it.
+INSIDE = 0.49
+# Where the first steps raise the loss to more than so many times what it was, training starts again
+# with the next of these shares of the learning rate.
+DIVERGED = 3
+RATES = (1.0, 0.1, 0.01)
+
+
+@TASK_UTILS.register_module()
+class Distillation:
+    """Trains weights, biases and input scales of all quantized layers at once; needs no labels.
+
+    The float model is the teacher: the loss compares the outputs of the heads on the calibration
+    samples. Weights move as in training
+    with quantization; the gradient passes straight through the rounding, and scales get that of
+    LSQ (https://arxiv.org/abs/1902.08153). That takes more samples and time than reconstruction
+    of units, and gives back what rounding of weights cannot: errors of 4-bit layer inputs that
+    add up over the network. Where the loss did not become smaller, everything is as it was.
+
+    Note:
+        Weights and biases change, so that the float model is no longer at hand: put it last.
+        BatchNorms that were not folded and layers that stay float do not change.
+
+    Args:
+        loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
+        lr (float): Learning rate (Adam) of weight and bias of each layer, relative to the root
+            mean square of the weight; it falls to zero along a cosine. Where the loss rises to
+            three times its value in a hundred steps, training starts again with a tenth of the
+            rate, twice at most. Defaults to 2e-3.
+        act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
+            leaves them. Defaults to 1e-3.
+        num_iters (int): Steps. Defaults to 2500.
+        batch_size (int): Samples per step. Defaults to 2.
+        cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
+
+    Example:
+        >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
+    """
+
+    def __init__(
+        self,
+        loss: dict[str, Any] = dict(type='DetectionOutputLoss'),  # noqa: B006 (never changed)
+        lr: float = 2e-3,
+        act_lr: float | None = 1e-3,
+        num_iters: int = 2500,
+        batch_size: int = 2,
+        cache_budget: int = 4 * 2**30,
+    ):
+        if min(num_iters, batch_size, cache_budget) < 1 or lr < 0:
+            raise QuantizationError(
+                f'Distillation got num_iters={num_iters!r}, batch_size={batch_size!r}, '
+                f'cache_budget={cache_budget!r}, lr={lr!r}: use numbers and sizes of at least 1, '
+                'and a rate of at least 0'
+            )
+        self.loss = MODELS.build(loss)
+        self.lr, self.act_lr = lr, act_lr
+        self.num_iters, self.batch_size = num_iters, batch_size
+        self.cache_budget = cache_budget
+
+    def run(self, ctx: PTQContext) -> None:
+        """Train, and keep the result if the loss became smaller."""
+        adapter = build_adapter(ctx.model)
+        directory, half = ctx.work_dir / 'cache', self.cache_budget // 2
+        with (
+            ActivationCache(half, directory) as batches,
+            ActivationCache(half, directory) as targets,
+            remembered_pairs(),
+        ):
+            samples = TaskSamples(ctx, adapter, self.loss, batches, targets)
+            with torch.no_grad():
+                (unit,) = find_units(ctx.model, lambda: samples.raw_outputs(0), 'network')
+            student = _Student(ctx.model, UnitQuantizers(unit))
+            original = student.state()
+            before = _mean_loss(samples)
+            for rate in RATES:
+                limit = math.inf if rate == RATES[-1] else DIVERGED * before
+                if self._train(ctx, student, samples, rate, limit):
+                    break
+                student.load_state(original)
+            after = _mean_loss(samples)
+            if not after <= before:
+                student.load_state(original)
+        note = '' if after <= before else ', taken back: it did not become smaller'
+        report = ctx.logger.warning if note else ctx.logger.info
+        report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
+        write_json(dict(before=before, after=after, kept=not note), ctx.work_dir / RESULT_NAME)
+
+    def _train(
+        self, ctx: PTQContext, student: '_Student', samples: TaskSamples, rate: float, limit: float
+    ) -> bool:
+        """Train at a share of the learning rate; False if the loss rose above the limit at once."""
+        first = 0
+        state = ctx.resume and ctx.resume.load('step')
+        if state:
+            first, rate = state['step'], state['rate']
+        with student.learning(rate * self.lr, self.act_lr) as optimizer:
+            if state:
+                student.load_progress(optimizer, state)
+            start, total = time.perf_counter(), 0.0
+            for step in range(first, self.num_iters):
+                cosine = 0.5 * (1 + math.cos(math.pi * step / self.num_iters))
+                for group in optimizer.param_groups:
+                    group['lr'] = cosine * group['initial_lr']
+                optimizer.zero_grad()
+                total += self._backward(samples, self._chosen(ctx.seed, step, len(samples)))
+                if not math.isfinite(total):
+                    ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
+                    return math.isinf(limit) or step >= LOG_INTERVAL
+                optimizer.step()
+                done = step + 1
+                if done % LOG_INTERVAL or done == self.num_iters:
+                    continue
+                mean_loss, total = total / LOG_INTERVAL, 0.0
+                left = (time.perf_counter() - start) / (done - first) * (self.num_iters - done)
+                ctx.logger.info(
+                    f'distillation {done}/{self.num_iters}: loss {mean_loss:.4g}, {left:.0f} s left'
+                )
+                if done == LOG_INTERVAL and mean_loss > limit:
+                    ctx.logger.warning(
+                        'distillation starts again with a smaller rate: '
+                        f'with lr={rate * self.lr:.3g} the loss rose to {mean_loss:.4g}'
+                    )
+                    return False
+                if ctx.resume:
+                    progress = student.progress(optimizer)
+                    ctx.resume.save('step', dict(step=done, rate=rate, **progress))
+        return True
+
+    def _backward(self, samples: TaskSamples, chosen: list[int]) -> float:
+        """Mean loss of some samples; its gradients are added to those of the parameters."""
+        total = 0.0
+        for index in chosen:
+            loss = _loss(samples, index) / len(chosen)
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def _chosen(self, seed: int, step: int, count: int) -> list[int]:
+        """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
+
+
+def _mean_loss(samples: TaskSamples) -> float:
+    """Mean loss on all samples: stages before may have learned a part of them by heart."""
+    with torch.no_grad():
+        return sum(_loss(samples, index).item() for index in range(len(samples))) / len(samples)
+
+
+def _loss(samples: TaskSamples, index: int) -> Tensor:
+    return samples.distance(index, samples.raw_outputs(index))
+
+
+class _Student:
+    """What is trained of the quantized layers: weights, biases, scales of inputs."""
+
+    def __init__(self, model: nn.Module, quantizers: UnitQuantizers):
+        self.model = model
+        self.quantizers = quantizers
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.sizes: dict[str, float] = {}  # of the weight of each parameter's layer
+        for name, layer in quantizers.layers.items():
+            for key, x in layer.named_parameters(name, recurse=False):
+                if x.is_floating_point() and all(x is not y for y in self.parameters.values()):
+                    self.parameters[key] = x
+                    self.sizes[key] = layer.weight.detach().square().mean().sqrt().item()
+
+    @contextmanager
+    def learning(self, lr: float, act_lr: float | None) -> Iterator[torch.optim.Optimizer]:
+        """Within this context everything is learned; at the end it is rounded for good."""
+        self._write_learned_rounding()
+        with fixed_parameters(self.model):
+            for x in self.parameters.values():
+                x.requires_grad_(True)
+            self.quantizers.learn(None, act_lr is not None, 0.0)
+            groups = [
+                dict(params=[x], initial_lr=lr * self.sizes[name])
+                for name, x in self.parameters.items()
+            ]
+            groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
+            try:
+                yield torch.optim.Adam(groups)
+            finally:
+                self.quantizers.commit()
+                for x in self.parameters.values():
+                    x.requires_grad_(False)
+                    x.grad = None
+
+    @torch.no_grad()
+    def _write_learned_rounding(self) -> None:
+        """Weights move just as far as it takes to be rounded as an earlier stage learned it.
+
+        Close to where they were, and not on the grid, they can go back as easily.
+        """
+        for name, quantizer in self.quantizers.weights.items():
+            if quantizer.rounding is not None:
+                weight = self.quantizers.layers[name].weight
+                half = INSIDE * quantizer.scheme.broadcast(quantizer.scale, weight.dim())
+                learned = quantizer(weight)
+                quantizer.rounding = None
+                moved = weight.clamp(learned - half, learned + half)
+                weight.copy_(torch.where(quantizer(weight) == learned, weight, moved))
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that may change."""
+        return dict(
+            quantizers=self.quantizers.state(),
+            parameters=copy_tensors({name: x.data for name, x in self.parameters.items()}),
+        )
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of ``state``."""
+        self._load_parameters(state)
+        self.quantizers.load_state(state['quantizers'])
+
+    def progress(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+        """Where training is, as tensors and plain data."""
+        return dict(
+            parameters={name: x.detach() for name, x in self.parameters.items()},
+            shifts=[x.detach() for x in self.quantizers.shifts],
+            optimizer=optimizer.state_dict(),
+        )
+
+    @torch.no_grad()
+    def load_progress(self, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
+        """Inverse of ``progress``."""
+        self._load_parameters(progress)
+        for shift, x in zip(self.quantizers.shifts, progress['shifts'], strict=True):
+            shift.copy_(x)
+        optimizer.load_state_dict(progress['optimizer'])
+
+    def _load_parameters(self, state: dict[str, Any]) -> None:
+        for name, x in state['parameters'].items():
+            self.parameters[name].copy_(x)

@@ -1,0 +1,1 @@
+"""What the float model says: outputs, gradients, importance."""

@@ -1,0 +1,1 @@
+"""Parts of a model that are reconstructed together, and their training."""

@@ -1,0 +1,216 @@
+"""Finding the parts of a model that are reconstructed together: layers, blocks or everything."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmptq.quantization import QuantizationError, QuantMixin
+
+from .unit import Unit
+
+GRANULARITIES = ('layer', 'block', 'network')
+# Blocks by the names of their classes or base classes, so that neither mmdet nor mmdet3d has to
+# be there. SparseBasicBlock of mmdet3d is a BasicBlock.
+BLOCK_CLASSES = {
+    'BasicBlock',
+    'BasicBlockV2',
+    'Bottleneck',
+    'BottleneckV2',
+    'CSPLayer',
+    'SPPBottleneck',
+    'Focus',
+    'InvertedResidual',
+    'DepthwiseSeparableConvModule',
+    'VFELayer',
+    'PFNLayer',
+}
+# A chain of layers up to this length is reconstructed as one block (the stages of SECOND).
+LONGEST_CHAIN = 8
+
+
+@dataclass
+class _Runs:
+    """What ran during one forward: order of first calls, numbers of calls, what enclosed what."""
+
+    order: dict[nn.Module, int] = field(default_factory=dict)
+    calls: dict[nn.Module, int] = field(default_factory=dict)
+    around: dict[nn.Module, set[nn.Module]] = field(default_factory=dict)
+
+
+def find_units(
+    model: nn.Module,
+    run: Callable[[], Any],
+    granularity: str = 'block',
+    overrides: list[str | dict[str, str]] | None = None,
+) -> list[Unit]:
+    """Units that cover every quantized layer that runs, in order of execution.
+
+    Blocks are residual and CSP blocks, short chains of layers, and heads; a layer of no block (a
+    convolution of an FPN, a transformer) is a unit with what belongs to it, like its activation.
+
+    Args:
+        model (nn.Module): Quantized.
+        run (Callable): Runs the model on one sample.
+        granularity (str): 'layer', 'block' or 'network'.
+        overrides (list, optional): Module names or globs that are one unit each (the outermost of
+            nested ones), or ``dict(name=glob, granularity='layer' or 'block')`` to divide these
+            modules differently from the rest.
+
+    Raises:
+        QuantizationError: If an override matches nothing, or what does not run as a whole.
+    """
+    if granularity not in GRANULARITIES:
+        raise QuantizationError(
+            f"granularity='{granularity}' is unknown: use {', '.join(GRANULARITIES)}"
+        )
+    runs = _watch(model, run)
+    finder = _Finder(model, runs)
+    if granularity == 'network':
+        return [Unit('', model, finder.layers_in(model))]
+    units = finder.find('', model, granularity, _match(finder, overrides or []))
+    return sorted(units, key=lambda unit: min(runs.order[m] for m in unit.layers.values()))
+
+
+def without(units: list[Unit], skip: list[str]) -> list[Unit]:
+    """The units that no name or glob in ``skip`` matches.
+
+    Raises:
+        QuantizationError: If one matches no unit.
+    """
+    names = [unit.name for unit in units]
+    for pattern in skip:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise QuantizationError(
+                f"skip names '{pattern}', which matches no unit: units are {', '.join(names)}"
+            )
+    return [u for u in units if not any(fnmatchcase(u.name, pattern) for pattern in skip)]
+
+
+@torch.no_grad()
+def _watch(model: nn.Module, run: Callable[[], Any]) -> _Runs:
+    runs = _Runs()
+    active: list[nn.Module] = []
+
+    def enter(module, args):
+        runs.order.setdefault(module, len(runs.order))
+        runs.calls[module] = runs.calls.get(module, 0) + 1
+        active.append(module)
+        runs.around[module] = runs.around.get(module, set(active)) & set(active)
+
+    def leave(module, args, output):
+        active.pop()
+
+    handles = []
+    for module in model.modules():
+        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return runs
+
+
+class _Finder:
+    """Divides a model into units, given what ran."""
+
+    def __init__(self, model: nn.Module, runs: _Runs):
+        self.model = model
+        self.runs = runs
+        self.names = {module: name for name, module in model.named_modules()}
+
+    def layers_in(self, module: nn.Module) -> dict[str, QuantMixin]:
+        """Quantized layers that ran, in order of execution."""
+        order = self.runs.order
+        found = [m for m in module.modules() if isinstance(m, QuantMixin) and m in order]
+        return {self.names[m]: m for m in sorted(found, key=order.__getitem__)}
+
+    def is_whole(self, module: nn.Module) -> bool:
+        """Whether all of its quantized layers run only while it runs itself."""
+        layers = self.layers_in(module).values()
+        return bool(layers) and all(module in self.runs.around[layer] for layer in layers)
+
+    def make(self, module: nn.Module) -> Unit:
+        return Unit(self.names[module], module, self.layers_in(module), self.runs.calls[module])
+
+    def find(
+        self, name: str, module: nn.Module, granularity: str, chosen: dict[str, str]
+    ) -> list[Unit]:
+        if not self.layers_in(module):
+            return []
+        if name in chosen:
+            granularity = chosen[name]
+            chosen = {}
+            if granularity == 'whole':
+                return [self.make(module)]
+        prefix = f'{name}.' if name else ''
+        free = not any(other.startswith(prefix) for other in chosen)
+        if free and name and self.is_whole(module) and self._is_unit(module, granularity):
+            return [self.make(module)]
+        units = []
+        for child_name, child in module.named_children():
+            if self.names[child] == prefix + child_name:  # a shared module counts once
+                units += self.find(prefix + child_name, child, granularity, chosen)
+        covered = {layer for unit in units for layer in unit.layers}
+        if isinstance(module, QuantMixin) and name not in covered:
+            units.append(Unit(name, module, {name: module}, self.runs.calls[module]))
+        return units
+
+    def _is_unit(self, module: nn.Module, granularity: str) -> bool:
+        weighted = [m for m in module.modules() if _has_weight(m)]
+        if len(weighted) == 1:
+            return True  # a layer with what belongs to it
+        if granularity == 'layer':
+            return False
+        if _is_block(module) or _is_head(module):
+            return True
+        inner = any(_is_block(m) for m in module.modules() if m is not module)
+        return isinstance(module, nn.Sequential) and not inner and len(weighted) <= LONGEST_CHAIN
+
+
+def _has_weight(module: nn.Module) -> bool:
+    return any(p.dim() > 1 for p in module.parameters(recurse=False))
+
+
+def _is_block(module: nn.Module) -> bool:
+    return any(base.__name__ in BLOCK_CLASSES for base in type(module).__mro__)
+
+
+def _is_head(module: nn.Module) -> bool:
+    return any(base.__name__.endswith('Head') for base in type(module).__mro__)
+
+
+def _match(finder: _Finder, overrides: list[str | dict[str, str]]) -> dict[str, str]:
+    """Module name to 'whole' or a granularity, for all matches of the overrides."""
+    chosen: dict[str, str] = {}
+    names = {name: m for m, name in finder.names.items() if name and finder.layers_in(m)}
+    for override in overrides:
+        entry = dict(name=override) if isinstance(override, str) else dict(override)
+        granularity = entry.get('granularity', 'whole')
+        if set(entry) - {'name', 'granularity'} or granularity not in ('whole', 'layer', 'block'):
+            raise QuantizationError(
+                f"units has the entry {entry}: use a name, or dict(name=..., granularity='layer' "
+                "or 'block')"
+            )
+        found = [name for name in names if fnmatchcase(name, entry['name'])]
+        if not found:
+            close = difflib.get_close_matches(entry['name'], names, n=1, cutoff=0)
+            raise QuantizationError(
+                f"units names '{entry['name']}', which matches no module with quantized layers: "
+                f"the closest is '{close[0] if close else 'none'}'"
+            )
+        if granularity == 'whole':
+            whole = [name for name in found if finder.is_whole(names[name])]
+            if not whole:
+                raise QuantizationError(
+                    f"units names '{found[0]}', whose layers also run without it: name modules "
+                    'inside of it'
+                )
+            found = whole
+        chosen.update(dict.fromkeys(found, granularity))
+    return chosen

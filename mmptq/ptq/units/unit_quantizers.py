@@ -1,0 +1,92 @@
+"""The quantizers of a unit and what is learned in them."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmptq.quantization import (
+    AdaRound,
+    FakeQuantizer,
+    HardRounding,
+    QuantizationError,
+    SoftRounding,
+)
+
+from .unit import Unit
+
+
+class UnitQuantizers:
+    """Puts what is learned into the quantizers of a unit, and takes it out again.
+
+    Args:
+        unit (Unit): The unit, calibrated.
+
+    Attributes:
+        roundings (list[SoftRounding]): Of the weights, while they are being learned.
+        shifts (list[nn.Parameter]): Of the scales of the inputs, while they are being learned.
+    """
+
+    def __init__(self, unit: Unit):
+        self.layers = unit.layers
+        self.weights = self._slots('weight_quantizer')
+        self.inputs = self._slots('input_quantizer')
+        self.roundings: list[SoftRounding] = []
+        self.shifts: list[nn.Parameter] = []
+
+    def _slots(self, slot: str) -> dict[str, FakeQuantizer]:
+        found = {name: getattr(layer, slot) for name, layer in self.layers.items()}
+        found = {name: q for name, q in found.items() if isinstance(q, FakeQuantizer)}
+        for name, quantizer in found.items():
+            if not quantizer.calibrated:
+                raise QuantizationError(
+                    f"'{name}' has no scale yet: put a stage that calibrates before the one that "
+                    'reconstructs'
+                )
+        return found
+
+    def learn(self, rounding: AdaRound | None, act_scale: bool, drop_prob: float) -> None:
+        """Start learning.
+
+        Args:
+            rounding (AdaRound, optional): None leaves the rounding of weights as it is.
+            act_scale (bool): Whether scales of layer inputs are learned.
+            drop_prob (float): Share of the values of layer inputs that stay float at random.
+        """
+        for name, quantizer in self.weights.items() if rounding is not None else ():
+            scale, zero_point = quantizer.scale, quantizer.zero_point
+            up = getattr(quantizer.rounding, 'up', None)
+            weight = self.layers[name].weight
+            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme, up)
+            self.roundings.append(quantizer.rounding)
+        for quantizer in self.inputs.values():
+            quantizer.drop_prob = drop_prob
+            if act_scale:
+                quantizer.scale_shift = nn.Parameter(torch.zeros_like(quantizer.scale))
+                self.shifts.append(quantizer.scale_shift)
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """Stop learning: every weight rounded for good, every learned scale in its buffer."""
+        for quantizer in self.weights.values():
+            if isinstance(quantizer.rounding, SoftRounding):
+                quantizer.rounding = quantizer.rounding.harden()
+        for quantizer in self.inputs.values():
+            quantizer.scale.copy_(quantizer.learned_scale())
+            quantizer.scale_shift = None
+            quantizer.drop_prob = 0.0
+        self.roundings, self.shifts = [], []
+
+    def state(self) -> dict[str, Any]:
+        """What was learned, as tensors and plain data."""
+        up = {name: getattr(q.rounding, 'up', None) for name, q in self.weights.items()}
+        return dict(up=up, scale={name: q.scale.clone() for name, q in self.inputs.items()})
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Inverse of ``state``; ends learning."""
+        self.commit()
+        for name, up in state['up'].items():
+            self.weights[name].rounding = None if up is None else HardRounding(up)
+        for name, scale in state['scale'].items():
+            self.inputs[name].scale.copy_(scale)

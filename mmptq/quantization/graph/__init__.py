@@ -1,0 +1,1 @@
+"""What runs when, what reads what, and what can be folded."""

@@ -1,0 +1,66 @@
+"""Quantized versions of torch's weighted layers, made in place from float ones."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .registry import QuantMixin, quantized_version_of
+
+
+@quantized_version_of(nn.Conv1d)
+class QuantConv1d(QuantMixin, nn.Conv1d):
+    """nn.Conv1d on a quantized input and weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(
+            self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias
+        )
+
+
+@quantized_version_of(nn.Conv2d)
+class QuantConv2d(QuantMixin, nn.Conv2d):
+    """nn.Conv2d on a quantized input and weight."""
+
+    forward = QuantConv1d.forward
+
+
+@quantized_version_of(nn.Conv3d)
+class QuantConv3d(QuantMixin, nn.Conv3d):
+    """nn.Conv3d on a quantized input and weight."""
+
+    forward = QuantConv1d.forward
+
+
+@quantized_version_of(nn.ConvTranspose2d)
+class QuantConvTranspose2d(QuantMixin, nn.ConvTranspose2d):
+    """nn.ConvTranspose2d on a quantized input and weight; output channels are weight axis 1."""
+
+    weight_axis = 1
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        output_padding = self._output_padding(
+            x, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
+        )
+        return F.conv_transpose2d(
+            self.input_quantizer(x),
+            self.weight_quantizer(self.weight),
+            self.bias,
+            self.stride,
+            self.padding,
+            output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+@quantized_version_of(nn.Linear)
+class QuantLinear(QuantMixin, nn.Linear):
+    """nn.Linear on a quantized input and weight."""
+
+    input_axis = -1
+
+    @property
+    def num_input_channels(self) -> int:
+        return self.in_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)

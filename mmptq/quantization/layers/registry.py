@@ -1,0 +1,76 @@
+"""Which quantized layer type belongs to which float one, and what they have in common."""
+
+from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from mmptq.quantization.fake_quantizer import FakeQuantizer
+from mmptq.quantization.scheme import QScheme
+
+QUANT_LAYERS: dict[type, type] = {}
+"""Float layer type to quantized layer type; other files add their types on import."""
+
+
+def quantized_version_of(*float_types: type):
+    """Class decorator that enters a quantized layer type into ``QUANT_LAYERS``."""
+
+    def register(quant_type: type) -> type:
+        for float_type in float_types:
+            QUANT_LAYERS[float_type] = quant_type
+        return quant_type
+
+    return register
+
+
+def quant_type_of(float_type: type) -> type | None:
+    """Quantized version of a float layer type, or None where there is none.
+
+    A subclass of a known layer counts as known when it computes the same: it overrides neither
+    ``forward`` nor ``_conv_forward``. ``out_proj`` of ``nn.MultiheadAttention`` is such a
+    subclass, but its own forward never runs.
+    """
+    if float_type in QUANT_LAYERS or float_type is NonDynamicallyQuantizableLinear:
+        return QUANT_LAYERS.get(float_type)
+    base = next((base for base in float_type.__mro__ if base in QUANT_LAYERS), None)
+    if base is None:
+        return None
+    for method in ('forward', '_conv_forward'):
+        if getattr(float_type, method, None) is not getattr(base, method, None):
+            return None
+    quant_type = type(f'Quant{float_type.__name__}', (QUANT_LAYERS[base], float_type), {})
+    QUANT_LAYERS[float_type] = quant_type
+    return quant_type
+
+
+class QuantMixin:
+    """A weighted layer that quantizes its own input and weight.
+
+    A layer is converted by assigning its ``__class__``, never constructed: it stays the same
+    object, so shared modules, hooks, parameter names and ``isinstance`` checks survive.
+
+    Attributes:
+        weight_axis (int): Axis of the weight with the output channels.
+        input_axis (int): Axis of the input with the channels.
+        input_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float input.
+        weight_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float weight.
+    """
+
+    weight_axis = 0
+    input_axis = 1
+
+    def attach(self, weight: QScheme | None, act: QScheme | None) -> None:
+        """Add the two quantizer slots; None leaves that tensor float."""
+        num_outputs = self.weight.shape[self.weight_axis]
+        self.weight_quantizer = self._slot(weight, num_outputs)
+        self.input_quantizer = self._slot(act, self.num_input_channels)
+        self.to(self.weight.device)
+
+    @property
+    def num_input_channels(self) -> int:
+        """Channels of the input."""
+        return self.in_channels
+
+    @staticmethod
+    def _slot(scheme: QScheme | None, num_channels: int) -> nn.Module:
+        if scheme is None:
+            return nn.Identity()
+        return FakeQuantizer(scheme, 1 if scheme.channel_axis is None else num_channels)

@@ -1,0 +1,125 @@
+"""What is folded and quantized in a model, decided without changing it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmptq.compat.env import require_spconv
+from mmptq.quantization.graph.fold_bn import find_foldable
+from mmptq.quantization.graph.trace import trace_layers
+from mmptq.quantization.layers import QUANT_LAYERS, QuantMixin, quant_type_of
+
+from .errors import QuantizationError
+from .placement import LayerPlan, place
+from .scheme import QScheme
+
+PLAN_VERSION = 1
+
+
+@dataclass
+class QuantPlan:
+    """All that turns a freshly built float model into the quantized one.
+
+    Attributes:
+        layers (list[LayerPlan]): Layers that have a quantized version, quantized or not.
+        folded (list[tuple[str, str]]): (layer, BatchNorm) pairs that are folded.
+        unfolded (dict[str, str]): BatchNorms that stay, and why.
+        unsupported (dict[str, str]): Weighted layers without a quantized version, and their type.
+    """
+
+    layers: list[LayerPlan] = field(default_factory=list)
+    folded: list[tuple[str, str]] = field(default_factory=list)
+    unfolded: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the meta of a checkpoint."""
+        return dict(
+            version=PLAN_VERSION,
+            layers=[
+                dict(
+                    name=plan.name,
+                    kind=plan.kind,
+                    weight=plan.weight and plan.weight.to_dict(),
+                    act=plan.act and plan.act.to_dict(),
+                    reason=plan.reason,
+                )
+                for plan in self.layers
+            ],
+            folded=[list(pair) for pair in self.folded],
+            unfolded=dict(self.unfolded),
+            unsupported=dict(self.unsupported),
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> 'QuantPlan':
+        """Inverse of ``to_dict``."""
+        if data.get('version') != PLAN_VERSION:
+            raise QuantizationError(
+                f'the checkpoint holds version {data.get("version")!r} of the quantizer '
+                f'description and this mmptq reads version {PLAN_VERSION}: quantize again'
+            )
+        layers = [
+            LayerPlan(
+                item['name'],
+                item['kind'],
+                item['weight'] and QScheme(**item['weight']),
+                item['act'] and QScheme(**item['act']),
+                item['reason'],
+            )
+            for item in data['layers']
+        ]
+        folded = [tuple(pair) for pair in data['folded']]
+        return cls(layers, folded, data['unfolded'], data['unsupported'])
+
+
+def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any]) -> QuantPlan:
+    """Decide what is folded and quantized, without changing the model.
+
+    Args:
+        model (nn.Module): Float, in eval mode.
+        quantizer (dict): See ``place``.
+        run (Callable): Runs the model on one sample; what runs after what is seen there.
+
+    Raises:
+        QuantizationError: If the model is quantized already, or the config does not fit it.
+    """
+    if any(isinstance(module, QuantMixin) for module in model.modules()):
+        raise QuantizationError('the model is quantized already: start from the float checkpoint')
+    refuse_mmcv_sparse(model)
+    trace = trace_layers(model, tuple(QUANT_LAYERS), run)
+    folded, unfolded = find_foldable(model, trace)
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and name not in trace.norm_inputs:
+            unfolded[name] = 'it does not run'
+    layers = place(model, quantizer, trace)
+    quantized = {layer.name for layer in layers if layer.quantized}
+    if not quantized:
+        raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
+    unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
+    folded = [(name, norm) for name, norm in folded if name in quantized]
+    return QuantPlan(layers, folded, unfolded, find_unsupported(model))
+
+
+def refuse_mmcv_sparse(model: nn.Module) -> None:
+    """Raise where the model was built on mmcv's own sparse convolutions."""
+    for name, module in model.named_modules():
+        if type(module).__module__ == 'mmcv.ops.sparse_conv':
+            require_spconv(f"quantizing the sparse convolution '{name}'")
+            raise QuantizationError(
+                f"'{name}' is one of mmcv's own sparse convolutions, which cannot be quantized: "
+                'import mmdet3d before the model is built, so that it is built on spconv'
+            )
+
+
+def find_unsupported(model: nn.Module) -> dict[str, str]:
+    """Layers with a weight matrix that have no quantized version: name to type."""
+    unsupported = {}
+    for name, module in model.named_modules():
+        weights = [p for p in module.parameters(recurse=False) if p.dim() > 1]
+        if weights and quant_type_of(type(module)) is None:
+            unsupported[name] = type(module).__name__
+    return unsupported

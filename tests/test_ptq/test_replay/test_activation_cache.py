@@ -1,0 +1,85 @@
+"""The cache never takes more than its budget, and gives back what was put in."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmptq.ptq import ActivationCache
+from mmptq.quantization import QuantizationError
+
+
+def filled(budget, folder, number=6):
+    cache = ActivationCache(budget, folder)
+    tensors = [
+        torch.randn(10, 10, generator=torch.Generator().manual_seed(i)) for i in range(number)
+    ]
+    for index, tensor in enumerate(tensors):
+        cache.append(dict(x=(tensor, index), mask=tensor > 0))
+    return cache, tensors
+
+
+def test_within_the_budget_everything_is_exact(tmp_path):
+    cache, tensors = filled(10000, tmp_path)
+    assert len(cache) == 6
+    for index, tensor in enumerate(tensors):
+        assert torch.equal(cache[index]['x'][0], tensor)
+        assert cache[index]['x'][1] == index
+    assert cache.used_bytes == 6 * 500
+    assert not list(tmp_path.iterdir())
+
+
+def test_entries_are_copies_both_ways(tmp_path):
+    cache = ActivationCache(1000, tmp_path)
+    x = torch.zeros(3)
+    cache.append(x)
+    x.add_(1)
+    cache[0].add_(1)
+    assert cache[0].sum() == 0
+
+
+@pytest.mark.parametrize(('budget', 'has_file'), [(2000, False), (700, True), (1, True)])
+def test_beyond_the_budget(tmp_path, budget, has_file):
+    cache, tensors = filled(budget, tmp_path)
+    assert cache.half
+    assert cache.used_bytes <= budget
+    assert bool(list(tmp_path.iterdir())) == has_file
+    for index, tensor in enumerate(tensors):
+        entry = cache[index]
+        assert torch.equal(entry['x'][0], tensor.half().float())
+        assert torch.equal(entry['mask'], tensor > 0)
+        assert entry['x'][0].dtype == torch.float32
+    cache.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_beyond_half_precision_stay_exact(tmp_path):
+    cache = ActivationCache(1, tmp_path)
+    cache.append(
+        (torch.tensor([1e6, 1.0]), torch.tensor([3], dtype=torch.int64), torch.empty(0, 4))
+    )
+    large, integer, empty = cache[0]
+    assert large.tolist() == [1e6, 1.0]
+    assert integer.item() == 3
+    assert empty.shape == (0, 4)
+
+
+def test_sparse_tensors(tmp_path):
+    spconv = pytest.importorskip('spconv.pytorch')
+    indices = torch.tensor([[0, 1, 2, 3], [0, 2, 2, 2]], dtype=torch.int32)
+    cache = ActivationCache(1, tmp_path)
+    cache.append([spconv.SparseConvTensor(torch.ones(2, 4), indices, np.array([4, 4, 4]), 1)])
+    (x,) = cache[0]
+    assert isinstance(x, spconv.SparseConvTensor)
+    assert torch.equal(x.indices, indices)
+    assert x.features.tolist() == [[1] * 4] * 2
+
+
+def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(self, *args):
+        raise OSError(28, 'No space left on device')
+
+    cache = ActivationCache(1, tmp_path / 'cache')
+    monkeypatch.setattr('mmptq.ptq.replay.activation_cache.open', full, raising=False)
+    with pytest.raises(QuantizationError, match=r'No space left.*cache_budget') as error:
+        cache.append(torch.randn(10))
+    assert str(tmp_path / 'cache') in str(error.value)

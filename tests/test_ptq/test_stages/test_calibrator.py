@@ -1,0 +1,95 @@
+"""Observer results end up in the quantizers of the right layers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import QUANTIZER
+from mmengine.logging import MMLogger
+from torch import nn
+
+from mmptq.ptq import Calibrator, PTQContext
+from mmptq.quantization import QuantizationError, apply_plan, make_plan
+
+
+class Detector(nn.Module):
+    """Two convolutions, the second one run on two levels as in RetinaNet's head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 20, 1)
+        self.head = nn.Conv2d(20, 2, 1)
+        self.rare = nn.Linear(20, 2)
+
+    def data_preprocessor(self, batch, training):
+        return batch
+
+    def forward(self, inputs, mode):
+        x = self.stem(inputs)
+        if len(inputs) > 1:
+            self.rare(x.mean((2, 3)))
+        return self.head(x), self.head(2 * x[..., ::2])
+
+
+def context(batches, rules=()):
+    MMLogger.get_instance('test_calibrator')
+    torch.manual_seed(0)
+    model = Detector().eval()
+    ctx = PTQContext(model, [dict(inputs=x) for x in batches], Path(), seed=0)
+    quantizer = dict(QUANTIZER, rules=list(rules))
+    ctx.plan = make_plan(model, quantizer, lambda: model(batches[0], 'predict'))
+    apply_plan(model, ctx.plan)
+    ctx.make_layer_states()
+    return ctx
+
+
+@torch.no_grad()
+def test_ranges_over_batches_and_calls():
+    batches = [torch.rand(2, 3, 4, 4) * k - 0.3 for k in (1, 4, 2)]
+    ctx = context(batches)
+    model = ctx.model
+    x = [nn.functional.conv2d(b, model.stem.weight, model.stem.bias) for b in batches]
+    low = min(min(v.min(), 2 * v[..., ::2].min()) for v in x)
+    high = max(max(v.max(), 2 * v[..., ::2].max()) for v in x)
+    Calibrator().run(ctx)
+    torch.testing.assert_close(model.head.input_quantizer.scale, ((high - low) / 255).view(1))
+    bound = model.head.weight.abs().amax((1, 2, 3))
+    torch.testing.assert_close(model.head.weight_quantizer.scale, bound / 127)
+    assert (model.head.weight_quantizer.zero_point == 0).all()
+    assert all(m.calibrated for m in model.modules() if hasattr(m, 'calibrated'))
+
+
+def test_layer_that_saw_no_data():
+    ctx = context([torch.randn(2, 3, 4, 4)])
+    ctx.loader = [dict(inputs=torch.randn(1, 3, 4, 4))]
+    with pytest.raises(QuantizationError, match=r"'rare' saw no data.*dict\(name='rare'"):
+        Calibrator().run(ctx)
+    assert not any(m._forward_pre_hooks for m in ctx.model.modules())
+
+
+def test_float_slots_are_left_alone():
+    ctx = context([torch.randn(2, 3, 4, 4)], [dict(name='rare', weight=None, act=None)])
+    assert list(ctx.layers) == ['stem', 'head']
+    Calibrator().run(ctx)
+
+
+def test_unit_settings_reach_the_observer():
+    results = []
+    for p in (1.0, 4.0):
+        ctx = context([torch.randn(2, 3, 64, 64).pow(3)])
+        ctx.layers['stem'].p = p
+        Calibrator(act_observer=dict(type='LpObserver', p=2.0)).run(ctx)
+        results.append(ctx.model.stem.input_quantizer.scale.item())
+    assert results[0] < results[1]
+
+
+def test_non_finite_values_name_the_layer():
+    ctx = context([torch.randn(2, 3, 4, 4)])
+    ctx.model.head.weight.data[0] = float('nan')
+    with pytest.raises(QuantizationError, match="the weight of 'head'"):
+        Calibrator().run(ctx)
+
+
+def test_unknown_observer_is_refused_at_once():
+    with pytest.raises(QuantizationError, match="no observer 'Nope': use one of .*MinMaxObserver"):
+        Calibrator(act_observer=dict(type='Nope'))

@@ -1,0 +1,280 @@
+"""The loop: losses fall, what got worse is undone, and the result is on the grid."""
+
+import json
+
+import pytest
+import torch
+from reconstruction import ToyDetector, images, toy_context
+from torch import nn
+
+from mmptq.ptq import Reconstructor
+from mmptq.ptq.resume import ResumeStore
+from mmptq.quantization import QuantizationError, freeze, quantized_layers, quantizers_off
+
+
+def reconstruct(ctx, **options):
+    settings = dict(num_iters=40, batch_size=3, act_lr=2e-3, drop_prob=0.5)
+    Reconstructor(**{**settings, **options}).run(ctx)
+    return json.loads((ctx.work_dir / 'reconstruction.json').read_text())
+
+
+@torch.no_grad()
+def output_error(model, xs):
+    error = 0.0
+    for x in xs:
+        pred = model(x)
+        with quantizers_off(model):
+            target = model(x)
+        for level, expected in zip(sum(pred, []), sum(target, []), strict=True):
+            error += (level - expected).square().mean().item()
+    return error
+
+
+@pytest.mark.parametrize('granularity', ['layer', 'block', 'network'])
+def test_every_loss_goes_down(tmp_path, granularity):
+    ctx = toy_context(tmp_path)
+    fresh = images(seed=5)
+    before = output_error(ctx.model, fresh)
+    rows = reconstruct(ctx, granularity=granularity, num_iters=60)
+    assert len(rows) == {'layer': 8, 'block': 4, 'network': 1}[granularity]
+    assert all(row['after'] < row['before'] for row in rows if not row['note'])
+    assert sum(not row['note'] for row in rows) > len(rows) / 2
+    assert output_error(ctx.model, fresh) < 0.9 * before
+
+
+def test_result_is_on_the_grid_and_nothing_is_left_behind(tmp_path):
+    ctx = toy_context(tmp_path)
+    names = set(ctx.model.state_dict())
+    reconstruct(ctx)
+    learned = ctx.model.bbox_head.tower.weight_quantizer(ctx.model.bbox_head.tower.weight)
+    output = ctx.model(images()[0])
+    freeze(ctx.model)
+    assert torch.equal(ctx.model.bbox_head.tower.weight, learned)
+    for layer in quantized_layers(ctx.model).values():
+        quantizer = layer.weight_quantizer
+        steps = layer.weight / quantizer.scheme.broadcast(quantizer.scale, 4)
+        torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
+        assert quantizer.rounding is None
+        assert layer.input_quantizer.scale_shift is None
+        assert layer.input_quantizer.drop_prob == 0
+    assert set(ctx.model.state_dict()) == names
+    assert all(p.requires_grad for p in ctx.model.parameters())
+    after = ctx.model(images()[0])
+    assert all(map(torch.equal, sum(output, []), sum(after, [])))
+    assert not list((tmp_path / 'cache').glob('*'))
+
+
+def test_float_model_stays_at_hand(tmp_path):
+    ctx = toy_context(tmp_path)
+    with quantizers_off(ctx.model):
+        before = ctx.model(images()[0])
+        reconstruct(ctx)
+        after = ctx.model(images()[0])
+    assert all(map(torch.equal, sum(before, []), sum(after, [])))
+
+
+def test_a_shared_layer_is_learned_once(tmp_path):
+    class Shared(ToyDetector):
+        def __init__(self):
+            super().__init__()
+            self.blocks[1].conv2 = self.blocks[0].conv1
+
+    ctx = toy_context(tmp_path, Shared())
+    rows = reconstruct(ctx)
+    assert [row['unit'] for row in rows][0] == 'stem'
+    layers = quantized_layers(ctx.model).values()
+    assert all(q.weight_quantizer.rounding is not None for q in layers)
+
+
+def test_two_runs_are_identical_and_a_seed_matters(tmp_path):
+    states = []
+    for seed in (0, 0, 1):
+        ctx = toy_context(tmp_path)
+        ctx.seed = seed
+        torch.manual_seed(len(states))  # what other stages draw does not matter
+        reconstruct(ctx, num_iters=10)
+        freeze(ctx.model)
+        states.append(torch.cat([p.detach().flatten() for p in ctx.model.parameters()]))
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_a_unit_that_got_worse_is_rolled_back(tmp_path, monkeypatch):
+    ctx = toy_context(tmp_path)
+    scales = {n: m.input_quantizer.scale.clone() for n, m in quantized_layers(ctx.model).items()}
+    rows = reconstruct(ctx, rounding=None, act_lr=5.0, num_iters=3)  # absurd steps
+    notes = {row['unit']: row['note'] for row in rows}
+    assert 'rolled back: the loss is worse' in notes['bbox_head']
+    for name, layer in quantized_layers(ctx.model).items():
+        if name.startswith('bbox_head'):
+            assert torch.equal(layer.input_quantizer.scale, scales[name])
+            assert layer.weight_quantizer.rounding is None
+
+
+def test_a_unit_with_nan_is_skipped_and_the_others_go_on(tmp_path, monkeypatch):
+    from mmptq.ptq.units.unit_objective import UnitObjective
+
+    ctx = toy_context(tmp_path)
+    call = UnitObjective.__call__
+
+    def poisoned(self, entry, drop_prob):
+        loss = call(self, entry, drop_prob)
+        return loss * float('nan') if self.unit.name == 'blocks.0' and drop_prob else loss
+
+    monkeypatch.setattr(UnitObjective, '__call__', poisoned)
+    rows = {row['unit']: row for row in reconstruct(ctx)}
+    assert rows['blocks.0']['note'] == 'rolled back: the loss is not finite after learning'
+    assert rows['blocks.1']['after'] < rows['blocks.1']['before']
+    assert ctx.model.blocks[0].conv1.weight_quantizer.rounding is None
+    assert all(torch.isfinite(x).all() for x in sum(ctx.model(images()[0]), []))
+
+
+def test_settings_of_earlier_stages_are_used(tmp_path, monkeypatch):
+    from mmptq.ptq.stages import reconstructor
+
+    ctx = toy_context(tmp_path)
+    ctx.layers['blocks.0.conv2'].p = 3.0
+    weight = torch.zeros(1, 8, 1, 1)
+    ctx.layers['blocks.1.conv2'].importance = weight
+    found = {}
+    original = reconstructor.mean_loss
+
+    def watch(cache, objective):
+        found[objective.unit.name] = (objective.local.p, objective.weight)
+        return original(cache, objective)
+
+    monkeypatch.setattr(reconstructor, 'mean_loss', watch)
+    reconstruct(ctx, num_iters=1)
+    assert found == {
+        'stem': (2.0, None),
+        'blocks.0': (3.0, None),
+        'blocks.1': (2.0, weight),
+        'bbox_head': (2.0, None),
+    }
+
+
+def test_task_loss_and_importance(tmp_path):
+    loss = dict(type='DetectionOutputLoss', score_thr=0.01)
+    ctx = toy_context(tmp_path)
+    rows = reconstruct(
+        ctx, num_iters=30, task_loss=loss, importance=dict(type='FisherImportance', loss=loss)
+    )
+    assert sum(row['after'] < row['before'] for row in rows) >= 3
+    assert all(layer.weight_quantizer.enabled for layer in quantized_layers(ctx.model).values())
+
+
+def test_a_small_cache_gives_the_same_within_half_precision(tmp_path):
+    losses = []
+    for budget in (2**30, 2000):
+        ctx = toy_context(tmp_path)
+        rows = reconstruct(ctx, cache_budget=budget, rounding=None, num_iters=20, drop_prob=0.0)
+        losses.append([row['after'] for row in rows])
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_part_of_the_samples(tmp_path):
+    whole, part = toy_context(tmp_path / 'whole'), toy_context(tmp_path / 'part')
+    whole.loader = whole.loader[::2]
+    part.loader = part.loader[: 2 * len(whole.loader)]
+    rows = [reconstruct(whole), reconstruct(part, num_samples=len(whole.loader))]
+    assert rows[0] == rows[1]
+
+
+def test_images_of_several_sizes(tmp_path):
+    batches = [*images(2, 12), *images(2, 16)]
+    rows = reconstruct(toy_context(tmp_path, batches=batches))
+    assert sum(row['after'] < row['before'] for row in rows) >= 3
+
+
+def test_samples_that_give_a_unit_nothing(tmp_path):
+    class Chooser(ToyDetector):
+        """Runs its head on proposals, of which an image may have none."""
+
+        def forward(self, inputs, mode='predict', data_samples=None):
+            x = self.blocks(self.stem(inputs))
+            return self.bbox_head([x[: int(inputs[0, 0, 0, 0] > -9)]])
+
+    dark, empty = images(2)
+    empty[0, 0, 0, 0] = -10
+    rows = reconstruct(toy_context(tmp_path, Chooser(), [*images(4), dark, empty]))
+    assert rows[-1]['unit'] == 'bbox_head'
+    assert rows[-1]['after'] < rows[-1]['before']
+
+
+def test_finished_units_are_taken_as_they_were(tmp_path, monkeypatch):
+    results = []
+    for stop in (None, 2, None):
+        resume = stop is None and bool(results)
+        ctx = toy_context(tmp_path)
+        ctx.resume = ResumeStore(tmp_path / 'resume', dict(config='a'), resume)
+        with monkeypatch.context() as patch:
+            if stop:
+                patch.setattr(ResumeStore, 'load', Killer(ResumeStore.load, stop))
+            try:
+                reconstruct(ctx, num_iters=5)
+            except KeyboardInterrupt:
+                assert len(list((tmp_path / 'resume').glob('*.pth'))) == stop
+                results.append(None)
+                continue
+        freeze(ctx.model)
+        results.append({k: v.clone() for k, v in ctx.model.state_dict().items()})
+    assert all(torch.equal(results[0][key], results[2][key]) for key in results[0])
+
+
+class Killer:
+    """Lets ``number`` units be learned and then stops."""
+
+    def __init__(self, load, number):
+        self.load, self.number = load, number
+
+    def __get__(self, store, owner):
+        def load(name):
+            if self.number == 0:
+                raise KeyboardInterrupt
+            self.number -= 1
+            return self.load(store, name)
+
+        return load
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(granularity='stage'), "granularity='stage'"),
+        (dict(drop_prob=1.5), 'drop_prob=1.5'),
+        (dict(num_iters=0), 'num_iters=0'),
+        (dict(num_samples=0), 'num_samples=0'),
+        (dict(rounding=dict(type='Up')), "rounding.type='Up' is unknown"),
+        (dict(rounding=dict(type='AdaRound', warmup=2)), 'warmup=2'),
+        (dict(loss=dict(type='Nope')), "loss.type='Nope' is unknown"),
+        (dict(task_loss=dict(type='Nope')), "task_loss.type='Nope' is unknown"),
+        (dict(importance=dict(type='Nope')), "importance.type='Nope' is unknown"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(QuantizationError, match=message):
+        Reconstructor(**options)
+
+
+def test_uncalibrated_model_is_named(tmp_path):
+    ctx = toy_context(tmp_path)
+    ctx.model.stem[0].input_quantizer.scale.zero_()
+    with pytest.raises(QuantizationError, match=r"'stem.0' has no scale yet"):
+        reconstruct(ctx)
+
+
+def test_no_adapter_is_needed_for_a_local_loss_only(tmp_path):
+    class OtherHead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(8, 2, 1)
+
+        def forward(self, levels):
+            return [self.conv(x) for x in levels]
+
+    model = ToyDetector()
+    model.bbox_head = OtherHead()
+    ctx = toy_context(tmp_path, model)
+    reconstruct(ctx, num_iters=2)
+    with pytest.raises(QuantizationError, match='no adapter for ToyDetector with OtherHead'):
+        reconstruct(ctx, granularity='network')

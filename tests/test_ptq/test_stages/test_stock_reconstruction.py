@@ -1,0 +1,67 @@
+"""Stock detectors are reconstructed, the parts of the objective that need their heads included."""
+
+import json
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from reconstruction import W4A4
+from stock_models import build_stock, image_batch, stock_config
+from torch import nn
+
+from mmptq.ptq import Calibrator, Distillation, PTQContext, Reconstructor
+from mmptq.quantization import apply_plan, make_plan, quantized_layers
+
+LOSS = dict(type='DetectionOutputLoss', score_thr=0.01)
+# Some of the units that are to be found.
+UNITS = {
+    'yolox': {'backbone.stem', 'backbone.stage1.1', 'neck.top_down_blocks.0', 'bbox_head'},
+    'faster_rcnn': {'backbone.layer1.0', 'neck.fpn_convs.0', 'rpn_head', 'roi_head.bbox_head'},
+}
+PARTS = {
+    'yolox': dict(importance=dict(type='FisherImportance', loss=LOSS)),
+    'faster_rcnn': dict(task_loss=LOSS),
+}
+
+
+class Unchanged(nn.Module):
+    """Gives batches back that are prepared already."""
+
+    def forward(self, batch, training):
+        return batch
+
+
+def context(family, folder):
+    MMLogger.get_instance('test_stock_reconstruction')
+    model = build_stock(stock_config(family), spread=2.0)
+    batch = image_batch(model, size=32)
+    model.data_preprocessor = Unchanged()
+    ctx = PTQContext(model, [batch], folder, seed=0)
+    ctx.plan = make_plan(model, W4A4, lambda: ctx.predict(batch))
+    apply_plan(model, ctx.plan)
+    ctx.make_layer_states()
+    Calibrator().run(ctx)
+    return ctx
+
+
+@pytest.mark.parametrize('family', UNITS)
+def test_family(family, tmp_path):
+    ctx = context(family, tmp_path)
+    settings = dict(num_iters=2, batch_size=1, act_lr=1e-3, drop_prob=0.5)
+    Reconstructor(**settings, **PARTS[family]).run(ctx)
+    rows = json.loads((tmp_path / 'reconstruction.json').read_text())
+    assert {row['unit'] for row in rows} >= UNITS[family]
+    assert all(row['before'] > 0 for row in rows)
+    layers = quantized_layers(ctx.model)
+    learned = [n for n, layer in layers.items() if layer.weight_quantizer.rounding is not None]
+    assert len(learned) > len(layers) / 3
+    assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())
+
+
+@pytest.mark.parametrize('family', ['retinanet', *UNITS])
+def test_family_is_distilled(family, tmp_path):
+    ctx = context(family, tmp_path)
+    Distillation(LOSS, num_iters=10, batch_size=1).run(ctx)
+    result = json.loads((tmp_path / 'distillation.json').read_text())
+    assert 0 < result['after'] < result['before'] and result['kept']
+    assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())

@@ -1,0 +1,132 @@
+"""What each layer costs when it is quantized: the metric with one layer or one group at a time.
+
+python tools/analysis/layer_sensitivity.py PTQ_CONFIG [CHECKPOINT] [--groups 'backbone.*' 'neck.*']
+    [--mode alone|except] [--part weight|input|both] [--num-images N] [--out FILE.json]
+
+Plans and calibrates as tools/ptq.py does, by the first stage of the recipe. Then the validation
+images run through the network with the quantizers of one layer alone on, or of all layers except
+this one; by default one row per quantized layer. Nothing is saved but the table.
+"""
+
+import argparse
+import copy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from itertools import islice
+
+import torch
+from mmengine.runner import Runner
+from torch import nn
+
+from mmptq.engine.ptq_config import prepare_runner_config
+from mmptq.quantization import QuantizationError, apply_plan, quantized_layers
+from mmptq.report import format_table
+from mmptq.utils.cli import build_runner, load_config, make_parser
+from mmptq.utils.files import write_json
+
+PARTS = dict(weight=('weight',), input=('input',), both=('weight', 'input'))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', nargs='?', help='float checkpoint (default: load_from)')
+    parser.add_argument('--groups', nargs='+', help='globs over layer names, one row each')
+    parser.add_argument('--mode', choices=['alone', 'except'], default='alone')
+    parser.add_argument('--part', choices=list(PARTS), default='both')
+    parser.add_argument('--num-images', type=int, help='first validation images; default: all')
+    parser.add_argument('--out', help='JSON file for the table')
+    return parser.parse_args()
+
+
+def calibrate(runner: Runner) -> dict[str, nn.Module]:
+    """Plan, convert and calibrate; returns the quantized layers by name."""
+    loop = runner.train_loop
+    ctx = loop.make_context()
+    loop.plan(ctx)
+    apply_plan(ctx.model, ctx.plan)
+    ctx.make_layer_states()
+    loop.stages[0].run(ctx)
+    return quantized_layers(ctx.model)
+
+
+def groups_of(names: list[str], patterns: list[str] | None) -> dict[str, set[str]]:
+    """Layer names by group: those that match a glob, or each layer alone.
+
+    Raises:
+        ValueError: If a glob matches no quantized layer.
+    """
+    if patterns is None:
+        return {name: {name} for name in names}
+    groups = {glob: {name for name in names if fnmatchcase(name, glob)} for glob in patterns}
+    for glob, members in groups.items():
+        if not members:
+            raise ValueError(f"--groups: '{glob}' matches none of {len(names)} quantized layers")
+    return groups
+
+
+@contextmanager
+def only(layers: dict[str, nn.Module], on: set[str], parts: tuple[str, ...]) -> Iterator[None]:
+    """Within this context only these parts of these layers are quantized."""
+    states = []
+    for name, layer in layers.items():
+        for part in PARTS['both']:
+            quantizer = getattr(layer, f'{part}_quantizer')
+            if hasattr(quantizer, 'enabled'):
+                states.append((quantizer, quantizer.enabled))
+                quantizer.enabled = name in on and part in parts
+    try:
+        yield
+    finally:
+        for quantizer, state in states:
+            quantizer.enabled = state
+
+
+@torch.no_grad()
+def evaluate(runner: Runner, batches: list[dict]) -> dict[str, float]:
+    """The config's own metrics on these batches."""
+    evaluator = runner.val_loop.evaluator
+    for data in batches:
+        outputs = runner.model.val_step(copy.deepcopy(data))
+        evaluator.process(data_samples=outputs, data_batch=data)
+    return evaluator.evaluate(len(batches) * runner.val_dataloader.batch_size)
+
+
+def run(args: argparse.Namespace) -> list[dict]:
+    config = load_config(args)
+    prepare_runner_config(config, args.checkpoint)
+    runner = build_runner(config)
+    runner.load_or_resume()
+    layers = calibrate(runner)
+    groups = groups_of(list(layers), args.groups)
+    batches = list(islice(runner.val_dataloader, args.num_images))
+    everything = set(layers)
+    runs = {'(float)': set(), '(all)': everything}
+    for group, members in groups.items():
+        if args.mode == 'alone':
+            runs[group] = members
+        else:
+            runs[f'all but {group}'] = everything - members
+    rows = []
+    for name, on in runs.items():
+        with only(layers, on, PARTS[args.part]):
+            metrics = evaluate(runner, batches)
+        rows.append(dict(quantized=name, **metrics))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        rows = run(args)
+        if args.out:
+            write_json(rows, args.out)
+    except (ValueError, OSError, QuantizationError) as error:
+        sys.exit(f'error: {error}')
+    print(format_table(rows))
+
+
+if __name__ == '__main__':
+    main()

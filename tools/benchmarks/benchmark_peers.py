@@ -1,0 +1,156 @@
+"""This project's integer files beside those of NNCF and onnxruntime.quantization: metric and time.
+
+python tools/benchmarks/benchmark_peers.py LEAF_CONFIG [--num-samples 64] [--rounds 20] \
+    [--size 800 1344]
+
+All quantize the same float network with the same calibration samples; every file is scored by the
+stock test loop and all are timed in one interleaved run. Needs `pip install nncf` besides the
+package's own extra `deploy`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmark import measure, processor, table
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from peers import PEERS, peer_file
+from run_tool import run_tool
+
+import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.deploy import export_float, open_engine
+from mmptq.deploy.inputs import collect_inputs, load_float
+from mmptq.engine.checkpoint import read_checkpoint
+from mmptq.quantization import QuantizationError
+from mmptq.report import format_table, main_metric
+from mmptq.utils.cli import base_config
+from mmptq.utils.files import write_json
+
+ENGINES = ('onnxruntime', 'openvino')
+BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='a leaf config of an INT8 recipe; load_from names the model')
+    parser.add_argument('--num-samples', type=int, default=64, help='calibration samples')
+    parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument(
+        '--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='input size of the timing'
+    )
+    parser.add_argument('--work-dir', help='default: work_dirs/benchmark_peers/CONFIG_NAME')
+    return parser.parse_args()
+
+
+def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[np.ndarray]]:
+    """The exported float network, and what enters it on calibration samples."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    detector = MODELS.build(cfg.model).eval()
+    checkpoint = read_checkpoint(cfg.load_from)
+    load_float(detector, checkpoint.get('state_dict', checkpoint))
+    inputs = collect_inputs(cfg, detector, num_samples)
+    path = folder / 'float.onnx'
+    export_float(detector, inputs[0], path, dynamic=True)
+    return path, [x.numpy() for x in inputs]
+
+
+def make_files(
+    args: argparse.Namespace, source: Path, inputs: list[np.ndarray], folder: Path
+) -> dict[str, tuple[Path, str]]:
+    """File and engine by the name in the table, the float files first."""
+    files = {f'float, {engine}': (source, engine) for engine in ENGINES}
+    for backend in BACKENDS:
+        engine = base_config('backend', backend).backend.engine
+        own = folder / backend
+        out = own / f'{backend}.onnx'
+        options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
+        run_tool(
+            'ptq', args.config, '--backend', backend, '--work-dir', own, '--cfg-options', *options
+        )
+        run_tool(
+            *('export', args.config, own / 'quantized.pth', '--backend', backend),
+            *('--out', out, '--num-samples', min(16, args.num_samples)),
+        )
+        files[f'mmptq {backend}, {engine}'] = (out, engine)
+    for peer, (engine, quantize) in PEERS.items():
+        out = peer_file(folder, peer)
+        print(peer, flush=True)
+        quantize(source, inputs, out)
+        files[f'{peer}, {engine}'] = (out, engine)
+    return files
+
+
+def score(args: argparse.Namespace, cfg: Config, file: Path, engine: str, out: Path) -> dict:
+    """Metrics of a file from the stock test loop."""
+    run_tool(
+        *('test', args.config, file, '--engine', engine, '--out', out),
+        *('--layers-before', cfg.load_from),
+    )
+    return json.loads(out.read_text())
+
+
+def table_rows(
+    pairs: dict[str, tuple[str, str]],
+    metrics: dict[str, dict[str, float]],
+    times: dict[tuple[str, str], dict],
+) -> list[dict[str, str]]:
+    """One row per file: its metric, the layers that run in integers, and its time.
+
+    Args:
+        pairs (dict): File and engine by the name in the table.
+        metrics (dict): All metrics by the name in the table.
+        times (dict): Rows of ``benchmark.table`` by file and engine.
+    """
+    shown = main_metric(next(iter(metrics.values())))
+    columns = ('integer layers', 'float layers', 'median ms', 'ratio')
+    return [
+        {'file': label, shown: f'{metrics[label][shown]:.4f}'}
+        | {key: str(times[pair][key]) for key in columns}
+        for label, pair in pairs.items()
+    ]
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = Config.fromfile(args.config)
+    name = Path(args.config).stem
+    folder = Path(args.work_dir or f'work_dirs/benchmark_peers/{name}')
+    cfg.work_dir = str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source, inputs = float_file(cfg, args.num_samples, folder)
+    files = make_files(args, source, inputs, folder)
+    metrics = {
+        label: score(args, cfg, file, engine, folder / f'{number}.json')
+        for number, (label, (file, engine)) in enumerate(files.items())
+    }
+    size = tuple(args.size or inputs[0].shape[2:])
+    pairs = {label: (str(file), engine) for label, (file, engine) in files.items()}
+    engines = {pair: open_engine(pair[1], pair[0], args.threads, size) for pair in pairs.values()}
+    shape = next(iter(engines.values())).input_shape
+    x = np.random.default_rng(0).random(shape, dtype=np.float32)
+    times = dict(zip(engines, table(engines, measure(engines, x, args.rounds)), strict=True))
+    rows = table_rows(pairs, metrics, times)
+    print(
+        f'{name}, {args.num_samples} calibration samples; times: {shape}, {args.threads} threads, '
+        f'{args.rounds} rounds, {processor()}'
+    )
+    print(format_table(rows))
+    write_json(dict(rows=rows, metrics=metrics), folder / 'table.json')
+
+
+def main() -> None:
+    try:
+        with torch.no_grad():
+            run(parse_args())
+    except (QuantizationError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
