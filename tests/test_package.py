@@ -162,7 +162,7 @@ def test_relative_imports_are_resolved(tmp_path, monkeypatch):
     path.write_text('from ..engine import loop\nfrom .units import Unit\nfrom mmptq import report')
     assert imported_modules(path) == {
         'mmptq.engine',
-        'mmptq.ptq.layer_state',
+        'mmptq.ptq.units',
         'mmptq',
         'mmptq.report',
     }
