@@ -1,5 +1,7 @@
 """What a quantized layer is; pure torch (mmcv and spconv layers only where installed)."""
 
+from mmptq.utils.errors import QuantizationError
+
 from .convert import (
     apply_plan,
     freeze,
@@ -7,7 +9,6 @@ from .convert import (
     quantizers_off,
     rebuild,
 )
-from .errors import QuantizationError
 from .fake_quantizer import FakeQuantizer
 from .functional import (
     choose_qparams,

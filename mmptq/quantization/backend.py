@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .errors import QuantizationError
+from mmptq.utils.errors import QuantizationError
+
 from .placement import LayerPlan
 from .scheme import QScheme
 

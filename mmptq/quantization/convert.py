@@ -8,8 +8,8 @@ from torch import nn
 
 from mmptq.quantization.graph.fold_bn import fold_bn, remove_folded
 from mmptq.quantization.layers import QuantMixin, quant_type_of
+from mmptq.utils.errors import QuantizationError
 
-from .errors import QuantizationError
 from .fake_quantizer import FakeQuantizer
 from .plan import QuantPlan, refuse_mmcv_sparse
 

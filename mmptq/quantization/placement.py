@@ -9,8 +9,8 @@ from torch import nn
 
 from mmptq.quantization.graph.trace import LayerTrace, Trace
 from mmptq.quantization.layers.registry import quant_type_of
+from mmptq.utils.errors import QuantizationError
 
-from .errors import QuantizationError
 from .scheme import QScheme
 
 FEW_CHANNELS = 16

@@ -11,8 +11,8 @@ from mmptq.compat.env import require_spconv
 from mmptq.quantization.graph.fold_bn import find_foldable
 from mmptq.quantization.graph.trace import trace_layers
 from mmptq.quantization.layers import QUANT_LAYERS, QuantMixin, quant_type_of
+from mmptq.utils.errors import QuantizationError
 
-from .errors import QuantizationError
 from .placement import LayerPlan, place
 from .scheme import QScheme
 

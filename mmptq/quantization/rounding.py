@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .errors import QuantizationError
+from mmptq.utils.errors import QuantizationError
+
 from .functional import grid_position
 from .scheme import QScheme
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .errors import QuantizationError
+from mmptq.utils.errors import QuantizationError
 
 
 @dataclass(frozen=True)
