@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import FakeQuantizer, QuantizationError
+from mmptq.utils.hooks import replaced_forwards
 
 from .section import Section, output_names
 
@@ -39,13 +40,12 @@ def marked(model: nn.Module) -> Iterator[dict[str, FakeQuantizer]]:
     quantizers = {
         name: module for name, module in model.named_modules() if isinstance(module, FakeQuantizer)
     }
-    for name, quantizer in quantizers.items():
-        quantizer.forward = lambda x, name=name: _Mark.apply(x, name)
-    try:
+    marks = {
+        quantizer: lambda x, name=name: _Mark.apply(x, name)
+        for name, quantizer in quantizers.items()
+    }
+    with replaced_forwards(marks):
         yield quantizers
-    finally:
-        for quantizer in quantizers.values():
-            del quantizer.forward
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def check_operators(model: onnx.ModelProto, unsupported: tuple[str, ...] = ()) -
         unknown = node.domain not in ('', DOMAIN)
         if unknown or node.op_type in unsupported:
             *scope, _ = node.name.strip('/').split('/')
-            problem = 'is not part of ONNX' if unknown else 'is none that this engine runs'
+            problem = 'is not part of ONNX' if unknown else 'is not supported by this engine'
             raise QuantizationError(
                 f"the operator '{node.op_type}' of '{'/'.join(scope)}' {problem}: replace that "
                 'module in the model config, or choose another backend'

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.trees import flatten, from_json, to_json, unflatten
 
 # Backbone, neck and head by attribute name; the first triple whose ends exist is taken.
 FAMILIES = (
@@ -51,8 +53,8 @@ class Section(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         for part in self.parts():
             x = part(x)
-        tensors: list[Tensor] = []
-        self.structure = flatten(x, tensors)
+        tensors, structure = flatten(x)
+        self.structure = to_json(structure)
         return tuple(tensors)
 
 
@@ -73,41 +75,6 @@ def find_family(detector: nn.Module) -> tuple[str, str, str]:
     )
 
 
-def flatten(data: Any, tensors: list[Tensor]) -> Any:
-    """Append the tensors of nested lists, tuples and dicts to a list; returns the nesting.
-
-    Returns:
-        Any: The same nesting as plain data: an index for a tensor, ``{'tuple': [...]}``,
-        ``{'list': [...]}``, ``{'dict': {...}}``, None for None.
-    """
-    if isinstance(data, Tensor):
-        tensors.append(data)
-        return len(tensors) - 1
-    if isinstance(data, dict):
-        return {'dict': {key: flatten(value, tensors) for key, value in data.items()}}
-    if isinstance(data, (list, tuple)):
-        kind = 'list' if isinstance(data, list) else 'tuple'
-        return {kind: [flatten(value, tensors) for value in data]}
-    if data is None:
-        return None
-    raise QuantizationError(
-        f'the head returns a {type(data).__name__}, which no file can hold: it must return tensors'
-    )
-
-
-def unflatten(structure: Any, tensors: list[Tensor]) -> Any:
-    """Inverse of ``flatten``."""
-    if structure is None:
-        return None
-    if isinstance(structure, int):
-        return tensors[structure]
-    ((kind, inner),) = structure.items()
-    if kind == 'dict':
-        return {key: unflatten(value, tensors) for key, value in inner.items()}
-    items = [unflatten(value, tensors) for value in inner]
-    return items if kind == 'list' else tuple(items)
-
-
 def output_names(structure: Any, prefix: str = '') -> list[str]:
     """Readable names of the flat outputs: ``output_0_2``, ``output_0_0_heatmap``."""
     prefix = prefix or 'output'
@@ -125,11 +92,8 @@ def section_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
     """Within this context the list collects what enters the section, call by call."""
     inputs: list[Tensor] = []
     backbone = getattr(detector, find_family(detector)[0])
-    handle = backbone.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
-    try:
+    with temporary_hooks({backbone: lambda _, args: inputs.append(args[0].detach())}):
         yield inputs
-    finally:
-        handle.remove()
 
 
 def replace_section(
@@ -140,10 +104,11 @@ def replace_section(
     Args:
         detector (nn.Module): Changed in place: backbone, neck and head lose their layers.
         run (Callable): Tensor in, list of flat head outputs out.
-        structure (Any): How the flat outputs nest, from ``flatten``.
+        structure (Any): How the flat outputs nest, from ``to_json``.
     """
     backbone, neck, head = find_family(detector)
-    setattr(detector, backbone, _Call(lambda x: unflatten(structure, run(x))))
+    nesting = from_json(structure)
+    setattr(detector, backbone, _Call(lambda x: unflatten(nesting, run(x))))
     if getattr(detector, neck, None) is not None:
         setattr(detector, neck, nn.Identity())
     getattr(detector, head).forward = lambda outputs: outputs

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
-from mmptq.quantization.graph.trace import tensors_in
+from mmptq.utils.trees import tensors_in
 
 from .layer_state import LayerState
 from .resume import ResumeStore

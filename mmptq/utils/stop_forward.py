@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from .hooks import temporary_hooks
+
 
 class StopForward(Exception):
     """Raised by a hook to leave a forward pass that has done what was needed."""
@@ -26,13 +28,11 @@ def output_of(module: nn.Module, run: Callable[[], Any]) -> Any:
         found.append(output)
         raise StopForward
 
-    handle = module.register_forward_hook(hook)
     try:
-        run()
+        with temporary_hooks(after={module: hook}):
+            run()
     except StopForward:
         if not found:
-            raise  # someone else's
+            raise  # a hook of the caller
         return found[0]
-    finally:
-        handle.remove()
     raise RuntimeError(f'{type(module).__name__} did not run')

@@ -1,10 +1,12 @@
 """Nested data of tensors: what modules take and give, taken apart and put together again."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
+
+from .errors import QuantizationError
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,33 @@ class SparseSlot:
 def is_sparse(data: Any) -> bool:
     """Whether this is a sparse tensor of spconv."""
     return type(data).__name__ == 'SparseConvTensor'
+
+
+def tensors_in(data: Any) -> Iterator[Tensor]:
+    """All tensors in nested data, in a fixed order.
+
+    Args:
+        data (Any): Tuples, lists, dicts, dataclasses and OpenMMLab's data samples, nested in any
+            way; of a sparse tensor only the features count.
+    """
+    if isinstance(data, Tensor):
+        yield data
+    elif isinstance(getattr(data, 'features', None), Tensor):
+        yield data.features
+    else:
+        for part in _parts(data):
+            yield from tensors_in(part)
+
+
+def _parts(data: Any) -> list[Any]:
+    if isinstance(data, dict):
+        return list(data.values())
+    if isinstance(data, (list, tuple)):
+        return list(data)
+    if is_dataclass(data) and not isinstance(data, type):
+        return [getattr(data, field.name) for field in fields(data)]
+    # Data samples and instances of mmengine.
+    return list(data.all_values()) if hasattr(data, 'all_values') else []
 
 
 def flatten(tree: Any) -> tuple[list[Tensor], Any]:
@@ -96,3 +125,62 @@ def map_tensors(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any
 def copy_tensors(tree: Any) -> Any:
     """Detached copies of all tensors, safe from what later modules do in place."""
     return map_tensors(lambda x: x.detach().clone(), tree)
+
+
+def clone_tensors(tree: Any) -> Any:
+    """Clones of all tensors; gradients pass through."""
+    return map_tensors(Tensor.clone, tree)
+
+
+def to_json(structure: Any) -> Any:
+    """A structure of ``flatten`` as plain data that a file can hold.
+
+    Returns:
+        Any: An index for a tensor, ``{'tuple': [...]}``, ``{'list': [...]}``,
+        ``{'dict': {...}}``, None for None.
+
+    Raises:
+        QuantizationError: If it holds anything else than tensors and None.
+    """
+    if structure is None:
+        return None
+    if isinstance(structure, TensorSlot):
+        return structure.index
+    if isinstance(structure, dict):
+        return {'dict': {key: to_json(value) for key, value in structure.items()}}
+    if isinstance(structure, (list, tuple)):
+        kind = 'list' if isinstance(structure, list) else 'tuple'
+        return {kind: [to_json(value) for value in structure]}
+    kind = structure.cls if isinstance(structure, SparseSlot) else type(structure)
+    raise QuantizationError(
+        f'the head returns a {kind.__name__}, which a file cannot hold: return tensors in tuples, '
+        'lists or dicts'
+    )
+
+
+def from_json(structure: Any) -> Any:
+    """Inverse of ``to_json``."""
+    if structure is None:
+        return None
+    if isinstance(structure, int):
+        return TensorSlot(structure)
+    ((kind, inner),) = structure.items()
+    if kind == 'dict':
+        return {key: from_json(value) for key, value in inner.items()}
+    items = [from_json(value) for value in inner]
+    return items if kind == 'list' else tuple(items)
+
+
+def to_plain(data: Any) -> Any:
+    """Copy of nested data in which everything is a plain Python type.
+
+    Tuples become lists, arrays and tensors nested lists of numbers, keys and objects of any other
+    type strings.
+    """
+    if isinstance(data, dict):
+        return {str(key): to_plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [to_plain(value) for value in data]
+    if hasattr(data, 'tolist'):
+        return data.tolist()
+    return data if isinstance(data, (str, int, float, bool, type(None))) else str(data)

@@ -8,32 +8,16 @@ from torch import nn
 from mmptq.deploy.section import (
     Section,
     find_family,
-    flatten,
     output_names,
     replace_section,
     section_inputs,
-    unflatten,
 )
 from mmptq.quantization import QuantizationError
 
 
-def test_flatten_and_back():
-    a, b, c = torch.zeros(1), torch.ones(1), torch.ones(2)
-    nested = ([a, None], dict(reg=b), (c,))
-    tensors = []
-    structure = flatten(nested, tensors)
-    assert [t is u for t, u in zip(tensors, (a, b, c), strict=True)] == [True] * 3
-    back = unflatten(structure, tensors)
-    assert isinstance(back, tuple)
-    assert back[0] == [a, None]
-    assert back[1]['reg'] is b
-    assert isinstance(back[2], tuple)
+def test_names_of_outputs():
+    structure = {'tuple': [{'list': [0, None]}, {'dict': {'reg': 1}}, {'tuple': [2]}]}
     assert output_names(structure) == ['output_0_0', 'output_1_reg', 'output_2_0']
-
-
-def test_heads_must_return_tensors():
-    with pytest.raises(QuantizationError, match='returns a str'):
-        flatten(['text'], [])
 
 
 def test_section_computes_what_the_parts_do():

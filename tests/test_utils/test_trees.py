@@ -1,11 +1,25 @@
 """Nested data come back as they were."""
 
 from collections import namedtuple
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
+from mmengine.structures import InstanceData
 
-from mmptq.utils.trees import copy_tensors, flatten, map_tensors, unflatten
+from mmptq.utils.errors import QuantizationError
+from mmptq.utils.trees import (
+    clone_tensors,
+    copy_tensors,
+    flatten,
+    from_json,
+    map_tensors,
+    tensors_in,
+    to_json,
+    to_plain,
+    unflatten,
+)
 
 Pair = namedtuple('Pair', 'first second')
 
@@ -45,3 +59,46 @@ def test_sparse_tensors_lose_their_index_pairs():
     assert torch.equal(copy.indices, indices)
     assert copy.spatial_shape == [4, 4, 4]
     assert copy.features is not x.features
+
+
+def test_clones_pass_gradients_through():
+    x = torch.ones(2, requires_grad=True)
+    (y,) = clone_tensors([x])
+    y.mul_(3).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+
+
+@dataclass
+class Holder:
+    tensor: torch.Tensor
+    text: str = 'text'
+
+
+def test_tensors_in_all_kinds_of_data():
+    x = [torch.full((1,), float(i)) for i in range(5)]
+    sample = InstanceData(scores=x[3], metainfo=dict(scale=x[4]))
+    found = list(tensors_in([x[0], dict(a=(x[1], None, 7)), Holder(x[2]), sample, Holder]))
+    assert sorted(y.item() for y in found) == [0, 1, 2, 3, 4]
+
+
+def test_structures_as_plain_data():
+    a, b, c = torch.zeros(1), torch.ones(1), torch.ones(2)
+    tensors, structure = flatten(([a, None], dict(reg=b), (c,)))
+    plain = to_json(structure)
+    assert plain == {'tuple': [{'list': [0, None]}, {'dict': {'reg': 1}}, {'tuple': [2]}]}
+    back = unflatten(from_json(plain), tensors)
+    assert isinstance(back, tuple) and isinstance(back[2], tuple)
+    assert back[0] == [a, None]
+    assert back[1]['reg'] is b
+
+
+def test_plain_structures_hold_tensors_only():
+    with pytest.raises(QuantizationError, match='returns a str'):
+        to_json(flatten(['text'])[1])
+
+
+def test_plain_data():
+    data = {3: (1, np.float32(2)), 'b': np.arange(2), 'c': torch.ones(1), 'd': {4}, 'e': None}
+    expected = {'3': [1, 2.0], 'b': [0, 1], 'c': [1.0], 'd': '{4}', 'e': None}
+    assert to_plain(data) == expected
+    assert type(to_plain(data)['3'][1]) is float

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmptq.quantization.graph.trace import tensors_in
+from mmptq.utils.trees import tensors_in
 
 from .call_watch import Key
 from .override_calls import override_calls

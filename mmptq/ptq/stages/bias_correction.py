@@ -12,8 +12,8 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
-from mmptq.quantization.graph.trace import tensors_in
 from mmptq.utils.stop_forward import StopForward
+from mmptq.utils.trees import tensors_in
 
 
 @TASK_UTILS.register_module()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .trace import tensors_in
+from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.trees import tensors_in
 
 aten = torch.ops.aten
 # f(s * x) = s * f(x) for each channel and s > 0, and a channel depends on itself only.
@@ -115,7 +117,7 @@ class _Follower(TorchDispatchMode):
             if plain and space is None:
                 self.spaces.fix((name, 'in'))
 
-    def leave(self, name: str, module: nn.Module, output: Any) -> None:
+    def leave(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         self.running -= 1
         if self.running == 0 and isinstance(output, Tensor) and writes_channels(module):
             self.spaces.find((name, 'out'))
@@ -154,24 +156,11 @@ def find_channel_groups(layers: dict[str, nn.Module], run: Callable[[], Any]) ->
     Returns:
         list[ChannelGroup]: In order of execution; those with both makers and readers.
     """
-    follower, handles = _Follower(), []
-    for name, module in layers.items():
-        handles.append(
-            module.register_forward_pre_hook(
-                lambda m, args, name=name: follower.enter(name, m, args)
-            )
-        )
-        handles.append(
-            module.register_forward_hook(
-                lambda m, args, out, name=name: follower.leave(name, m, out)
-            )
-        )
-    try:
-        with torch.no_grad(), follower:
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    follower = _Follower()
+    before = {module: partial(follower.enter, name) for name, module in layers.items()}
+    after = {module: partial(follower.leave, name) for name, module in layers.items()}
+    with temporary_hooks(before, after), torch.no_grad(), follower:
+        run()
     return _collect(follower.spaces, layers)
 
 

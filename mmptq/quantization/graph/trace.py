@@ -1,14 +1,17 @@
 """Which weighted layers a model really runs, in what order, and what uses their outputs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.trees import tensors_in
 
 
 @dataclass
@@ -44,20 +47,6 @@ class Trace:
 
     layers: dict[str, LayerTrace] = field(default_factory=dict)
     norm_inputs: dict[str, set[str | None]] = field(default_factory=dict)
-
-
-def tensors_in(data: Any) -> Iterable[Tensor]:
-    """All tensors in nested lists, tuples, dicts and sparse tensors (their features)."""
-    if isinstance(data, Tensor):
-        yield data
-    elif isinstance(getattr(data, 'features', None), Tensor):
-        yield data.features
-    elif isinstance(data, dict):
-        for value in data.values():
-            yield from tensors_in(value)
-    elif isinstance(data, (list, tuple)):
-        for value in data:
-            yield from tensors_in(value)
 
 
 class _Tracer(TorchDispatchMode):
@@ -137,44 +126,37 @@ def trace_layers(model: nn.Module, layer_types: tuple[type, ...], run: Callable[
     """
     trace = Trace()
     tracer = _Tracer(trace)
-    handles = []
-
-    def hook(module: nn.Module, enter: Callable, leave: Callable) -> None:
-        handles.append(module.register_forward_pre_hook(enter))
-        handles.append(module.register_forward_hook(leave))
-
-    def watch_layer(name: str, module: nn.Module) -> None:
-        def enter(_, args):
-            tracer.enter_layer(name, args)
-            tracer.running.append(name)
-
-        def leave(_, args, output):
-            tracer.running.pop()
-            if not tracer.running:
-                tracer.leave_layer(name, output)
-
-        hook(module, enter, leave)
-
-    def watch_norm(name: str, module: nn.Module) -> None:
-        def enter(_, args):
-            tracer.enter_norm(name, args)
-            tracer.running.append(name)
-
-        def leave(_, args, output):
-            tracer.running.pop()
-            tracer.leave_norm(args, output)
-
-        hook(module, enter, leave)
-
+    before, after = {}, {}
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm):
-            watch_norm(name, module)
+            before[module], after[module] = _norm_hooks(tracer, name)
         elif isinstance(module, layer_types):
-            watch_layer(name, module)
-    try:
-        with torch.no_grad(), tracer:
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+            before[module], after[module] = _layer_hooks(tracer, name)
+    with temporary_hooks(before, after), torch.no_grad(), tracer:
+        run()
     return trace
+
+
+def _layer_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
+    def enter(_, args):
+        tracer.enter_layer(name, args)
+        tracer.running.append(name)
+
+    def leave(_, args, output):
+        tracer.running.pop()
+        if not tracer.running:
+            tracer.leave_layer(name, output)
+
+    return enter, leave
+
+
+def _norm_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
+    def enter(_, args):
+        tracer.enter_norm(name, args)
+        tracer.running.append(name)
+
+    def leave(_, args, output):
+        tracer.running.pop()
+        tracer.leave_norm(args, output)
+
+    return enter, leave
