@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from helpers import load_tool
 from torch import Tensor, nn
 
-from mmptq.deploy import Section, build_model
+from mmptq.deploy import ExportedSubgraph, build_model
 from mmptq.deploy.export import add_metadata
 from mmptq.quantization.backend import BackendProfile
 from mmptq.utils.cli import base_config
@@ -90,7 +90,9 @@ def quantized_detector(
     """A detector quantized for a backend by min-max ranges, frozen, in eval mode."""
     detector = (detector or TinyDetector()).eval()
     sample = torch.cat(sample_inputs()) if sample is None else sample
-    load_tool('benchmark').quantize_by_minmax(Section(detector), profile_of(backend), sample)
+    load_tool('benchmark').quantize_by_minmax(
+        ExportedSubgraph(detector), profile_of(backend), sample
+    )
     return detector
 
 

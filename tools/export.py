@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import Section, check_exportable, export_float, export_quantized
+from mmptq.deploy import ExportedSubgraph, check_exportable, export_float, export_quantized
 from mmptq.deploy.inputs import collect_inputs, load_float
 from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
             *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs)
         )
         write_json(rows, out.with_suffix('.parity.json'))
-        write_sparse_scales(detector, Section(detector), out.with_suffix('.sparse.json'))
+        write_sparse_scales(detector, ExportedSubgraph(detector), out.with_suffix('.sparse.json'))
     print(f'{out}: {out.stat().st_size / 2**20:.2f} MB')
 
 

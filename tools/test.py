@@ -10,7 +10,7 @@ import sys
 from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import install_deployed, is_deployed, open_deployed
+from mmptq.deploy import is_engine_file, open_engine_file, replace_with_engine
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
@@ -26,12 +26,12 @@ def test(config: Config, args: argparse.Namespace) -> dict[str, float]:
 
 def test_deployed(config: Config, args: argparse.Namespace) -> dict[str, float]:
     """Metrics of a deployed file, in the detector that it was exported from."""
-    engine = open_deployed(args.checkpoint, args.engine, args.threads)
+    engine = open_engine_file(args.checkpoint, args.engine, args.threads)
     config.load_from = args.layers_before or engine.metadata.get('checkpoint')
     require_file(str(config.load_from), 'checkpoint of the layers that the file leaves out')
     runner = build_runner(config)
     runner.load_or_resume()
-    install_deployed(unwrap(runner.model), engine)
+    replace_with_engine(unwrap(runner.model), engine)
     integer, floating = engine.count_layers()
     print(f'{args.checkpoint}: {integer} layers run in integers, {floating} in float')
     return runner.test()
@@ -57,7 +57,7 @@ def main() -> None:
         config = load_config(args)
         require_file(args.checkpoint, 'checkpoint')
         metrics = (
-            test_deployed(config, args) if is_deployed(args.checkpoint) else test(config, args)
+            test_deployed(config, args) if is_engine_file(args.checkpoint) else test(config, args)
         )
         if args.out:
             write_json(metrics, args.out)

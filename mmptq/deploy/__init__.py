@@ -1,20 +1,20 @@
 """Files for inference engines: export, check, score, time."""
 
-from .deployed import install_deployed, is_deployed, open_deployed
+from .engine_detector import is_engine_file, open_engine_file, replace_with_engine
 from .engines.engines import Engine, open_engine
 from .export import build_model, check_exportable, export_float, export_quantized
-from .section import Section, section_inputs
+from .exported_subgraph import ExportedSubgraph, subgraph_inputs
 
 __all__ = [
     'Engine',
-    'Section',
+    'ExportedSubgraph',
     'build_model',
     'check_exportable',
     'export_float',
     'export_quantized',
-    'install_deployed',
-    'is_deployed',
-    'open_deployed',
+    'replace_with_engine',
+    'is_engine_file',
+    'open_engine_file',
     'open_engine',
-    'section_inputs',
+    'subgraph_inputs',
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmptq.deploy.engines.engines import open_engine, require_engine
 from mmptq.deploy.graph.extra_quantizers import place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.level_grids import place_level_grids
+from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
 from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
@@ -25,11 +25,11 @@ from mmptq.report import format_table
 from mmptq.utils.files import complete_file
 from mmptq.version import __version__
 
+from .exported_subgraph import ExportedSubgraph, find_family
 from .observe import make_observe
 from .onnx_export import export_marked
 from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
-from .section import Section, find_family
-from .sensitivity import worst_outputs
+from .sensitivity import most_sensitive_outputs
 
 PARITY_SAMPLES = 4
 
@@ -72,28 +72,28 @@ def build_model(
     Args:
         detector (nn.Module): Quantized and frozen, in eval mode.
         profile (BackendProfile): The backend.
-        inputs (list[Tensor]): Calibration inputs of the section.
+        inputs (list[Tensor]): Calibration inputs of the subgraph.
         dynamic (bool): Whether batch and input size are left open.
         float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
             those whose rounding moves the network's outputs most. The log names them.
     """
-    section = Section(detector).eval()
-    model = export_marked(section, inputs[0], dynamic, profile.unsupported_ops)
+    subgraph = ExportedSubgraph(detector).eval()
+    model = export_marked(subgraph, inputs[0], dynamic, profile.unsupported_ops)
     graph = Graph(model)
     quantizers = {
         name: module
-        for name, module in section.named_modules()
+        for name, module in subgraph.named_modules()
         if isinstance(module, FakeQuantizer)
     }
     calls = place_layer_quantizers(graph, quantizers)
-    narrowed = place_level_grids(graph, calls, quantizers, inputs)
+    narrowed = place_per_level_qparams(graph, calls, quantizers, inputs)
     if profile.unfold_transposed_convs:
         unfold_transposed_convs(graph)
     graph.finish()
     observe = make_observe(graph, profile, inputs)
     kept = []
     if float_outputs:
-        kept = worst_outputs(graph, profile, observe, inputs, float_outputs)
+        kept = most_sensitive_outputs(graph, profile, observe, inputs, float_outputs)
         logger = MMLogger.get_current_instance()
         logger.info(f'these outputs stay float, the worst in 8 bits first: {", ".join(kept)}')
     observed = place_extra_quantizers(graph, profile, observe, kept)
@@ -106,7 +106,7 @@ def build_model(
         if opset.domain:
             model.opset_import.remove(opset)
     onnx.checker.check_model(model)
-    return model, {name: vars(grid) for name, grid in {**narrowed, **observed}.items()}
+    return model, {name: vars(qparams) for name, qparams in {**narrowed, **observed}.items()}
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -140,7 +140,7 @@ def export_quantized(
     Args:
         detector (nn.Module): Quantized and frozen, in eval mode.
         profile (BackendProfile): The backend.
-        inputs (list[Tensor]): Calibration inputs of the section, see ``section_inputs``.
+        inputs (list[Tensor]): Calibration inputs of the subgraph, see ``subgraph_inputs``.
         path (str | Path): ``.onnx``, or for OpenVINO also ``.xml``.
         metadata (dict): Plain data to store in the file.
         dynamic (bool): Whether batch and input size are left open. Defaults to True.
@@ -193,7 +193,7 @@ def _check(
             raise
         logger.warning(f'{error}; the file is checked in float arithmetic only')
         engine, engine_name = simulation, 'simulation'
-    results = measure_parity(engine, simulation, Section(detector).eval(), inputs)
+    results = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), inputs)
     rows = parity_rows(results)
     integer, floating = engine.count_layers()
     logger.info(
@@ -240,8 +240,8 @@ def write_openvino(model: Any, entries: dict[str, str], path: Path) -> None:
 
 @torch.no_grad()
 def export_float(detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool) -> None:
-    """Write the section of a float detector, to compare engines with."""
-    model = export_marked(Section(detector).eval(), sample, dynamic)
+    """Write the subgraph of a float detector, to compare engines with."""
+    model = export_marked(ExportedSubgraph(detector).eval(), sample, dynamic)
     add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
     with complete_file(path) as temporary:
         onnx.save(model, temporary)

@@ -1,4 +1,4 @@
-"""What enters the exported section on calibration samples."""
+"""What enters the exported subgraph on calibration samples."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from mmptq.engine.checkpoint import check_keys
 from mmptq.ptq.calibration_data import calibration_loader
 from mmptq.ptq.context import PTQContext
 
-from .section import section_inputs
+from .exported_subgraph import subgraph_inputs
 
 
 def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:
-    """What enters the exported section on calibration samples."""
+    """What enters the exported subgraph on calibration samples."""
     if num_samples is None:
         num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
     loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
     ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
-    with section_inputs(detector) as inputs:
+    with subgraph_inputs(detector) as inputs:
         for data in ctx.batches('collect inputs'):
             ctx.predict(data)
     return inputs

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmptq.deploy.engines.engines import require_engine
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import Grid
+from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.quantization import QScheme
 from mmptq.quantization.backend import BackendProfile
 
@@ -20,7 +20,7 @@ SILU_FLOOR = -8.0
 
 def make_observe(
     graph: Graph, profile: BackendProfile, inputs: list[Tensor]
-) -> Callable[..., dict[str, Grid]]:
+) -> Callable[..., dict[str, TensorQParams]]:
     """A function that runs the graph as it is and gives grids of some of its tensors.
 
     Its second argument, optional, takes the place of ``profile.act``.
@@ -31,7 +31,7 @@ def make_observe(
         inputs (list[Tensor]): Calibration inputs of the graph.
     """
 
-    def observe(tensors: list[str], act: dict[str, Any] | None = None) -> dict[str, Grid]:
+    def observe(tensors: list[str], act: dict[str, Any] | None = None) -> dict[str, TensorQParams]:
         if not tensors:
             return {}
         scheme = QScheme(bits=8, **(profile.act if act is None else act))
@@ -94,9 +94,9 @@ def rectified_addends(graph: Graph, tensors: list[str]) -> dict[str, str]:
     return found
 
 
-def _grid(observer, scheme: QScheme) -> Grid:
+def _grid(observer, scheme: QScheme) -> TensorQParams:
     scale, zero_point = observer.qparams()
-    return Grid(scale.item(), int(zero_point.item()), bool(scheme.signed))
+    return TensorQParams(scale.item(), int(zero_point.item()), bool(scheme.signed))
 
 
 def open_unoptimized(graph: Graph, tensors: list[str]):

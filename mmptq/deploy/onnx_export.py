@@ -1,4 +1,4 @@
-"""From the section of a quantized detector to an ONNX graph that marks its quantizers."""
+"""From the subgraph of a quantized detector to an ONNX graph that marks its quantizers."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmptq.quantization import FakeQuantizer, QuantizationError
 from mmptq.utils.hooks import replaced_forwards
 
-from .section import Section, output_names
+from .exported_subgraph import ExportedSubgraph, output_names
 
 OPSET = 19  # the first with deformable convolutions
 DOMAIN = 'mmptq'
@@ -50,12 +50,12 @@ def marked(model: nn.Module) -> Iterator[dict[str, FakeQuantizer]]:
 
 @torch.no_grad()
 def export_marked(
-    section: Section, sample: Tensor, dynamic: bool, unsupported: tuple[str, ...] = ()
+    subgraph: ExportedSubgraph, sample: Tensor, dynamic: bool, unsupported: tuple[str, ...] = ()
 ) -> onnx.ModelProto:
-    """Export the section with markers in the place of its quantizers.
+    """Export the subgraph with markers in the place of its quantizers.
 
     Args:
-        section (Section): In eval mode, quantized and frozen.
+        subgraph (ExportedSubgraph): In eval mode, quantized and frozen.
         sample (Tensor): An input, (B, C, H, W).
         dynamic (bool): Whether batch, height and width of the file are left open.
         unsupported (tuple[str]): Operators that the engine cannot run.
@@ -67,14 +67,14 @@ def export_marked(
     Raises:
         QuantizationError: For an operator that ONNX has not; names it and its module.
     """
-    section(sample)
-    names = output_names(section.structure)
+    subgraph(sample)
+    names = output_names(subgraph.structure)
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     buffer = io.BytesIO()
-    with marked(section), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
         torch.onnx.export(
-            section,
+            subgraph,
             (sample,),
             buffer,
             # The newer exporter renames and decomposes what the markers have to be found in.
@@ -93,7 +93,7 @@ def export_marked(
     standardize_deform_convs(model)
     check_operators(model, unsupported)
     entry = model.metadata_props.add()
-    entry.key, entry.value = 'structure', json.dumps(section.structure)
+    entry.key, entry.value = 'structure', json.dumps(subgraph.structure)
     return model
 
 

@@ -63,14 +63,14 @@ class SignalToNoise:
 
 @torch.no_grad()
 def measure_parity(
-    engine: Engine, simulation: Engine, section: nn.Module, inputs: list[Tensor]
+    engine: Engine, simulation: Engine, subgraph: nn.Module, inputs: list[Tensor]
 ) -> list[Parity]:
     """Run samples through the engine, the file in float arithmetic, and the model.
 
     Args:
         engine (Engine): The file in its engine.
         simulation (Engine): The file in float arithmetic.
-        section (nn.Module): The simulated model, see ``Section``.
+        subgraph (nn.Module): The simulated model, see ``ExportedSubgraph``.
         inputs (list[Tensor]): Its inputs.
     """
     names = engine.output_names
@@ -82,7 +82,7 @@ def measure_parity(
             against_file, simulation.run(x.numpy()), values, strict=True
         ):
             meter.update(reference, value)
-        for meter, reference, value in zip(against_model, section(x), values, strict=True):
+        for meter, reference, value in zip(against_model, subgraph(x), values, strict=True):
             meter.update(reference.numpy(), value)
     return [
         Parity(name, of_file.decibel, of_model.decibel)

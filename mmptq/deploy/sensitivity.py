@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import Grid
+from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.quantization.backend import BackendProfile
 
 from .observe import open_unoptimized
@@ -18,10 +18,10 @@ from .parity import SignalToNoise
 SAMPLES = 2
 
 
-def worst_outputs(
+def most_sensitive_outputs(
     graph: Graph,
     profile: BackendProfile,
-    observe: Callable[..., dict[str, Grid]],
+    observe: Callable[..., dict[str, TensorQParams]],
     inputs: list[Tensor],
     count: int,
 ) -> list[str]:

@@ -20,18 +20,18 @@ HOW_TO_BUILD = (
 )
 
 
-def write_sparse_scales(detector: nn.Module, section: nn.Module, path: str | Path) -> bool:
+def write_sparse_scales(detector: nn.Module, subgraph: nn.Module, path: str | Path) -> bool:
     """Write scales of the quantized sparse convolutions of a detector, if it has any.
 
     Args:
         detector (nn.Module): Quantized.
-        section (nn.Module): Its part that is in the ONNX file.
+        subgraph (nn.Module): Its part that is in the ONNX file.
         path (str | Path): JSON file.
 
     Returns:
         bool: Whether there were any.
     """
-    inside = set(section.modules())
+    inside = set(subgraph.modules())
     layers = [
         describe_layer(name, layer)
         for name, layer in detector.named_modules()

@@ -31,8 +31,8 @@ class BackendProfile:
         unsupported_ops (tuple[str]): ONNX operators that the engine cannot run.
         quantized_ops (tuple[str]): ONNX operators, besides weighted layers, that run in integers
             when their inputs are quantized.
-        integer_products (bool): Whether products of two activations (attention) run in integers.
-        second_operand (dict, optional): Fields of the scheme that the second operand of such a
+        activation_matmuls (bool): Whether products of two activations (attention) run in integers.
+        matmul_rhs (dict, optional): Fields of the scheme that the second operand of such a
             product must have; None stands for those of ``act``.
         quantize_layer_outputs (bool): Whether a layer only runs in integers when its output is
             quantized too.
@@ -62,8 +62,8 @@ class BackendProfile:
     rules: list[dict] = field(default_factory=list)
     unsupported_ops: tuple[str, ...] = ()
     quantized_ops: tuple[str, ...] = ()
-    integer_products: bool = False
-    second_operand: dict[str, Any] | None = None
+    activation_matmuls: bool = False
+    matmul_rhs: dict[str, Any] | None = None
     quantize_layer_outputs: bool = False
     float_head_channels: int | None = None
     one_grid_per_tensor: bool = False

@@ -104,7 +104,7 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
 
 def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:
     quant_type = quant_type_of(type(module))
-    axes = {'weight': quant_type.weight_axis, 'act': quant_type.input_axis}
+    axes = {'weight': quant_type.weight_axis, 'act': quant_type.channel_axis}
     schemes = {
         part: None if cfg is None else QScheme.from_config(cfg, axes[part], f'quantizer.{part}')
         for part, cfg in chosen.items()

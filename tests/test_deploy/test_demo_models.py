@@ -1,4 +1,4 @@
-"""The sections of demo models and of tiny lane models in both engines."""
+"""The subgraphs of demo models and of tiny lane models in both engines."""
 
 import onnx
 import pytest
@@ -9,12 +9,12 @@ from lane_models import build_lane_model
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from mmptq.deploy import Section, build_model, open_engine
+from mmptq.deploy import ExportedSubgraph, build_model, open_engine
 from mmptq.deploy.parity import MIN_DECIBEL, measure_parity
 from mmptq.quantization import QuantizationError
 
 ENGINES = ('onnxruntime', 'openvino')
-# Config and input of the section; demo checkpoints hold trained weights.
+# Config and input of the subgraph; demo checkpoints hold trained weights.
 DEMO = {
     'retinanet_r18_fpn_demo-coco': (3, 64, 96),
     'centerpoint_pillar_demo-nus': (32, 32, 32),
@@ -40,7 +40,7 @@ def check(detector: torch.nn.Module, backend: str, x: torch.Tensor, tmp_path) ->
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine(backend, tmp_path / 'a.onnx', 1)
     simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
-    for result in measure_parity(engine, simulation, Section(detector).eval(), [x]):
+    for result in measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), [x]):
         assert result.file_db > MIN_DECIBEL, result
         assert result.model_db > MIN_DECIBEL, result
     return engine.count_layers()
@@ -120,7 +120,7 @@ def test_fcos3d(backend, deformable, tmp_path):
     onnx.save(build_model(detector, profile, [x], dynamic=True)[0], tmp_path / 'a.onnx')
     engine = open_engine(backend, tmp_path / 'a.onnx', 1)
     simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
-    results = measure_parity(engine, simulation, Section(detector).eval(), [x])
+    results = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), [x])
     assert len(results) == 15  # three levels of scores, boxes, directions, attributes, centres
     assert min(result.file_db for result in results) > MIN_DECIBEL
     assert min(result.model_db for result in results) > 10  # group norms of random weights

@@ -8,7 +8,7 @@ import pytest
 from helpers import run_tool
 from mmengine.config import Config
 
-from mmptq.deploy import open_deployed
+from mmptq.deploy import open_engine_file
 from mmptq.engine.checkpoint import read_checkpoint
 
 
@@ -48,7 +48,7 @@ def test_file_of_a_backend_scores_like_the_simulation(quantized, tmp_path, backe
     config, checkpoint = quantized
     out = tmp_path / f'a{suffix}'
     run_tool('export', config, checkpoint, '--backend', backend, '--out', out)
-    engine = open_deployed(out, threads=1)
+    engine = open_engine_file(out, threads=1)
     assert engine.count_layers() == counts
     metadata = engine.metadata
     assert metadata['backend'] == backend

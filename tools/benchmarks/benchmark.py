@@ -28,7 +28,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import Section, build_model, export_float, open_engine
+from mmptq.deploy import ExportedSubgraph, build_model, export_float, open_engine
 from mmptq.deploy.engines.engines import Engine
 from mmptq.deploy.parity import SignalToNoise
 from mmptq.observers import MinMaxObserver
@@ -77,50 +77,52 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def random_section(path: str) -> Section:
+def random_subgraph(path: str) -> ExportedSubgraph:
     """Network of a config with random weights; BatchNorms get statistics that keep values sane."""
     cfg = get_config(path) if '::' in path else Config.fromfile(path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
     for part in (name for name in cfg.model if 'backbone' in name):
         cfg.model[part].init_cfg = None
-    section = Section(MODELS.build(cfg.model))
-    for module in section.modules():
+    subgraph = ExportedSubgraph(MODELS.build(cfg.model))
+    for module in subgraph.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return section.eval()
+    return subgraph.eval()
 
 
-def input_channels(section: Section) -> int:
+def input_channels(subgraph: ExportedSubgraph) -> int:
     """Channels that the first convolution takes, before four pixels became one."""
     from mmdet.models.backbones.csp_darknet import Focus
 
-    first = next(m for m in section.modules() if isinstance(m, (nn.Conv2d, Focus)))
+    first = next(m for m in subgraph.modules() if isinstance(m, (nn.Conv2d, Focus)))
     return first.conv.conv.in_channels // 4 if isinstance(first, Focus) else first.in_channels
 
 
-def quantize_by_minmax(section: Section, profile: BackendProfile, *samples: Tensor) -> None:
+def quantize_by_minmax(
+    subgraph: ExportedSubgraph, profile: BackendProfile, *samples: Tensor
+) -> None:
     """Quantize a network, in place, by the ranges on some inputs."""
     quantizer = profile.constrain(base_config('scheme', 'int8').quantizer.to_dict())
-    apply_plan(section, make_plan(section, quantizer, lambda: section(samples[0])))
+    apply_plan(subgraph, make_plan(subgraph, quantizer, lambda: subgraph(samples[0])))
     observers = {}
 
     def observe(slot: FakeQuantizer, args: tuple) -> None:
         observers.setdefault(slot, MinMaxObserver(slot.scheme)).update(args[0])
 
     handles = []
-    for layer in quantized_layers(section).values():
+    for layer in quantized_layers(subgraph).values():
         for slot in (layer.weight_quantizer, layer.input_quantizer):
             if isinstance(slot, FakeQuantizer):
                 handles.append(slot.register_forward_pre_hook(observe))
-    with quantizers_off(section):
+    with quantizers_off(subgraph):
         for sample in samples:
-            section(sample)
+            subgraph(sample)
     for slot, observer in observers.items():
         slot.set_qparams(*observer.qparams())
     for handle in handles:
         handle.remove()
-    freeze(section)
+    freeze(subgraph)
 
 
 def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -129,20 +131,20 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
         raise QuantizationError('--config needs --size HEIGHT WIDTH')
     folder = Path(args.work_dir)
     float_file = folder / 'float.onnx'
-    section = random_section(args.config)
+    subgraph = random_subgraph(args.config)
     dynamic = not args.fixed_size
     small = dynamic and not args.peers  # what is computed matters with peers, too
     size = [max(64, end // 128 * 32) for end in args.size] if small else args.size
-    shape = (1, input_channels(section), *size)
+    shape = (1, input_channels(subgraph), *size)
     samples = [torch.rand(shape) for _ in range(args.num_samples)]
-    export_float(section, samples[0], float_file, dynamic)
+    export_float(subgraph, samples[0], float_file, dynamic)
     files = {}
     for name in args.backends:
         config = base_config('backend', name).backend
         profile = BackendProfile.from_config(config)
-        section = random_section(args.config)
-        quantize_by_minmax(section, profile, *samples)
-        model, _ = build_model(section, profile, samples, dynamic)
+        subgraph = random_subgraph(args.config)
+        quantize_by_minmax(subgraph, profile, *samples)
+        model, _ = build_model(subgraph, profile, samples, dynamic)
         file = folder / f'{name}.onnx'
         file.write_bytes(model.SerializeToString())
         files[file] = config.engine

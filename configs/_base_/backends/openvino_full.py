@@ -4,6 +4,6 @@
 _base_ = './openvino.py'
 backend = dict(
     name='openvino_full',
-    integer_products=True,
-    second_operand=dict(symmetric=True, signed=True, narrow=True),
+    activation_matmuls=True,
+    matmul_rhs=dict(symmetric=True, signed=True, narrow=True),
 )

@@ -12,9 +12,9 @@ from onnx import NodeProto
 
 from mmptq.quantization.backend import BackendProfile
 
+from .activation_matmuls import is_activation_matmul, quantize_matmul_rhs
 from .graph import Graph, attribute
-from .products import is_product, quantize_second_operands
-from .qdq import LAYERS, Grid, grids_of, insert_pair, is_dequantized
+from .qdq import LAYERS, TensorQParams, insert_pair, is_dequantized, qparams_of
 
 # These select or reorder values; Resize only does so by nearest neighbours.
 SELECTING = ('Concat', 'MaxPool', 'Resize', 'Reshape', 'Transpose', 'Flatten', 'DepthToSpace')
@@ -26,9 +26,9 @@ PAIR = ('QuantizeLinear', 'DequantizeLinear')
 def place_extra_quantizers(
     graph: Graph,
     profile: BackendProfile,
-    observe: Callable[..., dict[str, Grid]],
+    observe: Callable[..., dict[str, TensorQParams]],
     float_outputs: Collection[str] = (),
-) -> dict[str, Grid]:
+) -> dict[str, TensorQParams]:
     """Insert the pairs that a backend wants besides those on layer inputs.
 
     Args:
@@ -39,22 +39,22 @@ def place_extra_quantizers(
             made of them up to the next layer.
 
     Returns:
-        dict[str, Grid]: The grids that were observed, by tensor.
+        dict[str, TensorQParams]: The grids that were observed, by tensor.
     """
-    share_grids(graph, profile)
-    seconds = quantize_second_operands(graph, profile, observe)
+    share_qparams(graph, profile)
+    seconds = quantize_matmul_rhs(graph, profile, observe)
     wanted = find_wanted(graph, profile, float_outputs)
-    observed = observe([tensor for tensor in wanted if not grids_of(graph, tensor)])
+    observed = observe([tensor for tensor in wanted if not qparams_of(graph, tensor)])
     for tensor, consumers in wanted.items():
-        grid = (grids_of(graph, tensor) or [observed.get(tensor)])[0]
-        _quantize_for(graph, tensor, grid, consumers)
-    share_grids(graph, profile)
+        qparams = (qparams_of(graph, tensor) or [observed.get(tensor)])[0]
+        _quantize_for(graph, tensor, qparams, consumers)
+    share_qparams(graph, profile)
     if profile.one_grid_per_tensor:
-        chain_grids(graph)
+        chain_qparams(graph)
     return {**seconds, **observed}
 
 
-def share_grids(graph: Graph, profile: BackendProfile) -> None:
+def share_qparams(graph: Graph, profile: BackendProfile) -> None:
     """Carry grids over operators that select values, to their inputs and to their outputs."""
     changed = True
     while changed:
@@ -73,7 +73,7 @@ def _data_inputs(node: NodeProto) -> list[str]:
     return list(node.input) if node.op_type == 'Concat' else [node.input[0]]
 
 
-def _fits(graph: Graph, profile: BackendProfile, tensor: str, grid: Grid) -> bool:
+def _fits(graph: Graph, profile: BackendProfile, tensor: str, qparams: TensorQParams) -> bool:
     """Whether a tensor may take the grid of what is made of it.
 
     An engine that runs layers between integers only takes a ReLU for the lower end of the grid,
@@ -81,43 +81,43 @@ def _fits(graph: Graph, profile: BackendProfile, tensor: str, grid: Grid) -> boo
     """
     producer = graph.producer(tensor)
     fused = producer is not None and producer.op_type in FUSED
-    return not (profile.quantize_layer_outputs and fused and grid.zero_point != 0)
+    return not (profile.quantize_layer_outputs and fused and qparams.zero_point != 0)
 
 
 def _share_backward(graph: Graph, profile: BackendProfile, node: NodeProto) -> bool:
     """Give the inputs of a node the grid of its output, if that has exactly one."""
-    grids = grids_of(graph, node.output[0])
-    if len(grids) != 1 or not _is_exact(node):
+    found_qparams = qparams_of(graph, node.output[0])
+    if len(found_qparams) != 1 or not _is_exact(node):
         return False
     floating = [
         name
         for name in _data_inputs(node)
-        if not is_dequantized(graph, name) and _fits(graph, profile, name, grids[0])
+        if not is_dequantized(graph, name) and _fits(graph, profile, name, found_qparams[0])
     ]
     for name in floating:
-        own = grids_of(graph, name)
-        graph.rewire(name, insert_pair(graph, name, own[0] if own else grids[0]), [node])
+        own = qparams_of(graph, name)
+        graph.rewire(name, insert_pair(graph, name, own[0] if own else found_qparams[0]), [node])
     return bool(floating)
 
 
 def _share_forward(graph: Graph, node: NodeProto) -> bool:
     """Give the output of a node the grid of its only input."""
     (output,), inputs = node.output, _data_inputs(node)
-    if grids_of(graph, output) or len(inputs) != 1 or output in graph.outputs:
+    if qparams_of(graph, output) or len(inputs) != 1 or output in graph.outputs:
         return False
     producer = graph.producer(inputs[0])
     if producer is None or producer.op_type != 'DequantizeLinear':
         return False
     source = graph.producer(producer.input[0])
-    (grid,) = grids_of(graph, source.input[0])[:1]
+    (qparams,) = qparams_of(graph, source.input[0])[:1]
     consumers = graph.consumers(output)
-    graph.rewire(output, insert_pair(graph, output, grid), consumers)
+    graph.rewire(output, insert_pair(graph, output, qparams), consumers)
     return True
 
 
 def integer_layers(graph: Graph, profile: BackendProfile) -> list[str]:
     """Results of the layers whose outputs get a pair of their own; the graph is changed."""
-    share_grids(graph, profile)
+    share_qparams(graph, profile)
     wanted = find_wanted(graph, profile)
     return [n.output[0] for n in graph.of_type(*LAYERS) if result_of(graph, n) in wanted]
 
@@ -139,7 +139,7 @@ def find_wanted(
         if node.output[0] in kept:
             continue
         if node.op_type in LAYERS:
-            product = profile.integer_products and is_product(graph, node)
+            product = profile.activation_matmuls and is_activation_matmul(graph, node)
             if product:
                 wanted.update({name: None for name in inputs if not is_dequantized(graph, name)})
             if product or all(is_dequantized(graph, name) for name in inputs[:2]):
@@ -239,20 +239,22 @@ def result_of(graph: Graph, node: NodeProto) -> str:
     return node.output[0]
 
 
-def _quantize_for(graph: Graph, tensor: str, grid: Grid, consumers: list[NodeProto] | None) -> None:
+def _quantize_for(
+    graph: Graph, tensor: str, qparams: TensorQParams, consumers: list[NodeProto] | None
+) -> None:
     if consumers is None:
         consumers = [n for n in graph.consumers(tensor) if n.op_type != 'QuantizeLinear']
         if tensor in graph.outputs:
             # The file's output keeps its name and becomes the dequantized tensor.
             inner = f'{tensor}_float'
             graph.rename(tensor, inner)
-            graph.rename(insert_pair(graph, inner, grid), tensor)
+            graph.rename(insert_pair(graph, inner, qparams), tensor)
             return
     if consumers:
-        graph.rewire(tensor, insert_pair(graph, tensor, grid), consumers)
+        graph.rewire(tensor, insert_pair(graph, tensor, qparams), consumers)
 
 
-def chain_grids(graph: Graph) -> None:
+def chain_qparams(graph: Graph) -> None:
     """Where a tensor is quantized to several grids, quantize it to the others from the first.
 
     A kernel writes its result in one grid; with several the engine would write floats.

@@ -18,7 +18,7 @@ QUANTIZED, DEQUANTIZED = '_quantized', '_dequantized'
 
 
 @dataclass(frozen=True)
-class Grid:
+class TensorQParams:
     """Scale and zero point of one activation tensor, as the file stores them.
 
     Attributes:
@@ -32,7 +32,7 @@ class Grid:
     signed: bool
 
     @classmethod
-    def of(cls, quantizer: FakeQuantizer) -> 'Grid':
+    def of(cls, quantizer: FakeQuantizer) -> 'TensorQParams':
         """The grid of a calibrated per-tensor quantizer."""
         signed = bool(quantizer.scheme.signed)
         return cls(quantizer.scale.item(), int(quantizer.zero_point.item()), signed)
@@ -43,32 +43,32 @@ class Grid:
         return np.int8 if self.signed else np.uint8
 
 
-def insert_pair(graph: Graph, tensor: str, grid: Grid) -> str:
+def insert_pair(graph: Graph, tensor: str, qparams: TensorQParams) -> str:
     """Quantize and dequantize a tensor, or find the pair that does so already.
 
     Returns:
         str: The dequantized tensor.
     """
-    key = f'{tensor}_{grid.scale!r}_{grid.zero_point}'
+    key = f'{tensor}_{qparams.scale!r}_{qparams.zero_point}'
     output = key + DEQUANTIZED
     if graph.producer(output) is None:
-        scale = graph.store(f'{key}_scale', np.array(grid.scale, np.float32))
-        zero_point = graph.store(f'{key}_zero_point', np.array(grid.zero_point, grid.dtype))
+        scale = graph.store(f'{key}_scale', np.array(qparams.scale, np.float32))
+        zero_point = graph.store(f'{key}_zero_point', np.array(qparams.zero_point, qparams.dtype))
         graph.add('QuantizeLinear', [tensor, scale, zero_point], key + QUANTIZED)
         graph.add('DequantizeLinear', [key + QUANTIZED, scale, zero_point], output)
     return output
 
 
-def grid_of_pair(graph: Graph, quantize_node: NodeProto) -> Grid:
+def qparams_of_pair(graph: Graph, quantize_node: NodeProto) -> TensorQParams:
     """The grid of a QuantizeLinear node."""
     scale, zero_point = (graph.array(name) for name in quantize_node.input[1:3])
-    return Grid(float(scale), int(zero_point), zero_point.dtype == np.int8)
+    return TensorQParams(float(scale), int(zero_point), zero_point.dtype == np.int8)
 
 
-def grids_of(graph: Graph, tensor: str) -> list[Grid]:
+def qparams_of(graph: Graph, tensor: str) -> list[TensorQParams]:
     """The grids that a float tensor is quantized to."""
     nodes = graph.consumers(tensor)
-    return [grid_of_pair(graph, node) for node in nodes if node.op_type == 'QuantizeLinear']
+    return [qparams_of_pair(graph, node) for node in nodes if node.op_type == 'QuantizeLinear']
 
 
 def is_dequantized(graph: Graph, tensor: str) -> bool:
@@ -97,7 +97,7 @@ def place_layer_quantizers(
         if name.endswith(WEIGHT_SUFFIX):
             output = _place_weight(graph, node, quantizers[name], name.removesuffix(WEIGHT_SUFFIX))
         else:
-            output = insert_pair(graph, node.input[0], Grid.of(quantizers[name]))
+            output = insert_pair(graph, node.input[0], TensorQParams.of(quantizers[name]))
             calls.setdefault(name, []).append(node.input[0])
         graph.remove(node)
         graph.rewire(node.output[0], output)

@@ -73,7 +73,7 @@ def _rows(layer: QuantMixin, args: tuple, num_positions: int) -> Tensor:
     """Output (C, K) of the layer at about ``num_positions`` evenly spread positions."""
     output = layer(*copy_tensors(args))
     output = output.features if is_sparse(output) else output
-    rows = output.transpose(0, layer.input_axis).flatten(1)
+    rows = output.transpose(0, layer.channel_axis).flatten(1)
     return rows[:, :: max(1, rows.shape[1] // max(1, num_positions))]
 
 

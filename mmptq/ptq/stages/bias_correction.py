@@ -101,7 +101,7 @@ def mean_outputs(
     def hook(layer, args, output):
         mean = means[layer]
         for x in tensors_in(output):
-            mean.update(x, layer.input_axis)
+            mean.update(x, layer.channel_axis)
         if last_call is not None and mean.calls % last_call == 0:
             raise StopForward
 

@@ -55,7 +55,7 @@ class CrossLayerEqualization:
         run = _outputs(ctx)
         with quantizers_off(ctx.model):
             groups = self._usable(ctx, find_channel_groups(layers, run), layers, run)
-            ranges = _input_ranges(ctx, {name for group in groups for name in group.readers})
+            ranges = _input_ranges(ctx, {name for group in groups for name in group.consumers})
         largest = 1.0
         for group in groups:
             factors = self._factors(group, layers, ranges)
@@ -77,12 +77,12 @@ class CrossLayerEqualization:
         usable, reference = [], run()
         generator = torch.Generator().manual_seed(0)
         for group in groups:
-            channels = _columns(layers[group.readers[0]]).shape[0]
+            channels = _columns(layers[group.consumers[0]]).shape[0]
             factors = torch.rand(channels, generator=generator).mul_(2).sub_(1).exp2_()
-            factors = factors.to(layers[group.readers[0]].weight.device)
+            factors = factors.to(layers[group.consumers[0]].weight.device)
             states = {
                 name: {k: v.clone() for k, v in layers[name].named_parameters(recurse=False)}
-                for name in {*group.makers, *group.readers, *group.between}
+                for name in {*group.producers, *group.consumers, *group.depthwise}
             }
             scale_channels(group, layers, factors)
             same = _agree(reference, run())
@@ -93,7 +93,7 @@ class CrossLayerEqualization:
                 usable.append(group)
             else:
                 ctx.logger.info(
-                    f'{", ".join(group.makers)}: channels not equalized, the outputs would change'
+                    f'{", ".join(group.producers)}: not equalized, outputs would change'
                 )
         return usable
 
@@ -101,8 +101,8 @@ class CrossLayerEqualization:
         self, group: ChannelGroup, layers: dict[str, QuantMixin], ranges: dict[str, Tensor]
     ) -> Tensor:
         """Divisor (C,) of each channel; their geometric mean is 1."""
-        values = torch.stack([ranges[name] for name in group.readers]).amax(0)
-        weights = torch.stack([_columns(layers[name]).amax(1) for name in group.readers]).amax(0)
+        values = torch.stack([ranges[name] for name in group.consumers]).amax(0)
+        weights = torch.stack([_columns(layers[name]).amax(1) for name in group.consumers]).amax(0)
         alive = (values > 0) & (weights > 0)
         logs = self.alpha * values.log() - (1 - self.alpha) * weights.log()
         logs = torch.where(alive, logs, 0.0)
@@ -118,13 +118,13 @@ def scale_channels(group: ChannelGroup, layers: dict[str, QuantMixin], factors: 
         layers (dict[str, QuantMixin]): All layers by name.
         factors (Tensor): (C,), positive.
     """
-    for name in group.makers:
+    for name in group.producers:
         weight, axis = layers[name].weight, layers[name].weight_axis
         weight.div_(_along(axis, factors, weight))
-    for name in [*group.makers, *group.between]:
+    for name in [*group.producers, *group.depthwise]:
         if layers[name].bias is not None:
             layers[name].bias.div_(factors)
-    for name in group.readers:
+    for name in group.consumers:
         weight, axis = layers[name].weight, 1 - layers[name].weight_axis
         weight.mul_(_along(axis, factors, weight))
 
@@ -164,7 +164,7 @@ def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:
 
     for name in names:
         layer = ctx.layers[name].module
-        handles.append(layer.register_forward_pre_hook(observe(name, layer.input_axis)))
+        handles.append(layer.register_forward_pre_hook(observe(name, layer.channel_axis)))
     try:
         for data in ctx.batches('equalize'):
             ctx.predict(data)

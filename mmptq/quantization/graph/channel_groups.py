@@ -37,14 +37,14 @@ class ChannelGroup:
     """Layers that write and read the same channels.
 
     Attributes:
-        makers (list[str]): Layers whose output channels they are.
-        readers (list[str]): Layers whose input channels they are.
-        between (list[str]): Depthwise layers, which hand each channel on.
+        producers (list[str]): Layers whose output channels they are.
+        consumers (list[str]): Layers whose input channels they are.
+        depthwise (list[str]): Depthwise layers, which hand each channel on.
     """
 
-    makers: list[str] = field(default_factory=list)
-    readers: list[str] = field(default_factory=list)
-    between: list[str] = field(default_factory=list)
+    producers: list[str] = field(default_factory=list)
+    consumers: list[str] = field(default_factory=list)
+    depthwise: list[str] = field(default_factory=list)
 
 
 class _Spaces:
@@ -154,7 +154,7 @@ def find_channel_groups(layers: dict[str, nn.Module], run: Callable[[], Any]) ->
         run (Callable): Runs the model on one sample.
 
     Returns:
-        list[ChannelGroup]: In order of execution; those with both makers and readers.
+        list[ChannelGroup]: In order of execution; those with both producers and consumers.
     """
     follower = _Follower()
     before = {module: partial(follower.enter, name) for name, module in layers.items()}
@@ -173,7 +173,7 @@ def _collect(spaces: _Spaces, layers: dict[str, nn.Module]) -> list[ChannelGroup
         group = groups.setdefault(root, ChannelGroup())
         name, side = key
         if not is_depthwise(layers[name]):
-            (group.makers if side == 'out' else group.readers).append(name)
+            (group.producers if side == 'out' else group.consumers).append(name)
         elif side == 'in':
-            group.between.append(name)
-    return [group for group in groups.values() if group.makers and group.readers]
+            group.depthwise.append(name)
+    return [group for group in groups.values() if group.producers and group.consumers]

@@ -56,7 +56,7 @@ class QuantConvTranspose2d(QuantMixin, nn.ConvTranspose2d):
 class QuantLinear(QuantMixin, nn.Linear):
     """nn.Linear on a quantized input and weight."""
 
-    input_axis = -1
+    channel_axis = -1
 
     @property
     def num_input_channels(self) -> int:

@@ -49,13 +49,13 @@ class QuantMixin:
 
     Attributes:
         weight_axis (int): Axis of the weight with the output channels.
-        input_axis (int): Axis of the input with the channels.
+        channel_axis (int): Axis of the input with the channels.
         input_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float input.
         weight_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float weight.
     """
 
     weight_axis = 0
-    input_axis = 1
+    channel_axis = 1
 
     def attach(self, weight: QScheme | None, act: QScheme | None) -> None:
         """Add the two quantizer slots; None leaves that tensor float."""

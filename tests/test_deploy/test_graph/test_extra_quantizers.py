@@ -10,9 +10,9 @@ from deploy_models import TinyDetector, exported, profile_of, quantized_detector
 from helpers import load_tool
 from torch import nn
 
-from mmptq.deploy import Section, build_model
+from mmptq.deploy import ExportedSubgraph, build_model
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import grids_of
+from mmptq.deploy.graph.qdq import qparams_of
 from mmptq.deploy.observe import open_unoptimized
 from mmptq.deploy.parity import SignalToNoise
 
@@ -47,21 +47,21 @@ def test_selecting_operators_share_one_grid(files):
     for name, graph in files.items():
         for node in graph.of_type('MaxPool'):
             below = graph.producer(graph.producer(node.input[0]).input[0])
-            assert grids_of(graph, below.input[0]) == grids_of(graph, node.output[0]), name
+            assert qparams_of(graph, below.input[0]) == qparams_of(graph, node.output[0]), name
     (node,) = files['tensorrt'].of_type('Concat')
-    (grid,) = grids_of(files['tensorrt'], node.output[0])
+    (qparams,) = qparams_of(files['tensorrt'], node.output[0])
     for tensor in node.input:
         quantized = files['tensorrt'].producer(files['tensorrt'].producer(tensor).input[0])
-        assert grid in grids_of(files['tensorrt'], quantized.input[0])
+        assert qparams in qparams_of(files['tensorrt'], quantized.input[0])
 
 
 def test_signs_follow_the_profile(files):
     for name, signed in (('onnxruntime', False), ('openvino', False), ('tensorrt', True)):
         graph = files[name]
         nodes = list(graph.of_type('QuantizeLinear'))
-        grids = [grid for node in nodes for grid in grids_of(graph, node.input[0])]
-        assert {grid.signed for grid in grids} == {signed}
-        assert signed is False or {grid.zero_point for grid in grids} == {0}
+        found_qparams = [qparams for node in nodes for qparams in qparams_of(graph, node.input[0])]
+        assert {qparams.signed for qparams in found_qparams} == {signed}
+        assert signed is False or {qparams.zero_point for qparams in found_qparams} == {0}
 
 
 def test_outputs_with_few_channels_stay_float(files):
@@ -76,18 +76,18 @@ def test_outputs_with_few_channels_stay_float(files):
 def test_no_tensor_has_two_grids_where_a_kernel_writes_one(files):
     graph = files['onnxruntime']
     for node in graph.of_type('QuantizeLinear'):
-        assert len(grids_of(graph, node.input[0])) == 1
+        assert len(qparams_of(graph, node.input[0])) == 1
 
 
 def test_observed_grids_cover_the_tensor():
     detector = quantized_detector('onnxruntime')
     _, observed = build_model(detector, profile_of('onnxruntime'), sample_inputs(), True)
-    grid = next(grid for name, grid in observed.items() if 'conv2' in name)
-    section_input = sample_inputs()[0]
+    qparams = next(qparams for name, qparams in observed.items() if 'conv2' in name)
+    subgraph_input = sample_inputs()[0]
     high = detector.backbone.conv2(
-        detector.backbone.conv1(detector.backbone(section_input)[0]).relu()
+        detector.backbone.conv1(detector.backbone(subgraph_input)[0]).relu()
     )
-    top = (255 - grid['zero_point']) * grid['scale']
+    top = (255 - qparams['zero_point']) * qparams['scale']
     assert top > 0.8 * float(high.max())
 
 
@@ -121,16 +121,16 @@ def test_no_pair_on_what_only_a_float_layer_takes():
     profile = replace(profile_of('onnxruntime'), rules=[rule])
     with torch.no_grad():
         load_tool('benchmark').quantize_by_minmax(
-            Section(detector.eval()), profile, torch.cat(sample_inputs())
+            ExportedSubgraph(detector.eval()), profile, torch.cat(sample_inputs())
         )
     graph = Graph(build_model(detector, profile, sample_inputs(), False)[0])
     silu, sigmoid = next(graph.of_type('Mul')), next(graph.of_type('Sigmoid'))
     for name in (*silu.input, *sigmoid.input, *silu.output):
-        assert grids_of(graph, name) == []
-    assert len([n for n in graph.of_type('Conv') if not grids_of(graph, n.output[0])]) > 1
+        assert qparams_of(graph, name) == []
+    assert len([n for n in graph.of_type('Conv') if not qparams_of(graph, n.output[0])]) > 1
 
 
-def test_the_worst_outputs_stay_float():
+def test_the_most_sensitive_outputs_stay_float():
     detector = quantized_detector('onnxruntime')
     profile = profile_of('onnxruntime')
     none, _ = build_model(detector, profile, sample_inputs(), False)
@@ -138,13 +138,13 @@ def test_the_worst_outputs_stay_float():
     few = len(list(Graph(one).of_type('QuantizeLinear')))
     assert few < len(list(Graph(none).of_type('QuantizeLinear')))
     noise = {}
-    section = Section(detector).eval()
+    subgraph = ExportedSubgraph(detector).eval()
     for name, model in (('none', none), ('one', one)):
         session = open_unoptimized(Graph(model), [])
         meter = SignalToNoise()
         for x in sample_inputs():
             with torch.no_grad():
-                references = section(x)
+                references = subgraph(x)
             for reference, value in zip(
                 references, session.run(None, {'input': x.numpy()}), strict=True
             ):

@@ -8,8 +8,8 @@ from deploy_models import exported, sample_inputs
 from onnx import numpy_helper
 from torch import nn
 
-from mmptq.deploy import Section, build_model, open_engine
-from mmptq.deploy.graph.qdq import Grid, integer_weight
+from mmptq.deploy import ExportedSubgraph, build_model, open_engine
+from mmptq.deploy.graph.qdq import TensorQParams, integer_weight
 from mmptq.deploy.parity import measure_parity
 from mmptq.quantization import FakeQuantizer, QScheme, QuantizationError, choose_qparams
 
@@ -53,8 +53,8 @@ def test_eight_bits_with_a_zero_point_do_not_fit():
 def test_grid_of_a_quantizer():
     quantizer = FakeQuantizer(QScheme(8, signed=True))
     quantizer.set_qparams(torch.tensor([0.5]), torch.tensor([-3]))
-    assert Grid.of(quantizer) == Grid(0.5, -3, True)
-    assert Grid.of(quantizer).dtype == np.int8
+    assert TensorQParams.of(quantizer) == TensorQParams(0.5, -3, True)
+    assert TensorQParams.of(quantizer).dtype == np.int8
 
 
 def test_file_holds_int8_weights_and_int32_biases(tmp_path):
@@ -98,13 +98,13 @@ def test_linear_layers_run_in_integers(tmp_path, backend, counts):
     x = torch.randn(1, 3, 8, 12)
     profile = profile_of(backend)
     with torch.no_grad():
-        load_tool('benchmark').quantize_by_minmax(Section(detector), profile, x)
+        load_tool('benchmark').quantize_by_minmax(ExportedSubgraph(detector), profile, x)
     model, _ = build_model(detector, profile, [x], dynamic=False)
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine('onnxruntime', tmp_path / 'a.onnx')
     simulation = open_engine('simulation', tmp_path / 'a.onnx')
     assert engine.count_layers() == counts
-    (result,) = measure_parity(engine, simulation, Section(detector), [x])
+    (result,) = measure_parity(engine, simulation, ExportedSubgraph(detector), [x])
     assert min(result.file_db, result.model_db) > 30
 
 
@@ -115,6 +115,6 @@ def test_remainder_in_float16_computes_the_same(tmp_path):
     ends = [*model.graph.input, *model.graph.output]
     assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
     simulation = open_engine('simulation', tmp_path / 'a.onnx')
-    section = Section(detector).eval()
-    results = measure_parity(simulation, simulation, section, sample_inputs())
+    subgraph = ExportedSubgraph(detector).eval()
+    results = measure_parity(simulation, simulation, subgraph, sample_inputs())
     assert min(result.model_db for result in results) > 30

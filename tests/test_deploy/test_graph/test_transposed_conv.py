@@ -10,7 +10,7 @@ from deploy_models import profile_of, sample_inputs
 from helpers import load_tool
 from torch import nn
 
-from mmptq.deploy import Section, build_model, open_engine
+from mmptq.deploy import ExportedSubgraph, build_model, open_engine
 
 
 class Upsampler(nn.Module):
@@ -39,8 +39,8 @@ def test_same_numbers(tmp_path, activation, options, unfolded):
     # Without quantized outputs, which a last digit could send to the next level.
     profile = replace(profile_of('openvino'), unfold_transposed_convs=True)
     with torch.no_grad():
-        load_tool('benchmark').quantize_by_minmax(Section(detector), profile, inputs[0])
-        (expected,) = Section(detector)(inputs[0])
+        load_tool('benchmark').quantize_by_minmax(ExportedSubgraph(detector), profile, inputs[0])
+        (expected,) = ExportedSubgraph(detector)(inputs[0])
     model, _ = build_model(detector, profile, inputs, dynamic=True)
     kinds = [node.op_type for node in model.graph.node]
     assert ('ConvTranspose' in kinds) is not unfolded
@@ -54,7 +54,7 @@ def test_runs_in_integers(tmp_path):
     detector, inputs = Upsampler(True, kernel_size=2, stride=2).eval(), sample_inputs(1, (8, 6))
     profile = profile_of('onnxruntime')
     with torch.no_grad():
-        load_tool('benchmark').quantize_by_minmax(Section(detector), profile, inputs[0])
+        load_tool('benchmark').quantize_by_minmax(ExportedSubgraph(detector), profile, inputs[0])
     model, _ = build_model(detector, profile, inputs, dynamic=True)
     onnx.save(model, tmp_path / 'a.onnx')
     assert open_engine('onnxruntime', tmp_path / 'a.onnx').count_layers() == (2, 0)

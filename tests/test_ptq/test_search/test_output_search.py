@@ -34,7 +34,7 @@ def brute_force(layer, calls, p):
             quantizer.enabled = False
             target = layer(x)
             quantizer.enabled = True
-            e = (layer(x) - target).abs().pow(p).transpose(0, layer.input_axis).flatten(1).mean(1)
+            e = (layer(x) - target).abs().pow(p).transpose(0, layer.channel_axis).flatten(1).mean(1)
             error = error + (e if len(low) > 1 else e.mean().view(1))
         errors.append(error)
     return torch.stack(errors)

@@ -31,7 +31,7 @@ def test_means_are_those_of_the_float_model(tmp_path):
 
 def test_mean_by_hand():
     layer = nn.Conv2d(1, 2, 1)
-    layer.input_axis = 1
+    layer.channel_axis = 1
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
         layer.bias.zero_()

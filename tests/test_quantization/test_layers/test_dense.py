@@ -39,7 +39,7 @@ def converted(layer: nn.Module, weight: QScheme | None, act: QScheme | None) -> 
 def test_same_as_float_layer_with_dequantized_numbers(layer, shape, per_channel):
     torch.manual_seed(0)
     quant_type = quant_type_of(type(layer))
-    axes = (quant_type.weight_axis, quant_type.input_axis) if per_channel else (None, None)
+    axes = (quant_type.weight_axis, quant_type.channel_axis) if per_channel else (None, None)
     quantized = converted(layer, QScheme(4, channel_axis=axes[0]), QScheme(4, channel_axis=axes[1]))
     reference = copy.deepcopy(layer)
     reference.weight.data = quantized.weight_quantizer(layer.weight).detach()

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from deploy_models import profile_of, quantized_detector, sample_inputs
 from torch import Tensor, nn
 
-from mmptq.deploy import Section, build_model, open_engine
+from mmptq.deploy import ExportedSubgraph, build_model, open_engine
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import Grid, grid_of_pair
+from mmptq.deploy.graph.qdq import TensorQParams, qparams_of_pair
 from mmptq.deploy.parity import measure_parity
 
 
@@ -47,26 +47,26 @@ class Pyramid(nn.Module):
         return self.bbox_head(self.backbone(x))
 
 
-def head_grids(graph: Graph) -> list[Grid]:
+def head_qparams(graph: Graph) -> list[TensorQParams]:
     """The grids that the calls of the head take their inputs in, in order."""
     layers = [n for n in graph.of_type('Conv') if n.input[1].startswith('bbox_head.shared.weight')]
     pairs = [graph.producer(graph.producer(node.input[0]).input[0]) for node in layers]
-    return [grid_of_pair(graph, pair) for pair in pairs]
+    return [qparams_of_pair(graph, pair) for pair in pairs]
 
 
 @pytest.mark.parametrize('backend', ['openvino', 'onnxruntime'])
 def test_each_level_has_the_range_that_it_uses(backend, tmp_path):
     detector = quantized_detector(backend, Pyramid())
     model, observed = build_model(detector, profile_of(backend), sample_inputs(), False)
-    wide, narrow = head_grids(Graph(model))
-    assert wide == Grid.of(detector.bbox_head.shared.input_quantizer)
+    wide, narrow = head_qparams(Graph(model))
+    assert wide == TensorQParams.of(detector.bbox_head.shared.input_quantizer)
     assert narrow.scale < 0.3 * wide.scale
     assert vars(narrow) in observed.values()
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine(backend, tmp_path / 'a.onnx', 1)
     simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
     x = sample_inputs()
-    results = measure_parity(engine, simulation, Section(detector).eval(), x)
+    results = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), x)
     assert min(result.model_db for result in results) > 25
     assert engine.count_layers()[1] == 0
     # The coarse level is closer to float than in the model, where both have one scale.
@@ -80,6 +80,6 @@ def test_each_level_has_the_range_that_it_uses(backend, tmp_path):
 def test_calls_at_one_size_keep_one_grid():
     detector = quantized_detector('openvino', Pyramid(stride=1))
     model, observed = build_model(detector, profile_of('openvino'), sample_inputs(), False)
-    first, second = head_grids(Graph(model))
-    assert first == second == Grid.of(detector.bbox_head.shared.input_quantizer)
+    first, second = head_qparams(Graph(model))
+    assert first == second == TensorQParams.of(detector.bbox_head.shared.input_quantizer)
     assert observed == {}

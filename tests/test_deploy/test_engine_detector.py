@@ -4,25 +4,25 @@ import pytest
 import torch
 from deploy_models import TinyDetector, exported, sample_inputs
 
-from mmptq.deploy import install_deployed, is_deployed, open_deployed
+from mmptq.deploy import is_engine_file, open_engine_file, replace_with_engine
 from mmptq.quantization import QuantizationError
 
 
 def test_names():
-    assert is_deployed('a/b.onnx')
-    assert is_deployed('a/b.xml')
-    assert not is_deployed('a/b.pth')
+    assert is_engine_file('a/b.onnx')
+    assert is_engine_file('a/b.xml')
+    assert not is_engine_file('a/b.pth')
 
 
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
 def test_detector_decodes_what_the_engine_computes(tmp_path, backend):
     quantized, _ = exported(backend, tmp_path / 'a.onnx', dynamic=True)
-    engine = open_deployed(tmp_path / 'a.onnx', threads=1)
+    engine = open_engine_file(tmp_path / 'a.onnx', threads=1)
     assert type(engine).__name__.lower().startswith(backend)
     detector = TinyDetector().eval()
     for parameter in detector.parameters():
         parameter.data.zero_()  # nothing of it may play a role
-    install_deployed(detector, engine)
+    replace_with_engine(detector, engine)
     for x in sample_inputs(2, (48, 32)):
         with torch.no_grad():
             expected, value = quantized(x), detector(x)
@@ -32,7 +32,7 @@ def test_detector_decodes_what_the_engine_computes(tmp_path, backend):
 
 def test_the_engine_can_be_chosen(tmp_path):
     exported('onnxruntime', tmp_path / 'a.onnx')
-    engine = open_deployed(tmp_path / 'a.onnx', 'simulation')
+    engine = open_engine_file(tmp_path / 'a.onnx', 'simulation')
     assert engine.count_layers()[0] == 0
 
 
@@ -44,4 +44,4 @@ def test_files_of_others_are_refused(tmp_path):
     del model.metadata_props[:]
     onnx.save(model, tmp_path / 'b.onnx')
     with pytest.raises(QuantizationError, match='export it with tools/export.py'):
-        open_deployed(tmp_path / 'b.onnx')
+        open_engine_file(tmp_path / 'b.onnx')

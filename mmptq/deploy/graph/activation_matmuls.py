@@ -7,10 +7,10 @@ from onnx import NodeProto
 from mmptq.quantization.backend import BackendProfile
 
 from .graph import Graph
-from .qdq import Grid, insert_pair, is_dequantized
+from .qdq import TensorQParams, insert_pair, is_dequantized
 
 
-def is_product(graph: Graph, node: NodeProto) -> bool:
+def is_activation_matmul(graph: Graph, node: NodeProto) -> bool:
     """Whether a node multiplies two activations, neither of which is a stored weight."""
     return node.op_type == 'MatMul' and not any(_is_stored(graph, name) for name in node.input)
 
@@ -20,15 +20,19 @@ def _is_stored(graph: Graph, tensor: str) -> bool:
     return graph.is_constant(source)
 
 
-def quantize_second_operands(
-    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, Grid]]
-) -> dict[str, Grid]:
+def quantize_matmul_rhs(
+    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, TensorQParams]]
+) -> dict[str, TensorQParams]:
     """Insert the pairs of second operands of products, where these need a scheme of their own."""
-    if not profile.integer_products or profile.second_operand is None:
+    if not profile.activation_matmuls or profile.matmul_rhs is None:
         return {}
-    nodes = [(node, node.input[1]) for node in graph.of_type('MatMul') if is_product(graph, node)]
+    nodes = [
+        (node, node.input[1])
+        for node in graph.of_type('MatMul')
+        if is_activation_matmul(graph, node)
+    ]
     floats = {tensor: _before_pair(graph, tensor) for _, tensor in nodes}
-    observed = observe(list(dict.fromkeys(floats.values())), profile.second_operand)
+    observed = observe(list(dict.fromkeys(floats.values())), profile.matmul_rhs)
     for node, tensor in nodes:
         source = floats[tensor]
         graph.rewire(tensor, insert_pair(graph, source, observed[source]), [node])

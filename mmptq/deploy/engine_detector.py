@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from mmptq.deploy.engines.engines import Engine, open_engine
 from mmptq.quantization import QuantizationError
 
-from .section import replace_section
+from .exported_subgraph import replace_subgraph
 
 SUFFIXES = ('.onnx', '.xml')
 
 
-def is_deployed(path: str | Path) -> bool:
+def is_engine_file(path: str | Path) -> bool:
     """Whether a path names a deployed file and not a checkpoint."""
     return str(path).endswith(SUFFIXES)
 
 
-def open_deployed(path: str | Path, engine: str | None = None, threads: int = 0) -> Engine:
+def open_engine_file(path: str | Path, engine: str | None = None, threads: int = 0) -> Engine:
     """Load a file that ``tools/export.py`` wrote.
 
     Args:
@@ -43,16 +43,16 @@ def open_deployed(path: str | Path, engine: str | None = None, threads: int = 0)
     return opened
 
 
-def install_deployed(detector: nn.Module, engine: Engine) -> None:
+def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
     """Replace the network of a detector by a file; its pre- and post-processing stay.
 
     Args:
         detector (nn.Module): Built from the config that the file was exported with.
-        engine (Engine): From ``open_deployed``.
+        engine (Engine): From ``open_engine_file``.
     """
 
     def run(x: Tensor) -> list[Tensor]:
         outputs = engine.run(x.detach().cpu().numpy())
         return [torch.from_numpy(output).to(x.device) for output in outputs]
 
-    replace_section(detector, run, engine.metadata['structure'])
+    replace_subgraph(detector, run, engine.metadata['structure'])

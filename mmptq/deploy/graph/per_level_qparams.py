@@ -11,18 +11,18 @@ from mmptq.deploy.observe import values_of
 from mmptq.quantization import FakeQuantizer, choose_qparams
 
 from .graph import Graph
-from .qdq import Grid, insert_pair
+from .qdq import TensorQParams, insert_pair
 
 # Steps that are not smaller than this share of the layer's own are not worth a second grid.
 LARGEST_STEP = 0.9
 
 
-def place_level_grids(
+def place_per_level_qparams(
     graph: Graph,
     calls: dict[str, list[str]],
     quantizers: dict[str, FakeQuantizer],
     inputs: list[Tensor],
-) -> dict[str, Grid]:
+) -> dict[str, TensorQParams]:
     """Narrow the grids of layers that run at several sizes to what each size uses.
 
     A range is never widened, so what was clipped stays clipped. Calls on tensors of one size share
@@ -37,7 +37,7 @@ def place_level_grids(
         inputs (list[Tensor]): Calibration inputs of the graph.
 
     Returns:
-        dict[str, Grid]: The new grids, by tensor.
+        dict[str, TensorQParams]: The new grids, by tensor.
     """
     shared = {name: tensors for name, tensors in calls.items() if len(set(tensors)) > 1}
     watched = list(dict.fromkeys(tensor for tensors in shared.values() for tensor in tensors))
@@ -51,11 +51,11 @@ def place_level_grids(
             level = [tensor for tensor in tensors if shapes[tensor] == shape]
             low = min(ranges[tensor][0] for tensor in level)
             high = max(ranges[tensor][1] for tensor in level)
-            grid = _narrowed(quantizer, low, high)
-            if grid.scale < LARGEST_STEP * quantizer.scale.item():
+            qparams = _narrowed(quantizer, low, high)
+            if qparams.scale < LARGEST_STEP * quantizer.scale.item():
                 for tensor in level:
-                    _replace(graph, tensor, Grid.of(quantizer), grid)
-                    found[tensor] = grid
+                    _replace(graph, tensor, TensorQParams.of(quantizer), qparams)
+                    found[tensor] = qparams
     return found
 
 
@@ -74,14 +74,14 @@ def _observe(
     return shapes, ranges
 
 
-def _narrowed(quantizer: FakeQuantizer, low: float, high: float) -> Grid:
+def _narrowed(quantizer: FakeQuantizer, low: float, high: float) -> TensorQParams:
     """The grid of the part of a quantizer's range that lies within these ends."""
     scheme, scale, zero_point = quantizer.scheme, quantizer.scale, quantizer.zero_point
     ends = (scheme.qmin - zero_point) * scale, (scheme.qmax - zero_point) * scale
     scale, zero_point = choose_qparams(ends[0].clamp(min=low), ends[1].clamp(max=high), scheme)
-    return Grid(scale.item(), int(zero_point.item()), bool(scheme.signed))
+    return TensorQParams(scale.item(), int(zero_point.item()), bool(scheme.signed))
 
 
-def _replace(graph: Graph, tensor: str, old: Grid, new: Grid) -> None:
+def _replace(graph: Graph, tensor: str, old: TensorQParams, new: TensorQParams) -> None:
     before = insert_pair(graph, tensor, old)
     graph.rewire(before, insert_pair(graph, tensor, new))

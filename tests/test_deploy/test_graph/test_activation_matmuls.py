@@ -6,9 +6,9 @@ import torch
 from deploy_models import profile_of, quantized_detector, sample_inputs
 from torch import Tensor, nn
 
-from mmptq.deploy import Section, build_model, open_engine
+from mmptq.deploy import ExportedSubgraph, build_model, open_engine
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import Grid, grid_of_pair
+from mmptq.deploy.graph.qdq import TensorQParams, qparams_of_pair
 from mmptq.deploy.parity import measure_parity
 
 
@@ -45,13 +45,13 @@ class AttentionDetector(nn.Module):
         return self.bbox_head(self.backbone(x))
 
 
-def product_grids(model: onnx.ModelProto) -> list[list[Grid]]:
+def matmul_qparams(model: onnx.ModelProto) -> list[list[TensorQParams]]:
     """For both operands of the product the grid that they are dequantized from, if any."""
     graph = Graph(model)
     (product,) = [n for n in graph.of_type('MatMul') if not graph.is_constant(stored(graph, n))]
     producers = [graph.producer(name) for name in product.input]
     return [
-        [grid_of_pair(graph, graph.producer(node.input[0]))]
+        [qparams_of_pair(graph, graph.producer(node.input[0]))]
         if node.op_type == 'DequantizeLinear'
         else []
         for node in producers
@@ -77,13 +77,15 @@ def test_product_of_attention(backend, signs, tmp_path):
     x = sample_inputs()
     profile = profile_of(backend)
     model, _ = build_model(detector, profile, x, dynamic=False)
-    grids = product_grids(model)
-    assert [grid.signed for operand in grids for grid in operand] == signs or not signs
-    assert len(grids[0]) == bool(signs)
+    found_qparams = matmul_qparams(model)
+    assert [
+        qparams.signed for operand in found_qparams for qparams in operand
+    ] == signs or not signs
+    assert len(found_qparams[0]) == bool(signs)
     onnx.save(model, tmp_path / 'a.onnx')
     engine = open_engine(profile.engine, tmp_path / 'a.onnx', 1)
     simulation = open_engine('simulation', tmp_path / 'a.onnx', 1)
     if profile.engine == 'onnxruntime':  # OpenVINO computes so small a product in another kernel
         assert engine.count_layers()[0] == (4 if signs else 3)
-    (result,) = measure_parity(engine, simulation, Section(detector).eval(), x)
+    (result,) = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), x)
     assert min(result.file_db, result.model_db) > 30

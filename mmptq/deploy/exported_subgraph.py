@@ -20,7 +20,7 @@ FAMILIES = (
 SECOND_STAGES = ('roi_head', 'rpn_head', 'decoder', 'img_backbone')
 
 
-class Section(nn.Module):
+class ExportedSubgraph(nn.Module):
     """The exported part of a detector: one tensor in, a flat tuple of head outputs out.
 
     What comes before (data preprocessing, voxels, pillars, sparse convolutions) and after
@@ -88,18 +88,18 @@ def output_names(structure: Any, prefix: str = '') -> list[str]:
 
 
 @contextmanager
-def section_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
-    """Within this context the list collects what enters the section, call by call."""
+def subgraph_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
+    """Within this context the list collects what enters the subgraph, call by call."""
     inputs: list[Tensor] = []
     backbone = getattr(detector, find_family(detector)[0])
     with temporary_hooks({backbone: lambda _, args: inputs.append(args[0].detach())}):
         yield inputs
 
 
-def replace_section(
+def replace_subgraph(
     detector: nn.Module, run: Callable[[Tensor], list[Tensor]], structure: Any
 ) -> None:
-    """Let something else compute the section of a detector; its decoding stays.
+    """Let something else compute the subgraph of a detector; its decoding stays.
 
     Args:
         detector (nn.Module): Changed in place: backbone, neck and head lose their layers.

@@ -5,12 +5,12 @@ import torch
 from deploy_models import TinyDetector, sample_inputs
 from torch import nn
 
-from mmptq.deploy.section import (
-    Section,
+from mmptq.deploy.exported_subgraph import (
+    ExportedSubgraph,
     find_family,
     output_names,
-    replace_section,
-    section_inputs,
+    replace_subgraph,
+    subgraph_inputs,
 )
 from mmptq.quantization import QuantizationError
 
@@ -20,11 +20,11 @@ def test_names_of_outputs():
     assert output_names(structure) == ['output_0_0', 'output_1_reg', 'output_2_0']
 
 
-def test_section_computes_what_the_parts_do():
+def test_subgraph_computes_what_the_parts_do():
     detector = TinyDetector().eval()
     (x,) = sample_inputs(1)
-    section = Section(detector)
-    scores, offsets = section(x)
+    subgraph = ExportedSubgraph(detector)
+    scores, offsets = subgraph(x)
     expected = detector.bbox_head(detector.neck(detector.backbone(x)))
     assert torch.equal(scores, expected[0][0])
     assert torch.equal(offsets, expected[1]['offsets'])
@@ -32,7 +32,7 @@ def test_section_computes_what_the_parts_do():
 
 def test_inputs_are_collected():
     detector = TinyDetector().eval()
-    with section_inputs(detector) as inputs:
+    with subgraph_inputs(detector) as inputs:
         for x in sample_inputs():
             detector(x)
     assert [torch.equal(a, b) for a, b in zip(inputs, sample_inputs(), strict=True)] == [True] * 2
@@ -40,14 +40,14 @@ def test_inputs_are_collected():
     assert len(inputs) == 2
 
 
-def test_replaced_section_is_decoded_as_before():
+def test_replaced_subgraph_is_decoded_as_before():
     detector = TinyDetector().eval()
     (x,) = sample_inputs(1)
-    section = Section(detector)
+    subgraph = ExportedSubgraph(detector)
     with torch.no_grad():
         expected = detector(x)
-        outputs = [output.clone() for output in section(x)]
-        replace_section(detector, lambda _: outputs, section.structure)
+        outputs = [output.clone() for output in subgraph(x)]
+        replace_subgraph(detector, lambda _: outputs, subgraph.structure)
         assert torch.equal(detector(x), expected)
 
 
