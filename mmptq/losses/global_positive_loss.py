@@ -17,11 +17,11 @@ class FloatDetections:
 
     Attributes:
         labels (list[BaseDataElement]): One data sample per sample.
-        own_loss (Tensor): What the float model itself costs on them, a scalar.
+        float_loss (Tensor): Loss of the float model on them, a scalar.
     """
 
     labels: list[BaseDataElement]
-    own_loss: Tensor
+    float_loss: Tensor
 
 
 @MODELS.register_module()
@@ -38,8 +38,8 @@ class GlobalPositiveLoss(nn.Module):
     Note:
         Pseudo labels are hard: a detection with a score of 0.2 counts as an object, so that the
         float model itself costs a lot, and a network that is free to (4-bit rounding, all scales)
-        becomes surer of doubtful detections than float ever was. ``beyond_float=False``, which
-        the paper does not have, ends the loss where the float model's own is reached.
+        becomes surer of doubtful detections than float ever was. ``clip_at_float_loss``, which
+        the paper does not have, makes the loss zero below the loss of the float model.
 
     Note:
         ``score_thr`` and ``top_k`` are what is recalled of the paper; both equal what CenterPoint
@@ -50,8 +50,8 @@ class GlobalPositiveLoss(nn.Module):
         score_thr (float): Detections must score higher. Defaults to 0.1.
         top_k (int): Most detections per sample (and task), the best first. Defaults to 500.
         loss_weight (float): Factor of the sum of all losses. Defaults to 1.0.
-        beyond_float (bool): Whether the quantized model is to fit the pseudo labels better than
-            the float model does. Defaults to False.
+        clip_at_float_loss (bool): Whether the loss is zero where the quantized model fits the
+            pseudo labels better than the float model does. Defaults to True.
 
     Example:
         >>> task_loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=500)
@@ -62,13 +62,13 @@ class GlobalPositiveLoss(nn.Module):
         score_thr: float = 0.1,
         top_k: int = 500,
         loss_weight: float = 1.0,
-        beyond_float: bool = False,
+        clip_at_float_loss: bool = True,
     ):
         super().__init__()
         self.score_thr = score_thr
         self.top_k = top_k
         self.loss_weight = loss_weight
-        self.beyond_float = beyond_float
+        self.clip_at_float_loss = clip_at_float_loss
 
     @torch.no_grad()
     def make_target(
@@ -102,8 +102,8 @@ class GlobalPositiveLoss(nn.Module):
             target (FloatDetections): From ``make_target``.
         """
         loss = sum_of_losses(adapter.loss(raw, data, target.labels))
-        if not self.beyond_float:
-            loss = (loss - target.own_loss).clamp(min=0)
+        if self.clip_at_float_loss:
+            loss = (loss - target.float_loss).clamp(min=0)
         return self.loss_weight * loss
 
 

@@ -24,7 +24,7 @@ class FakeQuantizer(nn.Module):
         enabled (bool): Whether the forward quantizes; if not, it returns its input.
         rounding (nn.Module, optional): Decides what each value is rounded to, in place of rounding
             to the nearest; called with (x, scale, zero_point, scheme). ``freeze`` removes it.
-        scale_shift (nn.Parameter, optional): (num_scales,) natural logarithm of the factor by
+        log_scale_delta (nn.Parameter, optional): (num_scales,) natural logarithm of the factor by
             which a learned scale differs from ``scale``.
         drop_prob (float): Share of the values that stay float, chosen at random in every call.
     """
@@ -36,7 +36,7 @@ class FakeQuantizer(nn.Module):
         self.register_buffer('scale', torch.zeros(num_scales))
         self.register_buffer('zero_point', torch.zeros(num_scales, dtype=torch.int32))
         self.register_module('rounding', None)
-        self.register_parameter('scale_shift', None)
+        self.register_parameter('log_scale_delta', None)
         self.drop_prob = 0.0
 
     @property
@@ -52,7 +52,9 @@ class FakeQuantizer(nn.Module):
 
     def learned_scale(self) -> Tensor:
         """The scale as it is being learned, or just the scale."""
-        return self.scale if self.scale_shift is None else self.scale * self.scale_shift.exp()
+        return (
+            self.scale if self.log_scale_delta is None else self.scale * self.log_scale_delta.exp()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.enabled:

@@ -30,10 +30,11 @@ class SoftRounding(nn.Module):
         scale (Tensor): (C,) or (1,).
         zero_point (Tensor): (C,) or (1,) int32.
         scheme (QScheme): The grid.
-        up (Tensor, optional): bool, of the weight's shape: earlier decisions. Defaults to None.
+        round_up (Tensor, optional): bool, of the weight's shape: earlier decisions. Defaults to
+            None.
 
     Attributes:
-        offset (nn.Parameter): V, of the weight's shape.
+        alpha (nn.Parameter): V, of the weight's shape.
         soft (Tensor): The soft weight of this step.
     """
 
@@ -43,15 +44,15 @@ class SoftRounding(nn.Module):
         scale: Tensor,
         zero_point: Tensor,
         scheme: QScheme,
-        up: Tensor | None = None,
+        round_up: Tensor | None = None,
     ):
         super().__init__()
         position = grid_position(weight.detach(), scale, scheme)
         below = position.floor()
         fraction = position - below
-        if up is not None:
-            fraction = (fraction + up) / 2
-        self.offset = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
+        if round_up is not None:
+            fraction = (fraction + round_up) / 2
+        self.alpha = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
         zero_point = scheme.broadcast(zero_point, weight.dim()).to(weight.dtype)
         # Without the zero point: the weight is (below + h) * step within these limits.
         self.register_buffer('below', below, persistent=False)
@@ -63,11 +64,11 @@ class SoftRounding(nn.Module):
     @torch.no_grad()
     def fraction(self) -> Tensor:
         """h(V): 0 stands for the grid point below, 1 for the one above."""
-        return self.offset.sigmoid().mul_(HIGH - LOW).add_(LOW).clamp_(0, 1)
+        return self.alpha.sigmoid().mul_(HIGH - LOW).add_(LOW).clamp_(0, 1)
 
     @torch.no_grad()
     def prepare(self) -> None:
-        """Compute the soft weight; to be called after every change of the offset."""
+        """Compute the soft weight; to be called after every change of alpha."""
         position = self.fraction().add_(self.below)
         torch.maximum(position, self.lowest, out=position)
         torch.minimum(position, self.highest, out=position)
@@ -79,7 +80,7 @@ class SoftRounding(nn.Module):
 
     @torch.no_grad()
     def carry_gradient(self, penalty: float, temperature: float) -> None:
-        """Set the gradient of the offset from that of the soft weight and the penalty.
+        """Set the gradient of alpha from that of the soft weight and the penalty.
 
         The penalty, ``penalty * sum(1 - |2 h - 1|^temperature)``, is zero where every fraction is
         0 or 1.
@@ -99,27 +100,27 @@ class SoftRounding(nn.Module):
         # h'(V) by h: the sigmoid is (h - LOW) / (HIGH - LOW), and h is flat where it is clipped.
         grad.mul_((fraction > 0) & (fraction < 1))
         sigmoid = fraction.sub_(LOW).div_(HIGH - LOW)
-        self.offset.grad = grad.mul_(sigmoid).mul_(1 - sigmoid).mul_(HIGH - LOW)
+        self.alpha.grad = grad.mul_(sigmoid).mul_(1 - sigmoid).mul_(HIGH - LOW)
 
     def harden(self) -> 'HardRounding':
         """The nearer decision for each value."""
-        return HardRounding(self.offset.detach() >= 0)
+        return HardRounding(self.alpha.detach() >= 0)
 
 
 class HardRounding(nn.Module):
     """A fixed decision for each value; leaves with ``freeze``, which writes its result.
 
     Args:
-        up (Tensor): bool, of the weight's shape: whether it goes to the grid point above.
+        round_up (Tensor): bool, of the weight's shape: whether it goes to the grid point above.
     """
 
-    def __init__(self, up: Tensor):
+    def __init__(self, round_up: Tensor):
         super().__init__()
-        self.register_buffer('up', up, persistent=False)
+        self.register_buffer('round_up', round_up, persistent=False)
 
     def forward(self, weight: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme) -> Tensor:
         """On-grid weight."""
-        x_int = grid_position(weight, scale, scheme).floor() + self.up
+        x_int = grid_position(weight, scale, scheme).floor() + self.round_up
         scale, zero_point = (scheme.broadcast(q, weight.dim()) for q in (scale, zero_point))
         zero_point = zero_point.to(weight.dtype)
         return ((x_int + zero_point).clamp(scheme.qmin, scheme.qmax) - zero_point) * scale
@@ -136,11 +137,11 @@ class AdaRound:
         take 20000 steps at a learning rate of 1e-3; 500 steps need the larger one.
 
     Args:
-        weight (float): Factor of the penalty. Defaults to 100.
+        reg_weight (float): Factor of the penalty. Defaults to 100.
         warmup (float): Share of the iterations without penalty. Defaults to 0.2.
         start (float): Temperature after the warm-up. Defaults to 20.
         end (float): Temperature at the end; it falls linearly. Defaults to 2.
-        lr (float): Learning rate of the offsets (Adam). Defaults to 0.1.
+        lr (float): Learning rate (Adam). Defaults to 0.1.
 
     Example:
         >>> rounding = dict(type='AdaRound', warmup=0.2, start=20, end=2)
@@ -149,18 +150,18 @@ class AdaRound:
         QuantizationError: If an option is out of range.
     """
 
-    weight: float = 100.0
+    reg_weight: float = 100.0
     warmup: float = 0.2
     start: float = 20.0
     end: float = 2.0
     lr: float = 0.1
 
     def __post_init__(self):
-        if min(self.weight, self.lr) < 0 or not 0 <= self.warmup <= 1 or self.end < 1:
+        if min(self.reg_weight, self.lr) < 0 or not 0 <= self.warmup <= 1 or self.end < 1:
             raise QuantizationError(
-                f'AdaRound got weight={self.weight!r}, warmup={self.warmup!r}, end={self.end!r}, '
-                f'lr={self.lr!r}: use weight and lr of at least 0, a warmup from 0 to 1 and an '
-                'end of at least 1'
+                f'AdaRound got reg_weight={self.reg_weight!r}, warmup={self.warmup!r}, '
+                f'end={self.end!r}, lr={self.lr!r}: use reg_weight >= 0, lr >= 0, '
+                '0 <= warmup <= 1 and end >= 1'
             )
 
     def temperature(self, progress: float) -> float | None:

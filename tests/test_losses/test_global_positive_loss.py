@@ -15,7 +15,7 @@ from mmengine.registry import MODELS  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
 
-LOSS = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, beyond_float=True)
+LOSS = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, clip_at_float_loss=False)
 
 
 @pytest.fixture(scope='module', params=['centerpoint', 'pointpillars'])
@@ -37,7 +37,7 @@ def test_sum_of_the_heads_losses_times_the_weight(case):
     target = loss.make_target(adapter, raw, data)
     expected = sum(adapter.loss(raw, data, target.labels).values())
     torch.testing.assert_close(loss(adapter, raw, data, target), expected)
-    half = MODELS.build(dict(LOSS, loss_weight=0.5, beyond_float=True))
+    half = MODELS.build(dict(LOSS, loss_weight=0.5, clip_at_float_loss=False))
     torch.testing.assert_close(half(adapter, raw, data, target), expected / 2)
 
 
@@ -52,10 +52,10 @@ def test_target_is_free_of_ground_truth_and_of_gradients(case):
 
 def test_loss_ends_at_what_float_costs(case):
     adapter, raw, data = case
-    loss = MODELS.build(dict(LOSS, beyond_float=False))
+    loss = MODELS.build(dict(LOSS, clip_at_float_loss=True))
     target = loss.make_target(adapter, raw, data)
     torch.testing.assert_close(
-        target.own_loss, sum(adapter.loss(raw, data, target.labels).values())
+        target.float_loss, sum(adapter.loss(raw, data, target.labels).values())
     )
     assert float(loss(adapter, raw, data, target)) == 0
     weight = next(adapter.head.parameters())
@@ -63,7 +63,7 @@ def test_loss_ends_at_what_float_costs(case):
         weight.mul_(3)
         worse = adapter.raw_outputs(data)
         weight.div_(3)
-    excess = sum(adapter.loss(worse, data, target.labels).values()) - target.own_loss
+    excess = sum(adapter.loss(worse, data, target.labels).values()) - target.float_loss
     torch.testing.assert_close(loss(adapter, worse, data, target), excess.clamp(min=0))
 
 

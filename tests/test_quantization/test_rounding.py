@@ -24,17 +24,17 @@ def soft(values, scheme=SCHEME, scale=SCALE, zero_point=ZERO):
     return SoftRounding(torch.tensor(values), scale, zero_point, scheme)
 
 
-def test_offset_by_hand():
+def test_alpha_by_hand():
     rounding = soft([0.625])  # 1.25 steps: a fraction of 0.25
     expected = -math.log(1.2 / 0.35 - 1)
-    assert rounding.offset.item() == pytest.approx(expected)
+    assert rounding.alpha.item() == pytest.approx(expected)
     assert rounding.fraction().item() == pytest.approx(0.25)
     with torch.no_grad():
-        rounding.offset.copy_(torch.tensor([0.0]))  # a sigmoid of 1/2: h = 0.5
+        rounding.alpha.copy_(torch.tensor([0.0]))  # a sigmoid of 1/2: h = 0.5
         rounding.prepare()
     assert rounding.soft.item() == pytest.approx(0.75)
     with torch.no_grad():
-        rounding.offset.copy_(torch.tensor([5.0]))  # beyond the stretched sigmoid's end: h = 1
+        rounding.alpha.copy_(torch.tensor([5.0]))  # beyond the stretched sigmoid's end: h = 1
         rounding.prepare()
     assert rounding.soft.item() == pytest.approx(1.0)
 
@@ -74,7 +74,7 @@ def test_earlier_decisions_are_the_start_of_a_second_pass():
     torch.manual_seed(0)
     weight, up = torch.randn(50), torch.rand(50) > 0.5
     second = SoftRounding(weight, SCALE, ZERO, SCHEME, up)
-    assert torch.equal(second.harden().up, up)
+    assert torch.equal(second.harden().round_up, up)
     float_start = soft(weight.tolist()).fraction()
     torch.testing.assert_close(second.fraction(), (float_start + up) / 2)
 
@@ -85,18 +85,18 @@ def test_gradient_is_that_of_the_formula(penalty, temperature):
     weight, target = torch.randn(40) * 3, torch.randn(40)
     rounding = soft(weight.tolist())
     with torch.no_grad():
-        rounding.offset.add_(torch.randn(40))
+        rounding.alpha.add_(torch.randn(40))
         rounding.prepare()
     (rounding(weight) - target).square().sum().backward()
     rounding.carry_gradient(penalty, temperature)
 
-    offset = rounding.offset.detach().clone().requires_grad_()
-    h = (offset.sigmoid() * 1.2 - 0.1).clamp(0, 1)
+    alpha = rounding.alpha.detach().clone().requires_grad_()
+    h = (alpha.sigmoid() * 1.2 - 0.1).clamp(0, 1)
     w = ((weight / 0.5).floor() + h + 8).clamp(0, 15)
     loss = ((w - 8) * 0.5 - target).square().sum()
     loss = loss + penalty * (1 - (2 * h - 1).abs().pow(temperature)).sum()
     loss.backward()
-    torch.testing.assert_close(rounding.offset.grad, offset.grad)
+    torch.testing.assert_close(rounding.alpha.grad, alpha.grad)
 
 
 def test_temperature_by_hand():
@@ -145,17 +145,17 @@ def test_dropping_nothing_and_everything():
 
 def test_dropped_values_give_no_gradient_to_the_scale():
     q = quantizer()
-    q.scale_shift = nn.Parameter(torch.zeros(1))
+    q.log_scale_delta = nn.Parameter(torch.zeros(1))
     q.drop_prob = 1.0
     x = torch.tensor([9.0, 0.3], requires_grad=True)
     q(x).sum().backward()
-    assert q.scale_shift.grad.item() == 0
+    assert q.log_scale_delta.grad.item() == 0
     assert x.grad.tolist() == [1, 1]  # also where the range would clip
 
 
 def test_learned_scale_is_relative():
     q = quantizer()
-    q.scale_shift = nn.Parameter(torch.tensor([math.log(2.0)]))
+    q.log_scale_delta = nn.Parameter(torch.tensor([math.log(2.0)]))
     assert q.learned_scale().item() == pytest.approx(1.0)
     assert q(torch.tensor([0.6])).item() == pytest.approx(1.0)
 

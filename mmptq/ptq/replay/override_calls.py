@@ -7,26 +7,26 @@ from typing import Any
 
 from torch import nn
 
-from .call_watch import CallCounter, Key
+from .call_trace import CallCounter, CallId
 
 
 @contextmanager
 def override_calls(
-    keys: Set[Key],
-    output_of: Callable[[Key, Any], Any],
-    inside: dict[Key, Counter],
-    watched: Set[Key] = frozenset(),
-    keep: Callable[[Key, Any], None] = lambda key, output: None,
+    keys: Set[CallId],
+    output_of: Callable[[CallId, Any], Any],
+    inside: dict[CallId, Counter],
+    watched: Set[CallId] = frozenset(),
+    keep: Callable[[CallId, Any], None] = lambda key, output: None,
 ) -> Iterator[None]:
     """Within this context, for one forward, some calls do not run their modules.
 
     Args:
-        keys (set[Key]): The calls.
+        keys (set[CallId]): The calls.
         output_of (Callable): Takes a key and the arguments (args, kwargs) of the call, and gives
             what the call returns.
-        inside (dict[Key, Counter]): How often modules would have been called inside of each of
+        inside (dict[CallId, Counter]): How often modules would have been called inside of each of
             ``keys``.
-        watched (set[Key]): More calls of interest.
+        watched (set[CallId]): More calls of interest.
         keep (Callable): Is told the outputs of all calls of the modules in ``watched``.
     """
     counter = CallCounter()

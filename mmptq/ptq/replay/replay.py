@@ -14,8 +14,8 @@ from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import copy_tensors, flatten, map_tensors
 
 from .activation_cache import ActivationCache
-from .call_watch import Key, WatchedCall, clean_calls, watch_calls
-from .find_read import find_read
+from .call_trace import CallId, TracedCall, trace_calls, unaffected_calls
+from .live_outputs import live_outputs
 from .override_calls import override_calls
 
 
@@ -39,40 +39,40 @@ class _Record:
     """Outputs that are replayed: places in the cache, or blanks, by sample and call."""
 
     cache: ActivationCache
-    entries: list[dict[Key, int | _Blank]] = field(default_factory=list)
+    entries: list[dict[CallId, int | _Blank]] = field(default_factory=list)
 
-    def output(self, sample: int, key: Key) -> Any:
+    def output(self, sample: int, key: CallId) -> Any:
         entry = self.entries[sample][key]
         return entry.tree if isinstance(entry, _Blank) else self.cache[entry]
 
 
 @dataclass
 class _Plan:
-    """What a focus replays.
+    """What is replayed for one layer.
 
     Attributes:
-        keys (set[Key]): Outermost calls that the layer in focus does not reach.
-        read (set[Key]): Those whose outputs anything that runs reads.
-        usable (set[Key]): Calls whose recorded outputs are still right.
-        inside (dict[Key, Counter]): Numbers of calls of modules inside of calls.
+        keys (set[CallId]): Outermost calls that the prepared layer does not reach.
+        read (set[CallId]): Those whose outputs anything that runs reads.
+        usable (set[CallId]): Calls whose recorded outputs are still right.
+        inside (dict[CallId, Counter]): Numbers of calls of modules inside of calls.
     """
 
-    keys: set[Key] = field(default_factory=set)
-    read: set[Key] = field(default_factory=set)
-    usable: set[Key] = field(default_factory=set)
-    inside: dict[Key, Counter] = field(default_factory=dict)
+    keys: set[CallId] = field(default_factory=set)
+    read: set[CallId] = field(default_factory=set)
+    usable: set[CallId] = field(default_factory=set)
+    inside: dict[CallId, Counter] = field(default_factory=dict)
 
 
 class Replay:
     """Runs samples while one layer after the other changes; the rest comes from a cache.
 
-    ``focus`` finds the calls of modules that a change in a layer does not reach, see
-    ``clean_calls``, and records the outputs of the outermost ones for each sample. ``run`` then
-    returns these in place of running the modules. That covers what comes before the layer as well
-    as parallel branches and other levels of a pyramid, for any network.
+    ``prepare`` finds the calls of modules that a change in a layer does not reach, see
+    ``unaffected_calls``, and records the outputs of the outermost ones for each sample. ``run``
+    then returns these in place of running the modules. This skips everything before the layer,
+    parallel branches and other levels of a pyramid, for any network.
 
     Args:
-        model (nn.Module): In eval mode. Between two calls of ``focus`` only the layer in focus
+        model (nn.Module): In eval mode. Between two calls of ``prepare`` only the prepared layer
             changes what it computes.
         run (Callable): Runs the model on a sample, given its index.
         num_samples (int): Number of samples.
@@ -112,10 +112,10 @@ class Replay:
             return self._run(sample)
 
     @torch.no_grad()
-    def focus(
+    def prepare(
         self, layer: nn.Module, pending: set[nn.Module], observe: Callable[[int, tuple], None]
     ) -> bool:
-        """Prepare for changes in ``layer``; everything else stays as it is until the next focus.
+        """Prepare for changes in ``layer``; everything else stays as it is until the next call.
 
         Args:
             layer (nn.Module): The layer that is about to change.
@@ -126,7 +126,7 @@ class Replay:
         Returns:
             bool: Whether the layer runs at all.
         """
-        calls, reference = watch_calls(self.model, lambda: self._run(0))
+        calls, reference = trace_calls(self.model, lambda: self._run(0))
         num_calls = sum(module is layer for module, _ in calls)
         if self.enabled and num_calls:
             self._plan = self._make_plan(layer, pending, calls, reference)
@@ -143,37 +143,37 @@ class Replay:
         self,
         layer: nn.Module,
         pending: set[nn.Module],
-        calls: dict[Key, WatchedCall],
+        calls: dict[CallId, TracedCall],
         reference: Any,
     ) -> _Plan:
-        clean = clean_calls(self.model, lambda: self._run(0), layer, calls)
-        keys = {key for key in clean if not clean.intersection(calls[key].parents)}
-        recorded = clean.intersection(self._record.entries[0])
+        unaffected = unaffected_calls(self.model, lambda: self._run(0), layer, calls)
+        keys = {key for key in unaffected if not unaffected.intersection(calls[key].parents)}
+        recorded = unaffected.intersection(self._record.entries[0])
         inside = _count_inside(calls, keys | recorded)
         for usable in (recorded, set()):
             plan = _Plan(keys, set(), usable, inside)
             try:
-                if self._find_read(plan, pending, reference):
+                if self._find_live(plan, pending, reference):
                     return plan
             except RuntimeError:  # an operation in place on a blank of the last record
                 if not usable:
                     raise
         MMLogger.get_current_instance().warning(
-            f'{type(layer).__name__}: outputs cannot be replayed here, everything runs again'
+            f'{type(layer).__name__}: cannot cache activations here; falling back to full forwards'
         )
         return _Plan()
 
-    def _find_read(self, plan: _Plan, pending: set[nn.Module], reference: Any) -> bool:
+    def _find_live(self, plan: _Plan, pending: set[nn.Module], reference: Any) -> bool:
         """Find out which outputs are needed; whether replaying the first sample is right."""
-        outputs: dict[Key, Any] = {}
+        outputs: dict[CallId, Any] = {}
 
-        def keep(key: Key, output: Any) -> None:
+        def keep(key: CallId, output: Any) -> None:
             if key in plan.keys:
                 outputs[key] = copy_tensors(output)
 
         with override_calls(plan.usable, self._recorded(0), plan.inside, plan.keys, keep):
             self._run(0)
-        found = find_read(
+        found = live_outputs(
             self.model, lambda: self._run(0), copy_tensors(outputs), plan.inside, pending
         )
         plan.read.update(found)
@@ -184,7 +184,7 @@ class Replay:
         with override_calls(needed.keys(), lambda key, args: needed[key], plan.inside):
             return _same(self._run(0), reference)
 
-    def _recorded(self, sample: int) -> Callable[[Key, Any], Any]:
+    def _recorded(self, sample: int) -> Callable[[CallId, Any], Any]:
         return lambda key, args: self._record.output(sample, key)
 
     def _record_sample(
@@ -194,7 +194,7 @@ class Replay:
         layer: nn.Module,
         num_calls: int,
         observe: Callable[[int, tuple], None],
-    ) -> dict[Key, int | _Blank]:
+    ) -> dict[CallId, int | _Blank]:
         """Run a sample as far as needed; places of the outputs that the plan replays."""
         plan, entries = self._plan, {}
         missing = len(plan.keys) + num_calls
@@ -205,7 +205,7 @@ class Replay:
             if missing == 0:
                 raise StopForward
 
-        def keep(key: Key, output: Any) -> None:
+        def keep(key: CallId, output: Any) -> None:
             if key not in plan.keys:
                 return
             if key in plan.read:
@@ -231,7 +231,7 @@ class Replay:
         return entries
 
 
-def _count_inside(calls: dict[Key, WatchedCall], keys: set[Key]) -> dict[Key, Counter]:
+def _count_inside(calls: dict[CallId, TracedCall], keys: set[CallId]) -> dict[CallId, Counter]:
     inside = {key: Counter() for key in keys}
     for (module, _), call in calls.items():
         for parent in keys.intersection(call.parents):

@@ -62,7 +62,7 @@ class LpSearch:
             data; empty where the outputs do not depend on the layer.
         """
         inputs = LayerInputs(unit.module, self.kept)
-        if not replay.focus(unit.module, pending, inputs.take):
+        if not replay.prepare(unit.module, pending, inputs.take):
             return {}
         found = {}
         for name, slot in SLOTS.items():

@@ -204,7 +204,7 @@ class _Student:
                 dict(params=[x], initial_lr=lr * self.sizes[name])
                 for name, x in self.parameters.items()
             ]
-            groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.shifts]
+            groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.scale_deltas]
             try:
                 yield torch.optim.Adam(groups)
             finally:
@@ -245,7 +245,7 @@ class _Student:
         """Where training is, as tensors and plain data."""
         return dict(
             parameters={name: x.detach() for name, x in self.parameters.items()},
-            shifts=[x.detach() for x in self.quantizers.shifts],
+            scale_deltas=[x.detach() for x in self.quantizers.scale_deltas],
             optimizer=optimizer.state_dict(),
         )
 
@@ -253,8 +253,8 @@ class _Student:
     def load_progress(self, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
         """Inverse of ``progress``."""
         self._load_parameters(progress)
-        for shift, x in zip(self.quantizers.shifts, progress['shifts'], strict=True):
-            shift.copy_(x)
+        for delta, x in zip(self.quantizers.scale_deltas, progress['scale_deltas'], strict=True):
+            delta.copy_(x)
         optimizer.load_state_dict(progress['optimizer'])
 
     def _load_parameters(self, state: dict[str, Any]) -> None:

@@ -204,7 +204,7 @@ class _Run:
             objective = self._objective(unit)
             self._record(unit, objective, cache)
             if self.task:
-                stack.enter_context(self.task.focus(unit, quarter))
+                stack.enter_context(self.task.replaying(unit, quarter))
             original = quantizers.state()
             before = mean_loss(cache, objective)
             after = self._train(quantizers, cache, objective, before)

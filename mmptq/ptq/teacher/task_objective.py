@@ -94,7 +94,7 @@ class TaskObjective:
         return self.adapter.raw_outputs(self.samples[sample])
 
     @contextmanager
-    def focus(self, unit: Unit, budget_bytes: int) -> Iterator[None]:
+    def replaying(self, unit: Unit, budget_bytes: int) -> Iterator[None]:
         """Within this context nothing is run that the unit, the only one to change, cannot reach.
 
         What is recorded for that depends on the unit alone, and not on those before: a resumed
@@ -110,7 +110,7 @@ class TaskObjective:
         size, directory = len(self.samples), self.samples.directory
         with Replay(self.model, self._run, size, budget_bytes, directory) as replay:
             with self._float_after(unit):
-                replay.focus(unit.module, {unit.module}, lambda *_: None)
+                replay.prepare(unit.module, {unit.module}, lambda *_: None)
             self._replay = replay
             try:
                 yield

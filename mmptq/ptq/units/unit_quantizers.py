@@ -24,7 +24,7 @@ class UnitQuantizers:
 
     Attributes:
         roundings (list[SoftRounding]): Of the weights, while they are being learned.
-        shifts (list[nn.Parameter]): Of the scales of the inputs, while they are being learned.
+        scale_deltas (list[nn.Parameter]): Of the input scales, while they are being learned.
     """
 
     def __init__(self, unit: Unit):
@@ -32,7 +32,7 @@ class UnitQuantizers:
         self.weights = self._slots('weight_quantizer')
         self.inputs = self._slots('input_quantizer')
         self.roundings: list[SoftRounding] = []
-        self.shifts: list[nn.Parameter] = []
+        self.scale_deltas: list[nn.Parameter] = []
 
     def _slots(self, slot: str) -> dict[str, FakeQuantizer]:
         found = {name: getattr(layer, slot) for name, layer in self.layers.items()}
@@ -55,15 +55,15 @@ class UnitQuantizers:
         """
         for name, quantizer in self.weights.items() if rounding is not None else ():
             scale, zero_point = quantizer.scale, quantizer.zero_point
-            up = getattr(quantizer.rounding, 'up', None)
+            round_up = getattr(quantizer.rounding, 'round_up', None)
             weight = self.layers[name].weight
-            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme, up)
+            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme, round_up)
             self.roundings.append(quantizer.rounding)
         for quantizer in self.inputs.values():
             quantizer.drop_prob = drop_prob
             if act_scale:
-                quantizer.scale_shift = nn.Parameter(torch.zeros_like(quantizer.scale))
-                self.shifts.append(quantizer.scale_shift)
+                quantizer.log_scale_delta = nn.Parameter(torch.zeros_like(quantizer.scale))
+                self.scale_deltas.append(quantizer.log_scale_delta)
 
     @torch.no_grad()
     def commit(self) -> None:
@@ -73,20 +73,22 @@ class UnitQuantizers:
                 quantizer.rounding = quantizer.rounding.harden()
         for quantizer in self.inputs.values():
             quantizer.scale.copy_(quantizer.learned_scale())
-            quantizer.scale_shift = None
+            quantizer.log_scale_delta = None
             quantizer.drop_prob = 0.0
-        self.roundings, self.shifts = [], []
+        self.roundings, self.scale_deltas = [], []
 
     def state(self) -> dict[str, Any]:
         """What was learned, as tensors and plain data."""
-        up = {name: getattr(q.rounding, 'up', None) for name, q in self.weights.items()}
-        return dict(up=up, scale={name: q.scale.clone() for name, q in self.inputs.items()})
+        round_up = {name: getattr(q.rounding, 'round_up', None) for name, q in self.weights.items()}
+        return dict(
+            round_up=round_up, scale={name: q.scale.clone() for name, q in self.inputs.items()}
+        )
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of ``state``; ends learning."""
         self.commit()
-        for name, up in state['up'].items():
-            self.weights[name].rounding = None if up is None else HardRounding(up)
+        for name, round_up in state['round_up'].items():
+            self.weights[name].rounding = None if round_up is None else HardRounding(round_up)
         for name, scale in state['scale'].items():
             self.inputs[name].scale.copy_(scale)

@@ -60,8 +60,8 @@ def train_unit(
     rounding = settings.rounding
     quantizers.learn(rounding, settings.act_lr is not None, settings.drop_prob)
     groups = [
-        dict(params=[r.offset for r in quantizers.roundings], lr=rounding.lr if rounding else 0.0),
-        dict(params=quantizers.shifts, lr=settings.act_lr or 0.0),
+        dict(params=[r.alpha for r in quantizers.roundings], lr=rounding.lr if rounding else 0.0),
+        dict(params=quantizers.scale_deltas, lr=settings.act_lr or 0.0),
     ]
     groups = [group for group in groups if group['params']]
     if groups:
@@ -91,11 +91,11 @@ class _Step:
         self._backward()
         if roundings:
             temperature = settings.rounding.temperature(progress)
-            penalty = 0.0 if temperature is None else settings.rounding.weight
-            penalty /= sum(soft.offset.numel() for soft in roundings)
+            penalty = 0.0 if temperature is None else settings.rounding.reg_weight
+            penalty /= sum(soft.alpha.numel() for soft in roundings)
             for soft in roundings:
                 soft.carry_gradient(penalty, temperature or 1.0)
-        if self.quantizers.shifts:
+        if self.quantizers.scale_deltas:
             cosine = 0.5 * (1 + math.cos(math.pi * progress))
             self.optimizer.param_groups[-1]['lr'] = cosine * settings.act_lr
         self.optimizer.step()

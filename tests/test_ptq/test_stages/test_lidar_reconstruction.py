@@ -110,7 +110,7 @@ def test_errors_of_sparse_outputs_are_weighed(kind, tmp_path):
 
 @pytest.mark.parametrize('kind', ['pillar', 'pointpillars'])
 def test_task_loss_falls(kind, tmp_path):
-    loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, beyond_float=True)
+    loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, clip_at_float_loss=False)
     ctx = make_context(kind, tmp_path)
     run(ctx, task_loss=loss)
     rows = json.loads((tmp_path / 'reconstruction.json').read_text())

@@ -55,7 +55,7 @@ def test_result_is_on_the_grid_and_nothing_is_left_behind(tmp_path):
         steps = layer.weight / quantizer.scheme.broadcast(quantizer.scale, 4)
         torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
         assert quantizer.rounding is None
-        assert layer.input_quantizer.scale_shift is None
+        assert layer.input_quantizer.log_scale_delta is None
         assert layer.input_quantizer.drop_prob == 0
     assert set(ctx.model.state_dict()) == names
     assert all(p.requires_grad for p in ctx.model.parameters())

@@ -95,7 +95,7 @@ def test_given_outputs_are_taken_in_order_and_undone():
 
 
 @pytest.mark.parametrize('name', ['stem', 'blocks.1', 'bbox_head'])
-def test_focus_changes_neither_loss_nor_gradient(parts, name):
+def test_replaying_changes_neither_loss_nor_gradient(parts, name):
     model, units, task = parts
     unit, calls = units[name], []
     for other in units.values():
@@ -114,7 +114,7 @@ def test_focus_changes_neither_loss_nor_gradient(parts, name):
         return loss.detach(), leaf.grad
 
     expected = loss_and_gradient()
-    with task.focus(unit, 2**20):
+    with task.replaying(unit, 2**20):
         handle = model.stem[0].register_forward_hook(lambda *_: calls.append('ran'))
         found = loss_and_gradient()
         handle.remove()

@@ -9,11 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmptq.utils.trees import tensors_in
 
-from .call_watch import Key
+from .call_trace import CallId
 from .override_calls import override_calls
 
 
-class _ReadWatch(TorchDispatchMode):
+class _ReadTracker(TorchDispatchMode):
     """Notes which tensors any operator reads."""
 
     def __init__(self):
@@ -29,13 +29,13 @@ class _ReadWatch(TorchDispatchMode):
         self.seen.update(id(x) for x in tensors_in(data))
 
 
-def find_read(
+def live_outputs(
     model: nn.Module,
     run: Callable[[], Any],
-    outputs: dict[Key, Any],
-    inside: dict[Key, Counter],
+    outputs: dict[CallId, Any],
+    inside: dict[CallId, Counter],
     pending: set[nn.Module],
-) -> set[Key]:
+) -> set[CallId]:
     """Those calls whose outputs are read while these calls are replayed.
 
     Read is what an operator, or a module that runs, takes as an argument, and what ``run``
@@ -44,19 +44,19 @@ def find_read(
     Args:
         model (nn.Module): The model.
         run (Callable): Runs the model.
-        outputs (dict[Key, Any]): What the calls return; may be changed in place.
-        inside (dict[Key, Counter]): See ``override_calls``.
+        outputs (dict[CallId, Any]): What the calls return; may be changed in place.
+        inside (dict[CallId, Counter]): See ``override_calls``.
         pending (set[nn.Module]): Layers whose turn comes later.
     """
-    watch = _ReadWatch()
+    tracker = _ReadTracker()
 
-    def replay(key: Key, args: Any) -> Any:
+    def replay(key: CallId, args: Any) -> Any:
         if not pending.isdisjoint(key[0].modules()):
-            watch.note(args)
+            tracker.note(args)
         return outputs[key]
 
     def enter(module, args, kwargs):
-        watch.note((args, kwargs))
+        tracker.note((args, kwargs))
 
     replayed = {module for module, _ in outputs}
     handles = [
@@ -66,10 +66,10 @@ def find_read(
     ]
     ids = {key: {id(x) for x in tensors_in(output)} for key, output in outputs.items()}
     try:
-        with override_calls(outputs.keys(), replay, inside), watch:
+        with override_calls(outputs.keys(), replay, inside), tracker:
             result = run()
     finally:
         for handle in handles:
             handle.remove()
-    watch.note(result)
-    return {key for key in outputs if not watch.seen.isdisjoint(ids[key])}
+    tracker.note(result)
+    return {key for key in outputs if not tracker.seen.isdisjoint(ids[key])}

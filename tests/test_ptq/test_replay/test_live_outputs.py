@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import torch
 from torch import nn
 
-from mmptq.ptq.replay.find_read import find_read
+from mmptq.ptq.replay.live_outputs import live_outputs
 
 
 class Chain(nn.Module):
@@ -27,7 +27,7 @@ def test_readers():
     def read(replayed, pending=()):
         outputs = {key: torch.randn(1, 3, 4, 4) for key in replayed}
         inside = defaultdict(Counter)
-        return find_read(net, lambda: net(x), outputs, inside, set(pending))
+        return live_outputs(net, lambda: net(x), outputs, inside, set(pending))
 
     # What is returned is read, what an operator takes as well.
     assert read(keys) == {(net.second, 0), (net.side, 0)}

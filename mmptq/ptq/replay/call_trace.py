@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,24 +11,27 @@ from torch import Tensor, nn
 from mmptq.quantization import QuantMixin
 from mmptq.utils.trees import SparseSlot, TensorSlot, flatten, is_sparse, map_tensors
 
-Key = tuple[nn.Module, int]  # a module and which of its calls in one forward
+CallId = tuple[nn.Module, int]  # a module and which of its calls in one forward
 
 # Noise of two sizes: a gate that saturates hides a small change or a large one, hardly both.
 NOISE_LEVELS = (0.01, 1.0)
+# Tensors are hashed in chunks of this length, and the chunks are joined with this factor.
+CHUNK = 2**18
+MULTIPLIER = 0x9E3779B97F4A7C15
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass
-class WatchedCall:
+class TracedCall:
     """One call of a module.
 
     Attributes:
-        parents (tuple[Key]): The calls around it, outermost first.
+        parents (tuple[CallId]): The calls around it, outermost first.
         fingerprint (Any): Changes with every bit of the output; None if it returned nothing
             that can be replayed, or did not return.
     """
 
-    parents: tuple[Key, ...]
+    parents: tuple[CallId, ...]
     fingerprint: Any = None
 
 
@@ -37,8 +41,8 @@ class CallCounter:
     def __init__(self):
         self.counts: dict[nn.Module, int] = {}
 
-    def next(self, module: nn.Module) -> Key:
-        """Key of a call that begins."""
+    def next(self, module: nn.Module) -> CallId:
+        """Id of a call that begins."""
         index = self.counts.get(module, 0)
         self.counts[module] = index + 1
         return module, index
@@ -50,7 +54,7 @@ class CallCounter:
 
 
 @torch.no_grad()
-def watch_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[Key, WatchedCall], Any]:
+def trace_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[CallId, TracedCall], Any]:
     """All calls of modules while ``run()`` runs, and what it returns.
 
     The quantizers of layers count as parts of them, not as modules.
@@ -60,7 +64,7 @@ def watch_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[Key, Wat
 
     def enter(module, args):
         key = counter.next(module)
-        calls[key] = WatchedCall(tuple(active))
+        calls[key] = TracedCall(tuple(active))
         active.append(key)
 
     def leave(module, args, output):
@@ -76,15 +80,16 @@ def watch_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[Key, Wat
             handle.remove()
 
 
-def clean_calls(
-    model: nn.Module, run: Callable[[], Any], layer: nn.Module, calls: dict[Key, WatchedCall]
-) -> set[Key]:
+def unaffected_calls(
+    model: nn.Module, run: Callable[[], Any], layer: nn.Module, calls: dict[CallId, TracedCall]
+) -> set[CallId]:
     """Those of ``calls`` whose outputs do not depend on what ``layer`` computes.
 
-    The output of the layer is disturbed: what comes out the same elsewhere is clean. That needs no
-    knowledge of the network. What runs inside of the layer is left out: it changes with it.
+    Noise is added to the output of the layer: a call whose output stays the same bit by bit is
+    unaffected. This needs no knowledge of the network. Calls inside of the layer are left out,
+    because they change with it.
     """
-    clean = {
+    unaffected = {
         key
         for key, call in calls.items()
         if call.fingerprint is not None and all(module is not layer for module, _ in call.parents)
@@ -92,15 +97,15 @@ def clean_calls(
     for level in NOISE_LEVELS:
         handle = layer.register_forward_hook(lambda _, args, y, level=level: _disturb(y, level))
         try:
-            changed, _ = watch_calls(model, run)
+            changed, _ = trace_calls(model, run)
         finally:
             handle.remove()
-        clean = {
+        unaffected = {
             key
-            for key in clean
+            for key in unaffected
             if key in changed and changed[key].fingerprint == calls[key].fingerprint
         }
-    return clean
+    return unaffected
 
 
 def _quantizers(model: nn.Module) -> Iterator[nn.Module]:
@@ -133,10 +138,23 @@ def fingerprint(output: Any) -> Any:
 
 
 def _bits(x: Tensor) -> tuple[tuple[int, ...], int]:
+    """Shape and a hash of all bits; a permutation of the values changes it."""
     rows = x.detach().reshape(-1)
     if rows.dtype != torch.bool:
         rows = rows.view(INTEGERS[rows.element_size()])
-    return tuple(x.shape), int(rows.sum(dtype=torch.int64))
+    total = 0
+    for chunk in rows.split(CHUNK):
+        weighted = chunk.to(torch.int64) * _position_weights(rows.device)[: len(chunk)]
+        total = (total * MULTIPLIER + int(weighted.sum())) % 2**64
+    return tuple(x.shape), total
+
+
+@lru_cache(maxsize=4)
+def _position_weights(device: torch.device) -> Tensor:
+    """(CHUNK,) random odd numbers: products with them wrap around, and lose no bit."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randint(-(2**62), 2**62, (CHUNK,), generator=generator)
+    return (2 * weights + 1).to(device)
 
 
 def _is_plain(structure: Any) -> bool:
