@@ -8,8 +8,11 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from .adapter import Adapter, copy_tree, metas_of, need_train_cfg, no_grad_copy, sum_losses
+from mmptq.utils import trees
+
+from .adapter import Adapter
 from .ground_truth_3d import as_ground_truth_3d, best_detections
+from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_levels
 
 
@@ -18,11 +21,12 @@ class Anchor3DHeadAdapter(Adapter):
     """Detectors with mmdet3d's ``Anchor3DHead``: class scores, box deltas and a direction."""
 
     head_types: ClassVar = ('Anchor3DHead',)
+    output_names: ClassVar = ('cls', 'bbox', 'direction')
 
     def raw_outputs(self, data: dict[str, Any]) -> Any:
-        # PillarFeatureNet in its default (legacy) mode changes the voxels it is given in place;
-        # on a second run of the same batch they would be others.
-        return super().raw_outputs(dict(data, inputs=copy_tree(data['inputs'])))
+        # PillarFeatureNet in its default (legacy) mode changes its input voxels in place, so a
+        # second run of the same batch would read other voxels.
+        return super().raw_outputs(dict(data, inputs=trees.clone_tensors(data['inputs'])))
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
         head = self.head
@@ -41,7 +45,7 @@ class Anchor3DHeadAdapter(Adapter):
         cfg.update(score_thr=score_thr, max_num=top_k)
         samples = data['data_samples']
         results = self.head.predict_by_feat(
-            *no_grad_copy(raw), batch_input_metas=metas_of(samples), cfg=cfg
+            *trees.copy_tensors(raw), batch_input_metas=get_metainfo(samples), cfg=cfg
         )
         return [
             as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
@@ -51,9 +55,11 @@ class Anchor3DHeadAdapter(Adapter):
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        need_train_cfg(self.head, self.head_names[-1])
+        require_train_cfg(self.head, self.head_names[-1])
         instances = [sample.gt_instances_3d for sample in pseudo_labels]
-        losses = self.head.loss_by_feat(*copy_tree(raw), instances, metas_of(pseudo_labels))
+        losses = self.head.loss_by_feat(
+            *trees.clone_tensors(raw), instances, get_metainfo(pseudo_labels)
+        )
         if not self.head.use_direction_classifier:
             losses.pop('loss_dir')  # a list of None
         return sum_losses(losses)

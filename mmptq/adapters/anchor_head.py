@@ -1,4 +1,4 @@
-"""Heads of mmdet on anchors whose boxes the box coder decodes."""
+"""Anchor heads of mmdet that decode boxes with a box coder."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ class AnchorHeadAdapter(DenseHeadAdapter):
 
     head_types: ClassVar = ('RetinaHead', 'RetinaSepBNHead', 'ATSSHead', 'SSDHead')
 
-    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+    def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         flat = self.head.bbox_coder.decode(
             priors.repeat(len(bbox), 1), bbox.reshape(-1, bbox.shape[-1])
         )

@@ -1,4 +1,4 @@
-"""CenterPoint: heat maps of object centres, and what is regressed at each cell."""
+"""CenterPoint: heatmaps of object centres and regressions at each cell."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,12 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .adapter import Adapter, copy_tree, metas_of, need_train_cfg, no_grad_copy, sum_losses
+from mmptq.utils import trees
+from mmptq.utils.attributes import replaced_attribute
+
+from .adapter import Adapter
 from .ground_truth_3d import as_ground_truth_3d, best_detections
+from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_level
 
 # Columns of a box with a velocity: x, y, z, three sizes, heading and two velocities.
@@ -22,12 +26,12 @@ NUM_BOX_VALUES = 9
 class CenterHeadAdapter(Adapter):
     """Detectors with mmdet3d's ``CenterHead``; each of its tasks is a head output.
 
-    Thresholds on score and rank of pseudo labels hold per task, because the tasks have heat maps,
-    suppression and losses of their own.
+    Limits on score and number of pseudo labels hold per task, because each task has its own
+    heatmaps, NMS and losses.
 
     Note:
-        mmdet3d's target assignment wants velocities. Where the head has no velocity branch, as
-        on Waymo, output and target both get a velocity of zero, which adds nothing to the loss.
+        mmdet3d's target assignment requires velocities. If the head has no velocity branch, as on
+        Waymo, output and target both get a velocity of zero, which adds nothing to the loss.
     """
 
     head_types: ClassVar = ('CenterHead',)
@@ -44,19 +48,23 @@ class CenterHeadAdapter(Adapter):
             outputs.append(HeadOutput(f'{self.head_names[-1]}.task{index}', scores, regs))
         return outputs
 
+    def part_name(self, path: tuple) -> str:
+        task, _, branch = path
+        return f'task{task}.{branch}'
+
     @torch.no_grad()
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         samples = data['data_samples']
-        results = self.head.predict_by_feat(no_grad_copy(raw), metas_of(samples))
+        results = self.head.predict_by_feat(trees.copy_tensors(raw), get_metainfo(samples))
         return [
             as_ground_truth_3d(sample, result, self._chosen(result, score_thr, top_k))
             for sample, result in zip(samples, results, strict=True)
         ]
 
     def _chosen(self, result: InstanceData, score_thr: float, top_k: int) -> Tensor:
-        """Indices (m,) of the detections that each task contributes."""
+        """Indices (m,) of the detections that are kept, task by task."""
         chosen, first = [], 0
         for num_classes in self.head.num_classes:
             classes = range(first, first + num_classes)
@@ -67,9 +75,9 @@ class CenterHeadAdapter(Adapter):
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        need_train_cfg(self.head, self.head_names[-1])
+        require_train_cfg(self.head, self.head_names[-1])
         # The head applies its sigmoid in place, and adds an entry to each task.
-        raw = copy_tree(raw)
+        raw = trees.clone_tensors(raw)
         for (branches,) in raw:
             if 'vel' not in branches:
                 branches['vel'] = torch.zeros_like(branches['rot'])
@@ -79,7 +87,7 @@ class CenterHeadAdapter(Adapter):
 
     @contextmanager
     def _remembered_targets(self) -> Iterator[None]:
-        """Within this context targets are assigned once per sample: drawing them takes long."""
+        """Within this context targets are assigned once per sample, because this is slow."""
         assign = self.head.get_targets_single
 
         def remembered(instances: InstanceData) -> tuple:
@@ -88,11 +96,8 @@ class CenterHeadAdapter(Adapter):
                 self._targets[id(instances)] = instances, assign(_with_velocity(instances))
             return self._targets[id(instances)][1]
 
-        self.head.get_targets_single = remembered
-        try:
+        with replaced_attribute(self.head, 'get_targets_single', remembered):
             yield
-        finally:
-            del self.head.get_targets_single
 
 
 def _with_velocity(instances: InstanceData) -> InstanceData:

@@ -1,34 +1,31 @@
-"""What the dense heads of mmdet have in common."""
+"""The dense heads of mmdet."""
 
 import copy
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from .adapter import (
-    Adapter,
-    copy_tree,
-    metas_of,
-    need_train_cfg,
-    no_grad_copy,
-    sum_losses,
-)
+from mmptq.utils import trees
+
+from .adapter import Adapter
+from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_level, flatten_levels, product_logit
 
 
 class DenseHeadAdapter(Adapter):
-    """A head of mmdet on the levels of a pyramid: class scores, boxes and maybe a quality.
+    """A head of mmdet on the levels of a pyramid: class scores, boxes and possibly a quality.
 
-    Raw outputs are (class scores, boxes) or (class scores, boxes, centerness or objectness), each
-    a list with one map per level.
+    Raw outputs are (class scores, boxes) or (class scores, boxes, quality), each a list with one
+    map per level. The quality is a centerness or an objectness.
 
     Attributes:
         assigns_by_train_cfg (bool): Whether the head builds its target assignment from train_cfg.
     """
 
+    output_names: ClassVar = ('cls', 'bbox', 'quality')
     assigns_by_train_cfg = True
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
@@ -37,7 +34,7 @@ class DenseHeadAdapter(Adapter):
         boxes, regs = [], {'bbox': flatten_levels(raw[1], self.num_regs())}
         priors = self.level_priors(raw)
         for level, (bbox, prior) in enumerate(zip(raw[1], priors, strict=True)):
-            boxes.append(self.decode(flatten_level(bbox, self.num_regs()), prior, level))
+            boxes.append(self.decode_boxes(flatten_level(bbox, self.num_regs()), prior, level))
         if len(raw) > 2:
             regs['quality'] = flatten_levels(raw[2], 1)
             scores = product_logit(scores, regs['quality'])
@@ -45,7 +42,7 @@ class DenseHeadAdapter(Adapter):
         return [HeadOutput(self.head_names[-1], scores, regs, torch.cat(boxes, 1), softmax)]
 
     def num_regs(self) -> int:
-        """Numbers per box before decoding."""
+        """Number of values per box before decoding."""
         return 4
 
     def level_priors(self, raw: tuple[list[Tensor], ...]) -> list[Tensor]:
@@ -56,12 +53,12 @@ class DenseHeadAdapter(Adapter):
         )
 
     @abstractmethod
-    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+    def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         """Corners (B, n, 4) of the boxes (B, n, D) of one level."""
 
     def loss_inputs(self, raw: tuple[list[Tensor], ...]) -> tuple:
-        """Raw outputs as the head gives them in training; the default is a copy."""
-        return copy_tree(raw)
+        """Raw outputs as the head returns them in training; by default a copy."""
+        return trees.clone_tensors(raw)
 
     @torch.no_grad()
     def pseudo_labels(
@@ -71,7 +68,7 @@ class DenseHeadAdapter(Adapter):
         cfg.update(score_thr=score_thr, max_per_img=top_k)
         samples = data['data_samples']
         results = self.head.predict_by_feat(
-            *no_grad_copy(raw), batch_img_metas=metas_of(samples), cfg=cfg, rescale=False
+            *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
         )
         return [
             as_ground_truth(sample, result, score_thr, top_k)
@@ -82,22 +79,24 @@ class DenseHeadAdapter(Adapter):
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
         if self.assigns_by_train_cfg:
-            need_train_cfg(self.head, self.head_names[-1])
+            require_train_cfg(self.head, self.head_names[-1])
         instances = [sample.gt_instances for sample in pseudo_labels]
-        losses = self.head.loss_by_feat(*self.loss_inputs(raw), instances, metas_of(pseudo_labels))
+        losses = self.head.loss_by_feat(
+            *self.loss_inputs(raw), instances, get_metainfo(pseudo_labels)
+        )
         return sum_losses(losses)
 
 
 def as_ground_truth(
     sample: BaseDataElement, result: InstanceData, score_thr: float, top_k: int
 ) -> BaseDataElement:
-    """A data sample whose ground truth is the better part of a 2D detection result.
+    """A data sample whose ground truth is the best detections of a 2D result.
 
     Args:
-        sample (BaseDataElement): Gives the meta info.
+        sample (BaseDataElement): Its meta information is kept.
         result (InstanceData): bboxes (n, 4), scores (n,) and labels (n,).
-        score_thr (float): Scores must be higher.
-        top_k (int): Most boxes.
+        score_thr (float): Only boxes with a higher score are kept.
+        top_k (int): Maximum number of boxes.
     """
     result = result[result.scores > score_thr]
     result = result[result.scores.argsort(descending=True)[:top_k]]

@@ -1,4 +1,4 @@
-"""3D detections as if they were ground truth."""
+"""3D detections in the form of ground truth."""
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
@@ -10,13 +10,13 @@ def best_detections(
 ) -> Tensor:
     """Indices (m,) of the detections with a score above ``score_thr``, the best first.
 
-    A box that is not finite (sizes are exponentials) is no target and is left out.
+    Boxes with infinite or NaN values are left out; sizes are exponentials and can overflow.
 
     Args:
         result (InstanceData): bboxes_3d, scores_3d (n,) and labels_3d (n,).
-        score_thr (float): Scores must be higher.
-        top_k (int): Most detections.
-        classes (range, optional): Labels that count; None is all. Defaults to None.
+        score_thr (float): Only detections with a higher score are kept.
+        top_k (int): Maximum number of detections.
+        classes (range, optional): Labels to keep. Defaults to None, which keeps all.
     """
     good = (result.scores_3d > score_thr) & result.bboxes_3d.tensor.isfinite().all(1)
     if classes is not None:
@@ -28,10 +28,10 @@ def best_detections(
 def as_ground_truth_3d(
     sample: BaseDataElement, result: InstanceData, chosen: Tensor
 ) -> BaseDataElement:
-    """A data sample whose ground truth are some detections of a 3D detector.
+    """A data sample whose ground truth is a selection of 3D detections.
 
     Args:
-        sample (BaseDataElement): Gives the meta info.
+        sample (BaseDataElement): Its meta information is kept.
         result (InstanceData): bboxes_3d, scores_3d (n,) and labels_3d (n,).
         chosen (Tensor): (m,) indices of the detections.
     """

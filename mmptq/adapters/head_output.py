@@ -1,4 +1,4 @@
-"""What every detection head gives: positions with class scores and regressions."""
+"""The common form of head outputs: positions with class scores and regressions."""
 
 from dataclasses import dataclass, field
 
@@ -15,15 +15,15 @@ class HeadOutput:
     """The raw output of one head, as positions (anchors, points, cells, proposals).
 
     Attributes:
-        name (str): Module name of the head, with a suffix where it gives several.
-        scores (Tensor): (B, N, K) logits that rank detections: where a head multiplies class
-            scores by an objectness or centerness, the logit of the product. With ``softmax``
+        name (str): Module name of the head, with a suffix if the head has several outputs.
+        scores (Tensor): (B, N, K) logits that rank detections. If a head multiplies class scores
+            by an objectness or centerness, these are the logits of the product. With ``softmax``
             there is one more column, the last one, for background.
-        regs (dict[str, Tensor]): (B, N, D) encoded regressions by name, as the head gives them.
+        regs (dict[str, Tensor]): (B, N, D) encoded regressions by name, as the head returns them.
         boxes (Tensor, optional): (B, N, 4) decoded corners x1 y1 x2 y2 in pixels of the network
             input; None for heads whose boxes are not in the image plane. Defaults to None.
-        softmax (bool): Whether class probabilities are a softmax over the logits; else they are
-            one sigmoid each. Defaults to False.
+        softmax (bool): Whether class probabilities are a softmax over the logits; otherwise each
+            is a sigmoid. Defaults to False.
     """
 
     name: str
@@ -40,7 +40,7 @@ class HeadOutput:
 
 
 def product_logit(*logits: Tensor) -> Tensor:
-    """The logit of the product of the probabilities (sigmoids) that ``logits`` stand for."""
+    """The logit of the product of the sigmoids of ``logits``."""
     log_product = sum(map(logsigmoid, logits)).clamp(max=LARGEST_LOG)
     return log_product - torch.log(-torch.expm1(log_product))
 

@@ -1,60 +1,85 @@
-"""What the heads of lane detectors have in common."""
+"""The heads of lane detectors."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 
-from .adapter import Adapter, copy_tree, known_head, no_grad_copy
+from mmptq.utils import trees
+from mmptq.utils.attributes import replaced_attribute
+from mmptq.utils.detector_parts import LANE_HEAD
+
+from .adapter import Adapter
 from .head_output import HeadOutput
-
-HEAD_NAME = 'lane_head'
+from .raw_parts import check_parts
 
 
 class LaneHeadAdapter(Adapter):
     """A detector with a ``lane_head`` whose raw outputs are tensors by name.
 
-    The head turns them into lanes by ``decode`` and into losses by ``loss_by_output``. Its own
-    thresholds are part of what was trained, so pseudo labels obey them, too.
+    The head turns them into lanes with ``decode`` and into losses with ``loss_by_output``. The
+    head's own thresholds belong to the trained model, so they also apply to pseudo labels.
 
-    Args:
-        model (nn.Module): The detector.
+    Attributes:
+        slices (dict[str, dict[str, int]]): Raw outputs that hold several quantities side by side
+            along the last axis: the size of each by its name, None for the rest. Each of them is
+            a part of its own.
     """
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model, HEAD_NAME)
-
-    @classmethod
-    def accepts(cls, model: nn.Module) -> bool:
-        return known_head(getattr(model, HEAD_NAME, None), cls.head_types)
+    module_names: ClassVar = (LANE_HEAD,)
+    slices: ClassVar[dict[str, dict[str, int | None]]] = {}
 
     @abstractmethod
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         """The raw outputs as positions with scores and regressions, one entry per head."""
 
+    def sliced(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+        """The quantities of one raw output by name; the tensor itself if it holds only one."""
+        sizes = self.slices.get(name, {name: None})
+        rest = tensor.shape[-1] - sum(size or 0 for size in sizes.values())
+        pieces = tensor.split([rest if size is None else size for size in sizes.values()], dim=-1)
+        return dict(zip(sizes, pieces, strict=True))
+
+    def parts(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            part: piece
+            for name, tensor in raw.items()
+            for part, piece in self.sliced(name, tensor).items()
+        }
+
+    def with_parts(self, raw: dict[str, Tensor], parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        known = self.parts(raw)
+        check_parts(parts, known)
+        parts = {**known, **parts}
+        return {
+            name: torch.cat([parts[part] for part in self.slices.get(name, (name,))], dim=-1)
+            for name in raw
+        }
+
     @torch.no_grad()
     def pseudo_labels(
         self, raw: dict[str, Tensor], data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
-        """Lanes as if they were ground truth, in pixels of the input.
+        """Lanes in the form of ground truth, in pixels of the input.
 
         Args:
-            raw (dict): Of the float model.
+            raw (dict): Raw outputs of the float model.
             data (dict): The batch that ``raw`` was made from.
-            score_thr (float): Lanes must score higher than this and than the head's threshold.
-            top_k (int): Most lanes per image, in the order in which the head gives them.
+            score_thr (float): Only lanes that score higher than this and than the head's own
+                threshold are kept.
+            top_k (int): Maximum number of lanes per image, in the order of the head.
 
         Returns:
-            list: One data sample per image with its meta info, ``gt_lanes`` and unknown slots (-1)
-            in ``gt_lane_slots``.
+            list: One data sample per image with its meta information, ``gt_lanes`` and
+            ``gt_lane_slots``, which are -1 (unknown).
         """
         samples = data['data_samples']
         with self.at_least(score_thr):
-            lanes = self.head.decode(no_grad_copy(raw), samples)
+            lanes = self.head.decode(trees.copy_tensors(raw), samples)
         return [
             as_ground_truth_lanes(sample, of_image[:top_k])
             for sample, of_image in zip(samples, lanes, strict=True)
@@ -63,33 +88,29 @@ class LaneHeadAdapter(Adapter):
     def loss(
         self, raw: dict[str, Tensor], data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        return self.head.loss_by_output(copy_tree(raw), pseudo_labels)
+        return self.head.loss_by_output(trees.clone_tensors(raw), pseudo_labels)
 
     @contextmanager
     def at_least(self, score_thr: float) -> Iterator[None]:
-        """Within it, the head gives only lanes that score higher than ``score_thr``, too."""
-        own = self.head.score_thr
-        self.head.score_thr = max(own, score_thr)
-        try:
+        """Within this context the score threshold of the head is at least ``score_thr``."""
+        with replaced_attribute(self.head, 'score_thr', max(self.head.score_thr, score_thr)):
             yield
-        finally:
-            self.head.score_thr = own
 
 
 def as_ground_truth_lanes(sample: BaseDataElement, lanes: list[Tensor]) -> BaseDataElement:
-    """A data sample whose ground truth is some lanes.
+    """A data sample with these lanes as ground truth.
 
     Args:
-        sample (BaseDataElement): Gives the meta info.
-        lanes (list[Tensor]): (N, 2) pixels of the input each.
+        sample (BaseDataElement): Its meta information is kept.
+        lanes (list[Tensor]): (N, 2) each, in pixels of the input.
     """
     label = type(sample)(metainfo=sample.metainfo)
-    # As the data sets give them: on the CPU, single precision, and no lane of one point.
+    # In the form of the data sets: on the CPU, float32, at least two points per lane.
     label.gt_lanes = [lane.detach().float().cpu() for lane in lanes if len(lane) > 1]
     label.gt_lane_slots = torch.full((len(label.gt_lanes),), -1)
     return label
 
 
 def background_last(logits: Tensor) -> Tensor:
-    """Logits (..., K + 1) whose first column is the background, with that column last."""
+    """Logits (..., K + 1) with the background column moved from first to last."""
     return logits.roll(-1, dims=-1)

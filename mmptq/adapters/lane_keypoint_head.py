@@ -1,4 +1,4 @@
-"""Lane heads that find keypoints."""
+"""Lane heads that detect keypoints."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from .lane_head import LaneHeadAdapter
 
 @TASK_UTILS.register_module()
 class GANetHeadAdapter(LaneHeadAdapter):
-    """GANet: a score for each cell, and from each the offsets to its lane's start and keypoint."""
+    """GANet: for each cell a score and the offsets to its lane's start and to its keypoint."""
 
     head_types: ClassVar = ('GANetHead',)
 

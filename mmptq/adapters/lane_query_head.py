@@ -1,4 +1,4 @@
-"""Lane heads with one score and one curve per anchor, query or column."""
+"""Lane heads that predict one score and one curve per anchor, query or column."""
 
 from typing import ClassVar
 
@@ -11,26 +11,27 @@ from .lane_head import LaneHeadAdapter, background_last
 
 @TASK_UTILS.register_module()
 class LaneATTHeadAdapter(LaneHeadAdapter):
-    """LaneATT: a length and offsets of x, in pixels, for each anchor."""
+    """LaneATT: for each anchor a length in rows and offsets of x in pixels."""
 
     head_types: ClassVar = ('LaneATTHead',)
+    slices: ClassVar = {'reg': {'length': 1, 'offset': None}}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
-        regs = dict(length=raw['reg'][..., :1], offset=raw['reg'][..., 1:])
+        regs = self.sliced('reg', raw['reg'])
         scores = background_last(raw['logits'])
         return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
 
 
 @TASK_UTILS.register_module()
 class LSTRHeadAdapter(LaneHeadAdapter):
-    """LSTR: ends and coefficients of a curve for each query, four of them shared by all."""
+    """LSTR: ends and coefficients of a curve for each query; four are shared by all queries."""
 
     head_types: ClassVar = ('LSTRHead',)
+    slices: ClassVar = {'curves': {'ends': 2, 'shared': 4, 'own': 2}}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
-        ends, shared, own = raw['curves'].split([2, 4, 2], dim=-1)
         scores = background_last(raw['logits'])
-        regs = dict(ends=ends, shared=shared, own=own)
+        regs = self.sliced('curves', raw['curves'])
         return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
 
 
@@ -39,6 +40,7 @@ class BezierHeadAdapter(LaneHeadAdapter):
     """BezierLaneNet: a score and four control points for each column."""
 
     head_types: ClassVar = ('BezierHead',)
+    slices: ClassVar = {'curves': {'control_points': 2}}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         regs = dict(control_points=raw['curves'].flatten(2))

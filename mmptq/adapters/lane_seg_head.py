@@ -1,4 +1,4 @@
-"""Lane heads that segment: SCNN, RESA, ENet and ENet-SAD."""
+"""Lane heads that segment the image: SCNN, RESA, ENet and ENet-SAD."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,15 @@ from typing import ClassVar
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
+from mmptq.utils.attributes import replaced_attribute
+
 from .head_output import HeadOutput, flatten_level
 from .lane_head import LaneHeadAdapter, background_last
 
 
 @TASK_UTILS.register_module()
 class LaneSegHeadAdapter(LaneHeadAdapter):
-    """A class for each pixel and a flag for each lane position: two heads without regressions."""
+    """Two heads without regressions: a class per pixel and a flag per lane position."""
 
     head_types: ClassVar = ('LaneSegHead',)
 
@@ -28,10 +30,8 @@ class LaneSegHeadAdapter(LaneHeadAdapter):
 
     @contextmanager
     def at_least(self, score_thr: float) -> Iterator[None]:
-        """Within it, the head gives only lanes that exist with a higher probability, too."""
+        """Within this context the existence threshold of the head is at least ``score_thr``."""
         own = self.head.decoding
-        self.head.decoding = replace(own, exist_thr=max(own.exist_thr, score_thr))
-        try:
+        stricter = replace(own, exist_thr=max(own.exist_thr, score_thr))
+        with replaced_attribute(self.head, 'decoding', stricter):
             yield
-        finally:
-            self.head.decoding = own

@@ -1,4 +1,4 @@
-"""Heads of mmdet3d that find 3D boxes in one image."""
+"""Heads of mmdet3d that detect 3D boxes in one image."""
 
 import copy
 from abc import abstractmethod
@@ -9,15 +9,18 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from .adapter import Adapter, copy_tree, metas_of, need_train_cfg, no_grad_copy, sum_losses
+from mmptq.utils import trees
+
+from .adapter import Adapter
+from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_levels, product_logit
 
-# Corners behind the camera have no place in the image; this is in metres.
+# Smallest depth of a corner in metres: corners behind the camera cannot be projected.
 NEAREST_DEPTH = 0.1
 
 
 class Mono3DHeadAdapter(Adapter):
-    """What the heads of mmdet3d on one image have in common."""
+    """Base of the heads of mmdet3d on one image."""
 
     @abstractmethod
     def detect(
@@ -30,7 +33,7 @@ class Mono3DHeadAdapter(Adapter):
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         samples = data['data_samples']
-        found = self.detect(no_grad_copy(raw), metas_of(samples), score_thr, top_k)
+        found = self.detect(trees.copy_tensors(raw), get_metainfo(samples), score_thr, top_k)
         stride = samples[0].metainfo['pad_shape'][1] / raw[0][0].shape[-1]
         return [
             self._as_ground_truth(sample, result, score_thr, top_k, stride)
@@ -45,11 +48,11 @@ class Mono3DHeadAdapter(Adapter):
         top_k: int,
         stride: float,
     ) -> BaseDataElement:
-        """A data sample with 3D boxes, and with what they look like in the image."""
+        """A data sample with 3D boxes and their projections into the image."""
         result = result[result.scores_3d > score_thr]
         result = result[result.scores_3d.argsort(descending=True)[:top_k]]
         label = type(sample)(metainfo=sample.metainfo)
-        # An augmentation that the test pipeline, and so this sample, never went through.
+        # The target assignment asks for this key, which only training pipelines set.
         label.set_metainfo(dict(affine_aug=False))
         centers, depths, boxes = project(result.bboxes_3d, sample.metainfo, stride)
         result.set_field(centers, 'centers_2d')
@@ -65,20 +68,20 @@ class Mono3DHeadAdapter(Adapter):
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
-        # The target assignment turns the angles of the boxes in place.
+        # The target assignment changes the angles of the boxes in place.
         labels = copy.deepcopy(pseudo_labels)
         return sum_losses(
             self.head.loss_by_feat(
                 *self.loss_inputs(raw),
                 [label.gt_instances_3d for label in labels],
                 [label.gt_instances for label in labels],
-                metas_of(labels),
+                get_metainfo(labels),
             )
         )
 
     def loss_inputs(self, raw: tuple) -> tuple:
-        """Raw outputs as the head gives them in training; the default is a copy."""
-        return copy_tree(raw)
+        """Raw outputs as the head returns them in training; by default a copy."""
+        return trees.clone_tensors(raw)
 
 
 @TASK_UTILS.register_module()
@@ -86,6 +89,7 @@ class FCOSMono3DHeadAdapter(Mono3DHeadAdapter):
     """FCOS3D: scores, boxes, direction, attributes and centerness on the levels of a pyramid."""
 
     head_types: ClassVar = ('FCOSMono3DHead',)
+    output_names: ClassVar = ('cls', 'bbox', 'direction', 'attribute', 'quality')
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
         scores, boxes, directions, attributes, centerness = raw
@@ -107,10 +111,10 @@ class FCOSMono3DHeadAdapter(Mono3DHeadAdapter):
         return self.head.predict_by_feat(*raw, batch_img_metas=metas, cfg=cfg, rescale=False)[0]
 
     def loss_inputs(self, raw: tuple[list[Tensor], ...]) -> tuple:
-        need_train_cfg(self.head, self.head_names[-1])
-        scores, boxes, *rest = copy_tree(raw)
+        require_train_cfg(self.head, self.head_names[-1])
+        scores, boxes, *rest = trees.clone_tensors(raw)
         if self.head.norm_on_bbox:
-            # In eval mode, and not in training, the head multiplies offsets by the stride.
+            # The head multiplies offsets by the stride in eval mode but not in training.
             for box, stride in zip(boxes, self.head.strides, strict=True):
                 box[:, :2] /= stride
         return scores, boxes, *rest
@@ -118,9 +122,10 @@ class FCOSMono3DHeadAdapter(Mono3DHeadAdapter):
 
 @TASK_UTILS.register_module()
 class SMOKEMono3DHeadAdapter(Mono3DHeadAdapter):
-    """SMOKE: a heatmap of object centres, already probabilities, and eight regressions."""
+    """SMOKE: a heatmap of object centres (probabilities, not logits) and eight regressions."""
 
     head_types: ClassVar = ('SMOKEMono3DHead',)
+    output_names: ClassVar = ('cls', 'bbox')
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
         scores = flatten_levels(raw[0], self.head.cls_out_channels)
@@ -130,7 +135,7 @@ class SMOKEMono3DHeadAdapter(Mono3DHeadAdapter):
     def detect(
         self, raw: Any, metas: list[dict], score_thr: float, top_k: int
     ) -> list[InstanceData]:
-        # predict_by_feat does the same, but its score threshold is a constant.
+        # The same as predict_by_feat, whose score threshold and number of boxes are constants.
         head, heatmap = self.head, raw[0][0]
         matrices = {
             f'{name}s': torch.stack([heatmap.new_tensor(meta[name]) for meta in metas])
@@ -154,19 +159,19 @@ class SMOKEMono3DHeadAdapter(Mono3DHeadAdapter):
     ) -> dict[str, Tensor]:
         if any(len(label.gt_instances) for label in pseudo_labels):
             return super().loss(raw, data, pseudo_labels)
-        # The target assignment of mmdet3d does not work without a single object.
+        # mmdet3d's target assignment fails without objects.
         heatmap = raw[0][0].clone()
         loss = self.head.loss_cls(heatmap, torch.zeros_like(heatmap), avg_factor=1)
         return dict(loss_cls=loss, loss_bbox=raw[1][0].sum() * 0)
 
 
 def project(boxes: Any, meta: dict[str, Any], stride: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Where 3D boxes are in the network's input image.
+    """Project 3D boxes into the network's input image.
 
     Args:
         boxes (CameraInstance3DBoxes): n boxes.
-        meta (dict): With ``cam2img`` (of the original image where ``trans_mat`` is given, which
-            leads from there to the feature map).
+        meta (dict): With ``cam2img``, and optionally ``trans_mat``: then ``cam2img`` belongs to
+            the original image and ``trans_mat`` maps its pixels to cells of the feature map.
         stride (float): Pixels of the input per cell of the feature map.
 
     Returns:

@@ -1,24 +1,25 @@
-"""Heads of mmdet whose boxes are distances from points."""
+"""Heads of mmdet that predict distances from points."""
 
 from typing import ClassVar
 
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-from .adapter import copy_tree
+from mmptq.utils import trees
+
 from .dense_head import DenseHeadAdapter
 
 
 class PointHeadAdapter(DenseHeadAdapter):
     """Distances from a point to the four sides of a box, in pixels."""
 
-    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+    def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         return self.head.bbox_coder.decode(priors.expand(len(bbox), -1, -1), bbox)
 
 
 @TASK_UTILS.register_module()
 class RTMDetHeadAdapter(PointHeadAdapter):
-    """RTMDet, with BatchNorms shared by the levels or not."""
+    """RTMDet, with separate or shared BatchNorms per level."""
 
     head_types: ClassVar = ('RTMDetHead', 'RTMDetSepBNHead')
 
@@ -31,9 +32,9 @@ class FCOSHeadAdapter(PointHeadAdapter):
     assigns_by_train_cfg = False
 
     def loss_inputs(self, raw: tuple[list[Tensor], ...]) -> tuple:
-        scores, boxes, centerness = copy_tree(raw)
+        scores, boxes, centerness = trees.clone_tensors(raw)
         if self.head.norm_on_bbox:
-            # In eval mode, and not in training, the head multiplies by the stride.
+            # The head multiplies by the stride in eval mode but not in training.
             strides = self.head.prior_generator.strides
             boxes = [box / stride[0] for box, stride in zip(boxes, strides, strict=True)]
         return scores, boxes, centerness
@@ -48,7 +49,7 @@ class GFLHeadAdapter(DenseHeadAdapter):
     def num_regs(self) -> int:
         return 4 * (self.head.reg_max + 1)
 
-    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+    def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         head = self.head
         distance = head.integral(bbox) * head.prior_generator.strides[level][0]
         points = head.anchor_center(priors).expand(len(bbox), -1, -1)

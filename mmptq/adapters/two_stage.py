@@ -12,38 +12,50 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from mmptq.quantization import quantizers_off
+from mmptq.utils import trees
+from mmptq.utils.detector_parts import BOX_HEADS, ROI_BOX_HEAD, ROI_HEAD, RPN_HEAD
 
-from .adapter import Adapter, copy_tree, known_head, metas_of, need_train_cfg, sum_losses
+from .adapter import Adapter
 from .anchor_head import AnchorHeadAdapter
 from .dense_head import as_ground_truth
+from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput
+from .parts import matches_head
+
+# Names of the RoI head's outputs.
+ROI_PARTS = {'cls_score': 'roi.cls', 'bbox_pred': 'roi.bbox'}
 
 
 @TASK_UTILS.register_module()
 class TwoStageAdapter(Adapter):
     """Faster R-CNN: the RPN, and the RoI head on the proposals of the float model.
 
-    With the float model's proposals the outputs of float and quantized RoI heads compare position
-    by position. They are made where a data sample has no ``proposals`` yet, and kept there; so
-    are the classes that the float RoI head gives them, whose boxes are the ones to compare.
+    Float and quantized RoI heads are compared proposal by proposal, so both get the proposals of
+    the float model. These are computed for data samples without ``proposals`` and stored there,
+    together with the best class of each according to the float RoI head: the boxes of this class
+    are compared.
 
     Raw outputs are a dict: ``rpn`` (what the RPN's forward returns), ``rois`` (n, 5) with the
-    position in the batch first, ``labels`` (n,), ``cls_score`` (n, K + 1) and ``bbox_pred``
+    index in the batch first, ``labels`` (n,), ``cls_score`` (n, K + 1) and ``bbox_pred``
     (n, 4 K), or (n, 4) for a class-agnostic head.
+
+    Note:
+        ``decode`` also starts from the float model's proposals, so a change of the RPN's outputs
+        does not change the predictions.
     """
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.head_names = ['rpn_head', 'roi_head.bbox_head']
-        self.rpn = AnchorHeadAdapter(model, 'rpn_head')
+        self.head_names = [RPN_HEAD, ROI_BOX_HEAD]
+        self.rpn = AnchorHeadAdapter(model, RPN_HEAD)
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
-        rpn, roi = getattr(model, 'rpn_head', None), getattr(model, 'roi_head', None)
+        rpn, roi = getattr(model, RPN_HEAD, None), getattr(model, ROI_HEAD, None)
         return (
-            known_head(rpn, ('RPNHead',))
-            and known_head(roi, ('StandardRoIHead',))
-            and known_head(getattr(roi, 'bbox_head', None), ('BBoxHead', 'ConvFCBBoxHead'))
+            matches_head(rpn, ('RPNHead',))
+            and matches_head(roi, ('StandardRoIHead',))
+            and matches_head(getattr(roi, BOX_HEADS[0], None), ('BBoxHead', 'ConvFCBBoxHead'))
         )
 
     def raw_outputs(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +98,19 @@ class TwoStageAdapter(Adapter):
         )
         return [*self.rpn.outputs(raw['rpn']), roi]
 
+    def part_name(self, path: tuple) -> str | None:
+        first, *rest = path
+        if first == 'rpn':
+            return f'rpn.{self.rpn.part_name(tuple(rest))}'
+        # Proposals and their classes are chosen by the float model and are no output.
+        return ROI_PARTS.get(first)
+
+    @torch.no_grad()
+    def decode(self, raw: dict[str, Any], data: dict[str, Any]) -> list[BaseDataElement]:
+        samples = [type(s)(metainfo=s.metainfo) for s in data['data_samples']]
+        results = self._detections(raw, samples, self.model.roi_head.test_cfg, rescale=True)
+        return self.model.add_pred_to_datasample(samples, results)
+
     @torch.no_grad()
     def pseudo_labels(
         self, raw: dict[str, Any], data: dict[str, Any], score_thr: float, top_k: int
@@ -93,14 +118,20 @@ class TwoStageAdapter(Adapter):
         samples = data['data_samples']
         cfg = copy.deepcopy(self.model.roi_head.test_cfg)
         cfg.update(score_thr=score_thr, max_per_img=top_k)
-        parts = [_split(raw, raw[key]) for key in ('rois', 'cls_score', 'bbox_pred')]
-        results = self.head.predict_by_feat(
-            *map(copy_tree, parts), metas_of(samples), rcnn_test_cfg=cfg
-        )
+        results = self._detections(raw, samples, cfg)
         return [
             as_ground_truth(sample, result, score_thr, top_k)
             for sample, result in zip(samples, results, strict=True)
         ]
+
+    def _detections(
+        self, raw: dict[str, Any], samples: list[BaseDataElement], cfg: Any, rescale: bool = False
+    ) -> list[InstanceData]:
+        """Detections of the RoI head on each image."""
+        rows = (_split(raw, raw[key]) for key in ('rois', 'cls_score', 'bbox_pred'))
+        rows = map(trees.clone_tensors, rows)
+        metainfo = get_metainfo(samples)
+        return self.head.predict_by_feat(*rows, metainfo, rcnn_test_cfg=cfg, rescale=rescale)
 
     def loss(
         self, raw: dict[str, Any], data: dict[str, Any], pseudo_labels: list[BaseDataElement]
@@ -108,10 +139,10 @@ class TwoStageAdapter(Adapter):
         """See :class:`Adapter`.
 
         Note:
-            All proposals count, where training samples some of them at random.
+            All proposals count, whereas training samples some of them at random.
         """
         roi_head = self.model.roi_head
-        need_train_cfg(roi_head, 'roi_head')
+        require_train_cfg(roi_head, ROI_HEAD)
         objects = copy.deepcopy(pseudo_labels)
         for sample in objects:
             sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
@@ -121,7 +152,7 @@ class TwoStageAdapter(Adapter):
             priors = InstanceData(priors=rois[:, 1:])
             assigned = roi_head.bbox_assigner.assign(priors, sample.gt_instances)
             sampled.append(PseudoSampler().sample(assigned, priors, sample.gt_instances))
-            # The head takes the positive proposals of an image first, then the negative ones.
+            # The head orders the proposals of an image: positives first, then negatives.
             order += [sampled[-1].pos_inds + offset, sampled[-1].neg_inds + offset]
             offset += len(rois)
         order = torch.cat(order)
@@ -134,7 +165,7 @@ class TwoStageAdapter(Adapter):
 
 
 def _split(raw: dict[str, Any], rows: Tensor) -> list[Tensor]:
-    """Rows (n, ...) of all proposals, by image."""
+    """Rows (n, ...) of all proposals, one tensor per image."""
     return [rows[raw['rois'][:, 0] == index] for index in range(len(raw['rpn'][0][0]))]
 
 
@@ -144,7 +175,7 @@ def _by_image(raw: dict[str, Any], rows: Tensor) -> Tensor:
 
 
 def _of_class(boxes: Tensor, labels: Tensor) -> Tensor:
-    """Of boxes (n, K, 4) those of the labelled class, (n, 4); K may be 1."""
+    """The boxes (n, 4) of the labelled classes from boxes (n, K, 4); K may be 1."""
     if boxes.shape[1] == 1:
         return boxes[:, 0]
     return boxes[torch.arange(len(boxes), device=boxes.device), labels]

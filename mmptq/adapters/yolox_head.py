@@ -22,5 +22,5 @@ class YOLOXHeadAdapter(DenseHeadAdapter):
             with_stride=True,
         )
 
-    def decode(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
+    def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         return self.head._bbox_decode(priors, bbox)

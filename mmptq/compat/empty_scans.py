@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-# What mmdet3d's detectors call the part that makes a map of the features of the voxels.
-MIDDLE_ENCODERS = ('middle_encoder', 'pts_middle_encoder')
+from mmptq.utils.detector_parts import MIDDLE_ENCODERS
+
 _MARK = '_mmptq_takes_empty_scans'
 
 

@@ -7,17 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.detector_parts import OTHER_STAGES, SINGLE_STAGE
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten, from_json, to_json, unflatten
-
-# Backbone, neck and head by attribute name; the first triple whose ends exist is taken.
-FAMILIES = (
-    ('pts_backbone', 'pts_neck', 'pts_bbox_head'),
-    ('backbone', 'neck', 'bbox_head'),
-    ('backbone', 'neck', 'lane_head'),
-)
-# Detectors with these parts compute between backbone and results what no single file can hold.
-SECOND_STAGES = ('roi_head', 'rpn_head', 'decoder', 'img_backbone')
 
 
 class ExportedSubgraph(nn.Module):
@@ -60,13 +52,13 @@ class ExportedSubgraph(nn.Module):
 
 def find_family(detector: nn.Module) -> tuple[str, str, str]:
     """Attribute names of backbone, neck and head of a detector."""
-    for part in SECOND_STAGES:
+    for part in OTHER_STAGES:
         if getattr(detector, part, None) is not None:
             raise QuantizationError(
                 f"{type(detector).__name__} has a '{part}', which cannot be exported: export "
                 'works for detectors made of a backbone, a neck and one dense head'
             )
-    for names in FAMILIES:
+    for names in SINGLE_STAGE:
         if all(getattr(detector, name, None) is not None for name in (names[0], names[2])):
             return names
     raise QuantizationError(

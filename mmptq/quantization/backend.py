@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from mmptq.utils.detector_parts import ENCODER_LAYERS
 from mmptq.utils.errors import QuantizationError
 
 from .placement import LayerPlan
@@ -72,7 +73,7 @@ class BackendProfile:
     int32_bias: bool = False
     float16_remainder: bool = False
     observer: dict[str, Any] = field(default_factory=lambda: dict(type='MinMaxObserver'))
-    outside: tuple[str, ...] = ('*voxel_encoder.*', '*middle_encoder.*')
+    outside: tuple[str, ...] = ENCODER_LAYERS
 
     @classmethod
     def from_config(cls, cfg: dict[str, Any]) -> 'BackendProfile':

@@ -115,6 +115,26 @@ def _rebuild(tree: Any, function: Callable[[Any], Any]) -> Any:
     return tree
 
 
+def paths(tree: Any) -> list[tuple]:
+    """The keys that lead to each tensor, in the order of ``flatten``.
+
+    Returns:
+        list[tuple]: Indices and keys of dicts from the outside in; () for a tree that is a tensor.
+        A sparse tensor has two entries, ``features`` and ``indices``.
+    """
+    if isinstance(tree, Tensor):
+        return [()]
+    if is_sparse(tree):
+        return [('features',), ('indices',)]
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif type(tree) in (list, tuple) or (isinstance(tree, tuple) and hasattr(tree, '_fields')):
+        items = enumerate(tree)
+    else:
+        return []
+    return [(key, *rest) for key, value in items for rest in paths(value)]
+
+
 def map_tensors(function: Callable[..., Tensor], tree: Any, *others: Any) -> Any:
     """Apply a function to the tensors at the same place of trees of the same structure."""
     tensors, structure = flatten(tree)

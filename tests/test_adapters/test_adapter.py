@@ -7,7 +7,7 @@ from stock_models import build_stock, stock_config
 from torch import nn
 
 from mmptq.adapters import AnchorHeadAdapter, build_adapter
-from mmptq.adapters.adapter import known_head
+from mmptq.adapters.parts import matches_head
 from mmptq.quantization import QuantizationError
 
 
@@ -16,7 +16,7 @@ def test_a_head_without_adapter_is_named():
     model.bbox_head = nn.Linear(1, 1)
     with pytest.raises(QuantizationError, match=r'no adapter for Module with Linear.*head_types'):
         build_adapter(model)
-    with pytest.raises(QuantizationError, match='with no head'):
+    with pytest.raises(QuantizationError, match='it has no bbox_head, pts_bbox_head or lane_head'):
         build_adapter(nn.Module())
 
 
@@ -59,7 +59,7 @@ def test_a_new_family_is_one_registered_class():
         model = nn.Module()
         model.bbox_head = OtherHead()
         assert isinstance(build_adapter(model), OtherHeadAdapter)
-        assert not known_head(None, ('OtherHead',))
+        assert not matches_head(None, ('OtherHead',))
     finally:
         TASK_UTILS.module_dict.pop('OtherHeadAdapter')
 

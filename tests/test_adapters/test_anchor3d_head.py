@@ -5,6 +5,7 @@ import torch
 
 pytest.importorskip('mmdet3d')
 
+from adapter_checks import check_decode, check_parts  # noqa: E402
 from lidar_models import random_scan, scan_batch, tiny_anchor_model  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
@@ -96,3 +97,17 @@ def test_top_k_keeps_the_best(model, data):
     scores[0, 4, 1, 6, 1] = 5.0
     (label, _) = build_adapter(model).pseudo_labels(raw, data, 0.1, 1)
     assert label.gt_instances_3d.labels_3d.tolist() == [1]
+
+
+def test_parts(model, data):
+    adapter = build_adapter(model)
+    raw = adapter.raw_outputs(data)
+    check_parts(adapter, raw)
+    assert list(adapter.parts(raw)) == ['cls.0', 'bbox.0', 'direction.0']
+
+
+def test_decode_is_prediction(model, data):
+    adapter = build_adapter(model)
+    with torch.no_grad():
+        raw = adapter.raw_outputs(data)
+    check_decode(model, adapter, raw, data, head='bbox')

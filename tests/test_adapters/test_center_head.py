@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip('mmdet3d')
 
+from adapter_checks import check_decode, check_parts  # noqa: E402
 from lidar_models import random_scan, scan_batch, tiny_center_point  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
@@ -163,3 +164,19 @@ def test_head_without_velocity():
     assert labels[0].gt_instances_3d.bboxes_3d.tensor.shape == (2, 7)
     losses = adapter.loss(raw, data, labels)
     assert float(losses['task0.loss_bbox']) < 1e-6
+
+
+def test_parts(model, data):
+    adapter = build_adapter(model)
+    raw = adapter.raw_outputs(data)
+    check_parts(adapter, raw)
+    parts = adapter.parts(raw)
+    assert parts['task1.heatmap'] is raw[1][0]['heatmap']
+    assert list(adapter.head_groups(raw)) == list(parts)
+
+
+def test_decode_is_prediction(model, data):
+    adapter = build_adapter(model)
+    with torch.no_grad():
+        raw = adapter.raw_outputs(data)
+    check_decode(model, adapter, raw, data, head='task0.dim')

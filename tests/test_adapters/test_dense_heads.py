@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from adapter_checks import check_decode, check_parts
 from stock_models import build_stock, image_batch, stock_config
 
 from mmptq.adapters import build_adapter
@@ -119,3 +120,22 @@ def test_gradients_reach_the_backbone(detector, adapter):
     for part in (output.scores, output.boxes):
         (gradient,) = torch.autograd.grad(part.sum(), parameter, retain_graph=True)
         assert gradient.abs().sum() > 0
+
+
+def test_parts(adapter, raw):
+    check_parts(adapter, raw)
+    names = ['cls', 'bbox', 'quality'][: len(raw)]
+    expected = {
+        f'{name}.{i}': x
+        for name, levels in zip(names, raw, strict=True)
+        for i, x in enumerate(levels)
+    }
+    parts = adapter.parts(raw)
+    assert list(parts) == list(expected)
+    assert all(parts[name] is expected[name] for name in parts)
+    assert list(adapter.head_groups(raw)) == names
+
+
+def test_decode_is_prediction(detector, adapter, raw):
+    model, data = detector
+    check_decode(model, adapter, raw, data, head='bbox')

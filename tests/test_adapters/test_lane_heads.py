@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from adapter_checks import check_decode, check_parts
 from lane_models import HEADS, build_lane_model, lane_batch
 
 from mmptq.adapters import build_adapter
@@ -111,3 +112,21 @@ def test_a_lane_head_of_another_kind_has_no_adapter():
     model.lane_head = torch.nn.Linear(1, 1)
     with pytest.raises(QuantizationError, match='no adapter for Module with Linear'):
         build_adapter(model)
+
+
+def test_parts(detector, adapter, raw):
+    check_parts(adapter, raw)
+    heads = dict(
+        lstr=['logits', 'ends', 'shared', 'own'],
+        laneatt=['logits', 'length', 'offset'],
+        bezier=['logits', 'control_points'],
+        ganet=['heatmap', 'offset', 'compensation'],
+        segmentation=['seg', 'exist'],
+    )
+    assert list(adapter.head_groups(raw)) == heads[detector[0]]
+
+
+def test_decode_is_prediction(detector, adapter, raw):
+    family, model, data = detector
+    heads = dict(lstr='ends', laneatt='offset', bezier='control_points', ganet='compensation')
+    check_decode(model, adapter, raw, data, head=heads.get(family, 'seg'))

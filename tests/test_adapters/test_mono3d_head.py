@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip('mmdet3d')
 
+from adapter_checks import check_decode, check_parts  # noqa: E402
 from mmdet3d.registry import MODELS  # noqa: E402
 from mmdet3d.structures import CameraInstance3DBoxes, Det3DDataSample  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -133,3 +134,17 @@ def test_projection_by_hand():
     torch.testing.assert_close(box, torch.tensor([[48.0, 32 - near, 48 + 2 * near, 32 + near]]))
     half = dict(meta, trans_mat=[[0.125, 0, 0], [0, 0.125, 0], [0, 0, 1]])  # half size, stride 4
     torch.testing.assert_close(project(boxes, half, stride=4.0)[0], center / 2)
+
+
+def test_parts(case):
+    _, _, adapter, raw = case
+    check_parts(adapter, raw)
+    names = (
+        ['cls', 'bbox', 'direction', 'attribute', 'quality'] if len(raw) > 2 else ['cls', 'bbox']
+    )
+    assert list(adapter.head_groups(raw)) == names
+
+
+def test_decode_is_prediction(case):
+    model, data, adapter, raw = case
+    check_decode(model, adapter, raw, data, head='bbox')

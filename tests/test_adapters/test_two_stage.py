@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from adapter_checks import check_decode, check_parts
 from helpers import QUANTIZER
 from mmengine.structures import InstanceData
 from stock_models import build_stock, image_batch, stock_config
@@ -126,3 +127,27 @@ def test_gradients_reach_the_backbone(detector):
     for output in outputs:
         (gradient,) = torch.autograd.grad(output.scores.sum(), weight, retain_graph=True)
         assert gradient.abs().sum() > 0
+
+
+def test_parts(case):
+    _, _, adapter, raw = case
+    check_parts(adapter, raw)
+    heads = ['rpn.cls', 'rpn.bbox', 'roi.cls', 'roi.bbox']
+    assert list(adapter.head_groups(raw)) == heads
+    assert adapter.parts(raw)['rpn.bbox.2'] is raw['rpn'][1][2]
+    assert adapter.parts(raw)['roi.cls'] is raw['cls_score']
+
+
+def test_decode_is_prediction(case):
+    model, data, adapter, raw = case
+    check_decode(model, adapter, raw, data, head='roi.bbox')
+
+
+def test_decode_keeps_the_proposals(case):
+    _, data, adapter, raw = case
+    levels = {name: x * 2 for name, x in adapter.parts(raw).items() if name.startswith('rpn')}
+    changed = adapter.with_parts(raw, levels)
+    assert torch.equal(changed['rois'], raw['rois'])
+    one, other = adapter.decode(changed, data), adapter.decode(raw, data)
+    for sample, want in zip(one, other, strict=True):
+        assert torch.equal(sample.pred_instances.bboxes, want.pred_instances.bboxes)

@@ -15,6 +15,7 @@ from mmptq.utils.trees import (
     flatten,
     from_json,
     map_tensors,
+    paths,
     tensors_in,
     to_json,
     to_plain,
@@ -102,3 +103,16 @@ def test_plain_data():
     expected = {'3': [1, 2.0], 'b': [0, 1], 'c': [1.0], 'd': '{4}', 'e': None}
     assert to_plain(data) == expected
     assert type(to_plain(data)['3'][1]) is float
+
+
+def test_paths_are_in_the_order_of_the_tensors():
+    tensors = [torch.full((1,), float(i)) for i in range(5)]
+    tree = (
+        [tensors[0], None, tensors[1]],
+        {'box': Pair(tensors[2], 'text'), 'cls': [{}, (tensors[3],)]},
+        tensors[4],
+    )
+    assert paths(tree) == [(0, 0), (0, 2), (1, 'box', 0), (1, 'cls', 1, 0), (2,)]
+    assert [float(x) for x in flatten(tree)[0]] == [0, 1, 2, 3, 4]
+    assert paths(tensors[0]) == [()]
+    assert paths({'a': 1}) == []

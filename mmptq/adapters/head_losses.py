@@ -1,0 +1,35 @@
+"""What adapters share to call the loss of a head."""
+
+from typing import Any
+
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantizationError
+
+
+def sum_losses(losses: dict[str, Any]) -> dict[str, Tensor]:
+    """The losses of a head with those of several levels added up, each a scalar."""
+    return {
+        name: sum(loss) if isinstance(loss, (list, tuple)) else loss
+        for name, loss in losses.items()
+        if isinstance(loss, (Tensor, list, tuple))
+    }
+
+
+def get_metainfo(samples: list[BaseDataElement]) -> list[dict[str, Any]]:
+    """Meta information of data samples."""
+    return [sample.metainfo for sample in samples]
+
+
+def require_train_cfg(head: nn.Module, name: str) -> None:
+    """Refuse a head without the settings of its target assignment.
+
+    Raises:
+        QuantizationError: If the head was built without ``train_cfg``.
+    """
+    if not getattr(head, 'train_cfg', None):
+        raise QuantizationError(
+            f"'{name}' has no train_cfg, so a loss on pseudo labels cannot assign targets: keep "
+            'model.train_cfg of the float config'
+        )
