@@ -2,6 +2,7 @@
 
 from .entropy import EntropyObserver
 from .histogram import StreamingHistogram
+from .histogram_observer import HistogramObserver
 from .lp import LpObserver
 from .mean_minmax import MeanMinMaxObserver
 from .minmax import MinMaxObserver
@@ -11,6 +12,7 @@ from .percentile import PercentileObserver
 
 __all__ = [
     'EntropyObserver',
+    'HistogramObserver',
     'LpObserver',
     'MeanMinMaxObserver',
     'MinMaxObserver',

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from mmptq.quantization import QScheme, QuantizationError
 
-from .histogram import StreamingHistogram, ends_of, update_histograms
-from .observer import Observer
+from .histogram import StreamingHistogram
+from .histogram_observer import HistogramObserver
 
 
 @TASK_UTILS.register_module()
-class EntropyObserver(Observer):
+class EntropyObserver(HistogramObserver):
     """Minimises the Kullback-Leibler divergence between the values and their quantized form.
 
     The search of TensorRT's entropy calibration (S. Migacz, 8-bit inference with TensorRT, GTC
@@ -46,21 +46,13 @@ class EntropyObserver(Observer):
         num_candidates: int = 512,
         num_bins: int = 2048,
     ):
-        super().__init__(scheme)
+        super().__init__(scheme, num_bins)
         if num_candidates < 1:
             raise QuantizationError(
                 f'num_candidates={num_candidates!r} of EntropyObserver must be at least 1'
             )
         self.count_zeros = count_zeros
         self.num_candidates = num_candidates
-        self.num_bins = num_bins
-        self._histograms: list[StreamingHistogram] = []
-
-    def _observe(self, rows: Tensor, low: Tensor, high: Tensor) -> None:
-        update_histograms(self._histograms, rows, low, high, self.num_bins)
-
-    def _range(self) -> tuple[Tensor, Tensor]:
-        return ends_of([self._row_range(histogram) for histogram in self._histograms])
 
     def _row_range(self, histogram: StreamingHistogram) -> tuple[float, float]:
         scheme = self.scheme
@@ -75,6 +67,7 @@ class EntropyObserver(Observer):
             return histogram.low, histogram.high
         if self.count_zeros:
             counts[min(len(negative), len(counts) - 1)] += histogram.num_zeros
+        counts = counts * histogram.unit  # integers, as the search expects
         shares = torch.linspace(
             1, num_levels / len(counts), self.num_candidates, dtype=torch.float64
         )

@@ -1,19 +1,24 @@
 """The range with the smallest quantization error."""
 
+from typing import Any
+
 import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
 from mmptq.quantization import QScheme, QuantizationError
 
-from .histogram import StreamingHistogram, ends_of, update_histograms
+from .histogram import StreamingHistogram
+from .histogram_observer import HistogramObserver
 from .histogram_search import search_histogram
-from .observer import Observer, value_range
 from .tensor_search import search_rows
+
+# The only update so far is kept up to this many values, 64 MiB in float32.
+LARGEST_KEPT = 2**24
 
 
 @TASK_UTILS.register_module()
-class LpObserver(Observer):
+class LpObserver(HistogramObserver):
     """Minimises the mean of ``|x - x_hat|^p`` over a grid of ranges.
 
     Candidates are fractions of the min-max range, which is itself one of them: one-sided values
@@ -27,7 +32,8 @@ class LpObserver(Observer):
 
     One scale per tensor is searched on a histogram, so that time and memory do not depend on the
     number of samples. One scale per channel is searched on the tensor itself as long as there is
-    only one, as for a weight, and else on a histogram for each channel.
+    only one, as for a weight, and it has at most 16.8 million values; else on a histogram for each
+    channel. With weights the error of each value is multiplied by its weight.
 
     Args:
         scheme (QScheme): The grid that the scale is for.
@@ -54,37 +60,56 @@ class LpObserver(Observer):
         high: float = 1.0,
         num_bins: int = 2048,
     ):
-        super().__init__(scheme)
+        super().__init__(scheme, num_bins)
         if p <= 0 or num_candidates < 1 or not 0 < low <= high:
             raise QuantizationError(
                 f'LpObserver got p={p!r}, num_candidates={num_candidates!r}, low={low!r}, '
                 f'high={high!r}: use p > 0, num_candidates >= 1 and 0 < low <= high'
             )
         self.p = p
-        self.num_bins = num_bins
         # From large to small, so that the larger of two equally good ranges wins.
         grid = torch.linspace(low, high, num_candidates, dtype=torch.float64)
         self.fractions = torch.cat((grid, torch.ones(1))).unique().flip(0)
-        self._only_rows: Tensor | None = None
-        self._histograms: list[StreamingHistogram] = []
+        self._kept: tuple | None = None
 
-    def _observe(self, rows: Tensor, low: Tensor, high: Tensor) -> None:
-        if self.scheme.channel_axis is not None and not self.seen:
-            # A copy, because the caller may go on to change the tensor in place.
-            self._only_rows = rows.clone()
+    def _observe(self, rows: Tensor, low: Tensor, high: Tensor, weight: Tensor | None) -> None:
+        per_channel = self.scheme.channel_axis is not None
+        if per_channel and not self.seen and rows.numel() <= LARGEST_KEPT:
+            # Copies, because the caller may go on to change the tensors in place.
+            self._kept = rows.clone(), low, high, None if weight is None else weight.clone()
             return
-        if self._only_rows is not None:
-            first, self._only_rows = self._only_rows, None
-            update_histograms(self._histograms, first, *value_range(first), self.num_bins)
-        update_histograms(self._histograms, rows, low, high, self.num_bins)
+        self._release()
+        super()._observe(rows, low, high, weight)
+
+    def _release(self) -> None:
+        """Count what is kept."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            super()._observe(*kept)
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        if self._only_rows is not None:
-            ends = value_range(self._only_rows)
-            return search_rows(self._only_rows, *ends, self.scheme, self.fractions, self.p)
-        return ends_of(
-            [
-                search_histogram(histogram, self.scheme, self.fractions, self.p)
-                for histogram in self._histograms
-            ]
-        )
+        if self._kept is None:
+            return super()._range()
+        rows, low, high, weight = self._kept
+        # A channel without a value that counts keeps the range of its zeros.
+        ends = [end.masked_fill(low > high, 0).to(rows.device) for end in (low, high)]
+        return search_rows(rows, *ends, self.scheme, self.fractions, self.p, weight)
+
+    def _row_range(self, histogram: StreamingHistogram) -> tuple[float, float]:
+        return search_histogram(histogram, self.scheme, self.fractions, self.p)
+
+    def _state(self) -> dict[str, Any]:
+        state = super()._state()
+        if self._kept is not None:
+            state['kept'] = [None if item is None else item.cpu().clone() for item in self._kept]
+        return state
+
+    def _merge(self, state: dict[str, Any]) -> None:
+        if 'kept' in state and not self.seen:
+            self._kept = tuple(state['kept'])
+            return
+        self._release()
+        if 'kept' in state:
+            super()._observe(*state['kept'])
+        else:
+            super()._merge(state)

@@ -1,5 +1,8 @@
 """A range that follows the batches."""
 
+from typing import Any
+
+import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
@@ -15,7 +18,11 @@ class MovingAverageObserver(Observer):
     Note:
         The result depends on the order of the updates. In a module that runs several times per
         forward (a head on five pyramid levels) the last call weighs most: use
-        :class:`MeanMinMaxObserver` there.
+        :class:`MeanMinMaxObserver` there. For the same reason merged states do not equal one pass:
+        they give the mean of the averages, weighted by the number of updates.
+
+    Values of weight 0 are ignored, and an update in which none is left changes nothing; all other
+    weights are the same to it.
 
     Args:
         scheme (QScheme): The grid that the scale is for.
@@ -35,13 +42,32 @@ class MovingAverageObserver(Observer):
                 f'momentum={momentum!r} of MovingAverageObserver must be above 0 and at most 1'
             )
         self.momentum = momentum
-        self._ends: tuple[Tensor, Tensor] | None = None
+        self._ends: Tensor | None = None
+        self._counts: Tensor | None = None
 
-    def _observe(self, rows: Tensor, low: Tensor, high: Tensor) -> None:
-        if self._ends is not None:
-            low = self._ends[0].lerp(low, self.momentum)
-            high = self._ends[1].lerp(high, self.momentum)
-        self._ends = low, high
+    def _observe(self, rows: Tensor, low: Tensor, high: Tensor, weight: Tensor | None) -> None:
+        ends, counted = torch.stack((low, high)), low <= high
+        if self._ends is None:
+            self._ends, self._counts = ends.masked_fill(~counted, 0), counted.double()
+            return
+        pairs = zip(self._ends, ends, strict=True)
+        average = torch.stack([old.lerp(new, self.momentum) for old, new in pairs])
+        average = torch.where(self._counts > 0, average, ends)
+        self._ends = torch.where(counted, average, self._ends)
+        self._counts = self._counts + counted
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        return self._ends
+        low, high = self._ends
+        return low, high
+
+    def _state(self) -> dict[str, Any]:
+        return dict(ends=self._ends.clone(), counts=self._counts.clone())
+
+    def _merge(self, state: dict[str, Any]) -> None:
+        if self._ends is None:
+            self._ends, self._counts = state['ends'].clone(), state['counts'].clone()
+            return
+        counts = self._counts + state['counts']
+        share = (state['counts'] / counts.clamp(min=1)).float()
+        self._ends = self._ends.lerp(state['ends'], share)
+        self._counts = counts

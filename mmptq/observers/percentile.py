@@ -5,16 +5,17 @@ from torch import Tensor
 
 from mmptq.quantization import QScheme, QuantizationError
 
-from .histogram import StreamingHistogram, ends_of, update_histograms
-from .observer import Observer
+from .histogram import StreamingHistogram
+from .histogram_observer import HistogramObserver
 
 
 @TASK_UTILS.register_module()
-class PercentileObserver(Observer):
+class PercentileObserver(HistogramObserver):
     """Covers ``percentile`` percent of the values on each side that has values.
 
     One-sided data is cut at the far end only, two-sided data at both ends, and the magnitudes
-    where the scheme is symmetric. All values count, zeros included.
+    where the scheme is symmetric. All values count, zeros included; with weights the percentage is
+    one of the sum of all weights.
 
     Note:
         On a tensor of which 90 % is zero, 99.9 is the 99th percentile of the rest: cut less there.
@@ -33,20 +34,12 @@ class PercentileObserver(Observer):
     """
 
     def __init__(self, scheme: QScheme, percentile: float = 99.99, num_bins: int = 2048):
-        super().__init__(scheme)
+        super().__init__(scheme, num_bins)
         if not 50 < percentile <= 100:
             raise QuantizationError(
                 f'percentile={percentile!r} of PercentileObserver must be above 50 and at most 100'
             )
         self.percentile = percentile
-        self.num_bins = num_bins
-        self._histograms: list[StreamingHistogram] = []
-
-    def _observe(self, rows: Tensor, low: Tensor, high: Tensor) -> None:
-        update_histograms(self._histograms, rows, low, high, self.num_bins)
-
-    def _range(self) -> tuple[Tensor, Tensor]:
-        return ends_of([self._row_range(histogram) for histogram in self._histograms])
 
     def _row_range(self, histogram: StreamingHistogram) -> tuple[float, float]:
         num_outside = histogram.total * (1 - self.percentile / 100)
