@@ -27,6 +27,7 @@ EXTRAS = {
     '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.8,<2.4'],
     'test': ['pytest>=8'],
     'lint': ['ruff==0.17.5'],  # others may format differently
+    'docs': ['mkdocs>=1.6,<2'],
     'plot': ['matplotlib>=3.8'],
     'deploy': ['onnx>=1.23,<1.24', 'onnxruntime>=1.31,<1.32', 'openvino>=2026.4,<2026.5'],
 }

@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: packaging, layout, import layers, README, configs."""
+"""What holds for the project as a whole: packaging, layout, import layers, configs."""
 
 import ast
 import re
@@ -81,7 +81,15 @@ def metadata() -> dict:
 def test_metadata(metadata):
     assert metadata['name'] == 'mmptq'
     assert metadata['version'] == mmptq.__version__
-    assert set(metadata['extras_require']) == {'mmcv', '3d', 'test', 'lint', 'plot', 'deploy'}
+    assert set(metadata['extras_require']) == {
+        'mmcv',
+        '3d',
+        'test',
+        'lint',
+        'docs',
+        'plot',
+        'deploy',
+    }
     packages = {relative(path.parent).replace('/', '.') for path in SOURCES}
     assert set(metadata['packages']) == packages
 
@@ -181,31 +189,6 @@ def test_no_path_of_one_machine():
         if path.is_file():
             found = pattern.search(path.read_text())
             assert not found, f'{relative(path)} names {found.group()}'
-
-
-def test_readme_names_only_paths_that_exist():
-    readme = ROOT / 'README.md'
-    if not readme.exists():
-        pytest.skip('there is no README.md yet')
-    text = readme.read_text()
-    named = set(re.findall(r'(?<![\w./:-])(?:(?:mmptq|configs|tools|tests)/|\.ci/)[\w./*-]*', text))
-    assert named, 'the README names no path'
-    missing = {name for name in named if not any(ROOT.glob(name.rstrip('./')))}
-    assert not missing, f'README.md names paths that do not exist: {sorted(missing)}'
-
-
-def test_readme_commands_have_their_arguments():
-    readme = ROOT / 'README.md'
-    if not readme.exists():
-        pytest.skip('there is no README.md yet')
-    commands = re.findall(
-        r'^\s*(?:\$ )?python (tools/[\w/]+\.py)((?:.*\\\n)*.*)$', readme.read_text(), re.M
-    )
-    assert commands, 'the README shows no command'
-    for tool, arguments in commands:
-        source = (ROOT / tool).read_text() + (ROOT / 'mmptq/utils/cli.py').read_text()
-        for option in re.findall(r'(?<!\S)--[a-z][\w-]*', arguments.split(' #')[0]):
-            assert f"'{option}'" in source, f'README.md: {tool} has no option {option}'
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=relative)
