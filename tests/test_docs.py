@@ -152,9 +152,7 @@ def test_links_lead_somewhere(path):
             continue
         file, _, anchor = target.partition('#')
         page = (path.parent / file).resolve() if file else path
-        assert page.is_file() or pending(file), (
-            f'{name_of(path)}: no page {target}'
-        )
+        assert page.is_file() or pending(file), f'{name_of(path)}: no page {target}'
         if anchor:
             assert anchor in anchors_of(page), f'{name_of(path)}: no heading for {target}'
 
