@@ -48,6 +48,8 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmptq', 'mmptq.*']),
+    # Configs, through the link mmptq/.mim/configs. Demo checkpoints (28 MB) stay in the repository.
+    package_data={'mmptq': ['.mim/configs/**/*.py']},
     python_requires='>=3.11',
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

@@ -1,17 +1,92 @@
-"""Configs of PTQ runs."""
+"""Configs of PTQ runs, from a float config and the names on a command line."""
+
+import argparse
+import re
+from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.registry import HOOKS
 
+from mmptq.ptq.policy import apply_policy
 from mmptq.quantization import QuantizationError
+from mmptq.utils.cli import base_config, load_config, merge_options
 
 from .checkpoint import plan_of, read_checkpoint
+
+BITS = re.compile(r'(?P<both>\d+)|w(?P<weight>\d+)a(?P<act>\d+)')
+
+
+def add_ptq_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that make a PTQ config of any config."""
+    parser.add_argument('--scheme', help='bits: a name of configs/_base_/schemes')
+    parser.add_argument('--recipe', help='method: a name of configs/_base_/recipes')
+    parser.add_argument('--backend', help='fit the scheme to a name of configs/_base_/backends')
+    parser.add_argument('--float', nargs='+', metavar='NAME', help='layers that stay float (globs)')
+    parser.add_argument(
+        '--bits',
+        nargs='+',
+        metavar='NAME=BITS',
+        help='bits of weights and inputs of layers (globs): NAME=8, or NAME=w4a8',
+    )
+
+
+def ptq_config(args: argparse.Namespace) -> Config:
+    """The config of the command line, with scheme, recipe, model policy and layer rules.
+
+    Later ones win: the config, ``--scheme`` and ``--recipe``, ``--cfg-options``, the policy of the
+    model (``ptq`` in its config), ``--float`` and ``--bits``.
+
+    Args:
+        args (argparse.Namespace): Of ``make_parser`` and :func:`add_ptq_arguments`.
+
+    Raises:
+        FileNotFoundError: If there is no such config, scheme, recipe or backend.
+        QuantizationError: If the options do not fit.
+    """
+    cfg = load_config(args)
+    for kind, key in (('scheme', 'quantizer'), ('recipe', 'stages')):
+        name = getattr(args, kind)
+        if name is not None:
+            cfg[key] = base_config(kind, name)[key]
+            make_ptq_config(cfg)
+    if args.backend is not None:
+        cfg.backend = base_config('backend', args.backend).backend
+    merge_options(cfg, args.cfg_options)
+    apply_policy(cfg)
+    rules = layer_rules(args.float or [], args.bits or [])
+    if rules:
+        if not cfg.get('quantizer'):
+            raise QuantizationError('--float and --bits change a scheme: name one with --scheme')
+        cfg.quantizer.rules = [*(cfg.quantizer.get('rules') or []), *rules]
+    return cfg
+
+
+def layer_rules(floats: list[str], bits: list[str]) -> list[dict[str, Any]]:
+    """Rules of ``--float NAME ...`` and ``--bits NAME=BITS ...``.
+
+    Raises:
+        QuantizationError: If an entry of ``bits`` has another form.
+    """
+    rules = [dict(name=name, weight=None, act=None, reason='--float') for name in floats]
+    for entry in bits:
+        name, _, text = entry.rpartition('=')
+        match = BITS.fullmatch(text)
+        if not name or match is None:
+            raise QuantizationError(f"--bits '{entry}': use NAME=8, or NAME=w4a8")
+        weight, act = (int(match[part] or match['both']) for part in ('weight', 'act'))
+        rules.append(
+            dict(name=name, weight=dict(bits=weight), act=dict(bits=act), reason=f'--bits {text}')
+        )
+    return rules
 
 
 def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
     """Set what a runner with a PTQ loop asks for besides the PTQ config."""
     cfg.load_from = checkpoint or cfg.get('load_from')
-    # The runner asks for an optimizer wherever there is a train loop; it is not used.
-    cfg.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.0)))
+    # The runner builds an optimizer wherever there is a train loop, and never uses this one. That
+    # of the float config may need a GPU (AmpOptimWrapper) or a package of its own.
+    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
     cfg.param_scheduler = None
     cfg.auto_scale_lr = None
     # Without a seed the runner would draw one, and every run other calibration samples.
@@ -20,11 +95,25 @@ def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
 
 def make_ptq_config(cfg: Config) -> None:
     """Turn a float config into one that any stock tool can test the result with."""
-    imports = (cfg.get('custom_imports') or {}).get('imports', [])
-    imports = [name for name in imports if name != 'mmptq'] + ['mmptq']
-    cfg.custom_imports = dict(imports=imports, allow_failed_imports=False)
-    cfg.custom_hooks = [dict(type='QuantizationHook')]
+    imports = dict(cfg.get('custom_imports') or {})
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else names
+    imports['imports'] = [*(name for name in names if name != 'mmptq'), 'mmptq']
+    cfg.custom_imports = {'allow_failed_imports': False, **imports}
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not _is_replaced(hook)]
+    cfg.custom_hooks = [*hooks, dict(type='QuantizationHook')]
     cfg.train_cfg = dict(type='PTQLoop')
+
+
+def _is_replaced(hook: Any) -> bool:
+    """Whether a hook keeps or averages float weights, or is the one that is added."""
+    kind = hook.get('type') if isinstance(hook, dict) else type(hook)
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name.rpartition('.')[2] in ('QuantizationHook', 'MeanTeacherHook'):
+        return True
+    if isinstance(kind, str):
+        kind = HOOKS.get(kind)
+    return isinstance(kind, type) and issubclass(kind, EMAHook | CheckpointHook)
 
 
 def check_config(cfg: Config) -> None:

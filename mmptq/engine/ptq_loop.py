@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from mmptq.ptq.calibration_data import calibration_loader, check_overlap
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, digest
 from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
 from mmptq.quantization.backend import BackendProfile
@@ -31,10 +32,11 @@ class PTQLoop(BaseLoop):
 
     The config of the runner holds, at its top level, ``quantizer`` (bits, ranges, rules: see
     ``mmptq.quantization.placement.place``), ``stages`` (a list of configs of stages), and
-    optionally ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or
-    'warn' to accept calibration samples that the evaluation data holds too), and ``backend``
-    (what an engine can run: see ``mmptq.quantization.backend.BackendProfile``), which the scheme
-    is fitted to.
+    optionally ``ptq`` (the model's own policy: see ``mmptq.ptq.policy.apply_policy``),
+    ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or 'warn' to
+    accept calibration samples that the evaluation data holds too), and ``backend`` (what an
+    engine can run: see ``mmptq.quantization.backend.BackendProfile``), which the scheme is
+    fitted to.
 
     Args:
         runner (Runner): The runner.
@@ -51,6 +53,7 @@ class PTQLoop(BaseLoop):
     """
 
     def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
+        apply_policy(runner.cfg)
         self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
         self.profile = None
         if runner.cfg.get('backend'):

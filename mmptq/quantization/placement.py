@@ -113,7 +113,8 @@ def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:
     if plan.quantized and getattr(module, 'transposed', False) and module.groups > 1:
         raise QuantizationError(
             f"'{name}' is a transposed convolution with groups={module.groups}, which cannot be "
-            f"quantized: keep it float with the rule dict(name='{name}', weight=None, act=None)"
+            f"quantized: keep it float with --float '{name}' on the command line, or the rule "
+            f"dict(name='{name}', weight=None, act=None) in the config"
         )
     return plan
 
@@ -125,6 +126,11 @@ def _check(quantizer: dict) -> None:
                 f"the quantizer config has an unknown key '{key}': use weight, act or rules"
             )
     for rule in quantizer.get('rules') or []:
+        if not isinstance(rule, dict):
+            raise QuantizationError(
+                f'quantizer.rules holds {rule!r}, which is no dict: on the command line use '
+                '--float NAME or --bits NAME=8 instead of --cfg-options'
+            )
         unknown = [key for key in rule if key not in RULE_KEYS]
         if unknown:
             raise QuantizationError(

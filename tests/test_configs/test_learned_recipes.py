@@ -33,7 +33,7 @@ def test_recipe_and_leaf(name):
     [
         ('distill', ['Calibrator']),
         ('brecq_distill', ['Calibrator', 'Reconstructor']),
-        ('detptq_recon', ['Calibrator', 'LpSelector', 'Reconstructor']),
+        ('detptq_brecq_distill', ['Calibrator', 'LpSelector', 'Reconstructor']),
     ],
 )
 def test_recipe_that_distills(name, before):
@@ -47,7 +47,7 @@ def test_recipe_that_distills(name, before):
     assert Config.fromfile(leaf).stages == stages
 
 
-@pytest.mark.parametrize('name', ['mse', 'qdrop', 'brecq', 'detptq', 'detptq_recon'])
+@pytest.mark.parametrize('name', ['mse', 'qdrop', 'brecq', 'detptq', 'detptq_brecq_distill'])
 def test_recipe_on_even_channels(name):
     stages = Config.fromfile(ROOT / f'configs/_base_/recipes/cle_{name}.py').stages
     plain = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages

@@ -122,6 +122,11 @@ def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
         (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], '--scheme and --recipe'),
         (['--cfg-options', 'stages=[]'], "the config has no 'stages'"),
         (['--cfg-options', 'model.backbone.depth=34'], 'of another architecture'),
+        (['--cfg-options', "quantizer.rules=[{'name':'x'}]"], 'use --float NAME or --bits NAME=8'),
+        (['--cfg-options', 'stages.7.num_iters=1'], '--cfg-options do not fit the config'),
+        (['--cfg-options', 'ptq.rule=1'], "ptq has an unknown key 'rule': use rules, units"),
+        (['--float', 'neck'], "'neck' matches no layer: the closest is"),
+        (['--bits', 'neck.*'], r"--bits 'neck.\*': use NAME=8, or NAME=w4a8"),
     ],
 )
 def test_bad_arguments(tiny, capsys, options, message):
@@ -129,6 +134,22 @@ def test_bad_arguments(tiny, capsys, options, message):
     error = error_of(capsys, path, *options)
     assert re.search(message, error), error
     assert written(path) == set()
+
+
+def test_rules_and_optimizer_of_the_command_line(tiny):
+    """An optimizer wrapper that asserts a GPU is never built; later rules win."""
+    path, _ = tiny
+    options = ['optim_wrapper.type=AmpOptimWrapper', 'train_cfg.val_float=False']
+    rules = ['--float', 'neck.*', '--bits', 'neck.fpn_convs.0.conv=w4a8', 'bbox_head.*=4']
+    run_tool('ptq', path, *rules, '--cfg-options', *options)
+    rows = json.loads((path.parent / 'work/coverage.json').read_text())
+    bits = {row['layer']: (row['weight'].split()[0], row['input'].split()[0]) for row in rows}
+    assert bits['neck.lateral_convs.0.conv'] == ('float', 'float')
+    assert bits['neck.fpn_convs.0.conv'] == ('int4', 'uint8')
+    assert bits['bbox_head.retina_cls'] == ('int4', 'uint4')
+    assert bits['backbone.conv1'] == ('int8', 'uint8')
+    kept = Config.fromfile(path.parent / 'work/tiny.py')
+    assert [rule.reason for rule in kept.quantizer.rules] == ['--float', '--bits w4a8', '--bits 4']
 
 
 def test_rule_that_matches_nothing(tiny, capsys):
@@ -225,7 +246,11 @@ def test_layer_that_saw_no_data(tiny, capsys, monkeypatch):
     monkeypatch.setattr(RetinaNet, '__init__', with_unused_layer)
     error = error_of(capsys, path, '--cfg-options', 'train_cfg.val_float=False')
     assert "'unused' saw no data" in error
-    assert "dict(name='unused', weight=None, act=None)" in error
+    assert "--float 'unused' on the command line" in error
+    run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False', '--float', 'unus*')
+    rows = {r['layer']: r for r in json.loads((path.parent / 'work/coverage.json').read_text())}
+    assert (rows['unused']['weight'], rows['unused']['input']) == ('float', 'float')
+    assert rows['unused']['note'] == '--float'
 
 
 def test_full_disk_leaves_nothing(tiny, capsys, monkeypatch):

@@ -21,14 +21,12 @@ import mmptq  # noqa: F401  (checks the environment and registers the components
 from mmptq.engine.checkpoint import check_keys, load_quantized, plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError
 from mmptq.report import compare_lanes
-from mmptq.utils.cli import require_file
+from mmptq.utils.cli import read_config, require_file, tool_parser
 from mmptq.utils.files import complete_file
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='config of the model, float or PTQ')
     parser.add_argument('float', help='float checkpoint')
     parser.add_argument('quantized', help='quantized checkpoint of tools/ptq.py')
@@ -86,8 +84,7 @@ def draw(args: argparse.Namespace) -> None:
     """Write the picture."""
     if not cv2.haveImageWriter(args.out):
         raise ValueError(f"'{args.out}' has no ending of a picture: use .png or .jpg")
-    require_file(args.config, 'config')
-    config = Config.fromfile(args.config)
+    config = read_config(args.config)
     init_default_scope(config.get('default_scope') or 'mmdet')
     image, batch = read_image(args.image), load_inputs(config, args.image)
     lanes = {}

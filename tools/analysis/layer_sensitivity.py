@@ -1,5 +1,6 @@
 """What each layer costs when it is quantized: the metric with one layer or one group at a time.
 
+python tools/analysis/layer_sensitivity.py CONFIG CHECKPOINT --scheme w4a4 --recipe mse
 python tools/analysis/layer_sensitivity.py PTQ_CONFIG [CHECKPOINT] [--groups 'backbone.*' 'neck.*']
     [--mode alone|except] [--part weight|input|both] [--num-images N] [--out FILE.json]
 
@@ -20,10 +21,10 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from mmptq.engine.ptq_config import prepare_runner_config
+from mmptq.engine.ptq_config import add_ptq_arguments, prepare_runner_config, ptq_config
 from mmptq.quantization import QuantizationError, apply_plan, quantized_layers
 from mmptq.report import format_table
-from mmptq.utils.cli import build_runner, load_config, make_parser
+from mmptq.utils.cli import build_runner, make_parser
 from mmptq.utils.files import write_json
 
 PARTS = dict(weight=('weight',), input=('input',), both=('weight', 'input'))
@@ -32,6 +33,7 @@ PARTS = dict(weight=('weight',), input=('input',), both=('weight', 'input'))
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument('checkpoint', nargs='?', help='float checkpoint (default: load_from)')
+    add_ptq_arguments(parser)
     parser.add_argument('--groups', nargs='+', help='globs over layer names, one row each')
     parser.add_argument('--mode', choices=['alone', 'except'], default='alone')
     parser.add_argument('--part', choices=list(PARTS), default='both')
@@ -94,7 +96,7 @@ def evaluate(runner: Runner, batches: list[dict]) -> dict[str, float]:
 
 
 def run(args: argparse.Namespace) -> list[dict]:
-    config = load_config(args)
+    config = ptq_config(args)
     prepare_runner_config(config, args.checkpoint)
     runner = build_runner(config)
     runner.load_or_resume()

@@ -15,11 +15,12 @@ import torch
 from mmengine.registry import TASK_UTILS
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.engine.ptq_config import add_ptq_arguments, ptq_config
 from mmptq.engine.run_context import context_of
 from mmptq.observers import StreamingHistogram
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table
-from mmptq.utils.cli import load_config, make_parser
+from mmptq.utils.cli import make_parser
 from mmptq.utils.files import complete_file
 
 OBSERVERS = {
@@ -35,6 +36,7 @@ OBSERVERS = {
 def parse_args():
     parser = make_parser(__doc__)
     parser.add_argument('layer', help='name of a quantized layer')
+    add_ptq_arguments(parser)
     parser.add_argument('--num-samples', type=int, default=32, help='calibration samples')
     parser.add_argument('--out', help='the figure; none is drawn without it')
     return parser.parse_args()
@@ -126,7 +128,7 @@ def draw(histogram: StreamingHistogram, ranges: dict, layer: str, out: str) -> N
 
 
 def run(args) -> None:
-    ctx = context_of(load_config(args), args.num_samples)
+    ctx = context_of(ptq_config(args), args.num_samples)
     plans = {plan.name: plan for plan in ctx.plan.layers if plan.act is not None}
     if args.layer not in plans:
         raise QuantizationError(

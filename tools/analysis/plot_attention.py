@@ -18,19 +18,16 @@ import numpy as np
 import torch
 from mmdet.apis import init_detector
 from mmdet.registry import DATASETS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.lanes.models.losses.sad_loss import attention_energy
-from mmptq.utils.cli import require_file
+from mmptq.utils.cli import read_config, require_file, tool_parser
 from mmptq.utils.files import complete_file
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         '--model',
         nargs=3,
@@ -52,9 +49,8 @@ def attention(
     config: str, checkpoint: str, index: int, stages: list[int]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Input image, (H, W, 3) uint8 RGB, and the energy (h, w) of each stage."""
-    require_file(config, 'config')
     require_file(checkpoint, 'checkpoint')
-    config = Config.fromfile(config)
+    config = read_config(config)
     model = init_detector(config, checkpoint, palette='random', device='cpu')
     dataset = DATASETS.build(config.test_dataloader.dataset)
     if not 0 <= index < len(dataset):

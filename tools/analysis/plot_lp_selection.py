@@ -6,13 +6,13 @@ A column is a layer, in the order in which they run; the colour is how much more
 than the best one, in percent, and a dot marks the choice.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file
 
 MOST_PERCENT = 50
@@ -60,9 +60,7 @@ def draw(report: dict, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('report', type=Path, help='lp_selection.json of a work directory')
     parser.add_argument('--out', type=Path, help='default: next to the report')
     args = parser.parse_args()

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 from peers import PEERS, peer_file
 from rich.progress import track
@@ -43,7 +41,7 @@ from mmptq.quantization import (
 )
 from mmptq.quantization.backend import BackendProfile
 from mmptq.report import format_table
-from mmptq.utils.cli import base_config
+from mmptq.utils.cli import base_config, read_config, tool_parser
 from mmptq.utils.files import write_json
 
 BACKENDS = ('onnxruntime', 'openvino', 'onnxruntime_full', 'openvino_full')
@@ -51,9 +49,7 @@ PAUSE = 0.1  # seconds
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument('--files', nargs='+', metavar='FILE:ENGINE')
     source.add_argument('--config', help='config of a model; its weights are drawn at random')
@@ -79,7 +75,7 @@ def parse_args() -> argparse.Namespace:
 
 def random_subgraph(path: str) -> ExportedSubgraph:
     """Network of a config with random weights; BatchNorms get statistics that keep values sane."""
-    cfg = get_config(path) if '::' in path else Config.fromfile(path)
+    cfg = read_config(path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
     for part in (name for name in cfg.model if 'backbone' in name):

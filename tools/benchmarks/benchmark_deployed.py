@@ -16,14 +16,12 @@ from run_tool import ToolError, run_tool
 
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table, main_metric
-from mmptq.utils.cli import base_config, require_file
+from mmptq.utils.cli import base_config, require_file, tool_parser
 from mmptq.utils.files import write_json
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='+', help='leaf configs; load_from names the model')
     parser.add_argument('--backends', nargs='+', default=['onnxruntime', 'openvino'])
     parser.add_argument('--num-samples', type=int, default=16, help='calibration samples')

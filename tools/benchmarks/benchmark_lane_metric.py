@@ -6,7 +6,6 @@ Each image has four true lanes of 34 points (a point every 10 rows, as in CULane
 predicted ones a few pixels aside. One process on one thread; lanes are made outside of the timing.
 """
 
-import argparse
 import logging
 import resource
 import time
@@ -18,6 +17,7 @@ from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 
 import mmptq  # noqa: F401
+from mmptq.utils.cli import tool_parser
 
 CULANE_TEST_IMAGES = 34680
 ROWS = np.arange(590, 250, -10.0)
@@ -34,9 +34,7 @@ def make_sample(rng: np.random.Generator) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('--images', type=int, default=300, help='number of generated images')
     parser.add_argument('--seed', type=int, default=0, help='of the generated lanes')
     args = parser.parse_args()

@@ -23,6 +23,7 @@ from mmengine.config import Config
 from run_tool import ToolError, run_tool
 
 from mmptq.report import format_table
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +31,7 @@ METRIC = 'culane/F1'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('leaves', nargs='*', help='leaf configs; default: all of the demo lanes')
     parser.add_argument('--num-samples', type=int, default=256, help='calibration images')
     parser.add_argument(

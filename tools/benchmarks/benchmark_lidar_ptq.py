@@ -22,6 +22,7 @@ from mmengine.config import Config
 from run_tool import ToolError, run_tool
 
 from mmptq.report import format_table
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,9 +68,7 @@ RECIPES = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('groups', nargs='*', help=f'some of {", ".join(GROUPS)}; default: all')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--schemes', nargs='+', choices=list(RECIPES), default=list(RECIPES))

@@ -27,7 +27,7 @@ from mmptq.deploy.inputs import collect_inputs, load_float
 from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table, main_metric
-from mmptq.utils.cli import base_config
+from mmptq.utils.cli import base_config, read_config, tool_parser
 from mmptq.utils.files import write_json
 
 ENGINES = ('onnxruntime', 'openvino')
@@ -35,9 +35,7 @@ BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='a leaf config of an INT8 recipe; load_from names the model')
     parser.add_argument('--num-samples', type=int, default=64, help='calibration samples')
     parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
@@ -118,7 +116,7 @@ def table_rows(
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     name = Path(args.config).stem
     folder = Path(args.work_dir or f'work_dirs/benchmark_peers/{name}')
     cfg.work_dir = str(folder)

@@ -8,7 +8,6 @@ min-max and for MSE; peak memory of a process that calibrates against one that r
 whether two runs give identical checkpoints.
 """
 
-import argparse
 import copy
 import json
 import platform
@@ -21,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from mmengine.config import Config
 from run_tool import run_tool
 
 from mmptq.engine.checkpoint import read_checkpoint
@@ -30,6 +28,7 @@ from mmptq.engine.run_context import context_of
 from mmptq.ptq import Calibrator, PTQContext
 from mmptq.quantization import apply_plan, freeze
 from mmptq.report import format_table, main_metric, metric_label
+from mmptq.utils.cli import read_config, tool_parser
 from mmptq.utils.files import write_json
 
 CONFIGS = [
@@ -42,7 +41,7 @@ FORWARD_PAIRS = 40
 
 def make_context(config: str, num_samples: int) -> PTQContext:
     """The float model and calibration data of a PTQ config, planned but not quantized."""
-    return context_of(Config.fromfile(config), num_samples)
+    return context_of(read_config(config), num_samples)
 
 
 def float_forwards(ctx: PTQContext) -> float:
@@ -165,9 +164,7 @@ def table_row(config: str, result: dict) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('configs', nargs='*', default=CONFIGS)
     parser.add_argument('--num-samples', type=int, default=256)
     parser.add_argument('--out', help='JSON file for all numbers')

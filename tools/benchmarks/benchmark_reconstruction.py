@@ -1,15 +1,15 @@
 """Accuracy and time of PTQ recipes over seeds, as a table.
 
+    python tools/benchmarks/benchmark_reconstruction.py    # demo RetinaNet-R18, eight recipes
     TOOL=tools/benchmarks/benchmark_reconstruction.py
-    python $TOOL                     demo RetinaNet-R18, eight recipes
     python $TOOL FLOAT_CONFIG --checkpoint FILE.pth --scheme w4a8
     python $TOOL --quick             the cheap recipes, a few images
     python $TOOL --search-time 4     DetPTQ's search, fast and naive
 
 Every cell (recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells that are
-finished are not run again, so an interrupted benchmark goes on where it was. detptq_recon takes
-over the search of a finished detptq cell of the same seed; its seconds are those of the rest then.
-Recipes that distill take more samples.
+finished are not run again, so an interrupted benchmark goes on where it was.
+detptq_brecq_distill takes over the search of a finished detptq cell of the same seed; its seconds
+are those of the rest then. Recipes that distill take more samples.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from statistics import mean, pstdev
 
 import torch
 from benchmark_ptq import make_context
-from mmengine.config import Config
 from mmengine.registry import TASK_UTILS
 from run_tool import ToolError, run_tool
 
@@ -33,20 +32,18 @@ from mmptq.ptq import LpSelector
 from mmptq.ptq.stages.lp_selector import restore
 from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
 from mmptq.report import format_table, main_metric, metric_label
-from mmptq.utils.cli import base_config
+from mmptq.utils.cli import base_config, read_config, tool_parser
 from mmptq.utils.files import complete_file, write_json
 
 CONFIG = 'configs/demo/retinanet_r18_fpn_demo-coco.py'
 CHECKPOINT = 'configs/demo/checkpoints/retinanet_r18_fpn_demo-coco.pth'
 RECIPES = ['minmax', 'mse', 'lp24', 'detptq', 'adaround', 'brecq', 'qdrop']
-RECIPES += ['detptq_recon']  # takes over what detptq chose
+RECIPES += ['detptq_brecq_distill']  # takes over what detptq chose
 QUICK = dict(recipes=['minmax', 'mse', 'lp24', 'detptq'], seeds=1, num_samples=8, val_images=40)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', nargs='?', default=CONFIG, help='a float config')
     parser.add_argument('--checkpoint', help='float checkpoint (default: load_from)')
     parser.add_argument('--scheme', default='w4a4', help='a name of configs/_base_/schemes')
@@ -80,7 +77,7 @@ def subset_options(args: argparse.Namespace) -> list[str]:
     """Config options that evaluate on the first images of a COCO annotation file only."""
     if not args.val_images:
         return []
-    dataset = Config.fromfile(args.config).val_dataloader.dataset
+    dataset = read_config(args.config).val_dataloader.dataset
     annotations = json.loads((Path(dataset.get('data_root', '')) / dataset.ann_file).read_text())
     annotations['images'] = annotations['images'][: args.val_images]
     kept = {image['id'] for image in annotations['images']}
@@ -224,7 +221,7 @@ def search(args: argparse.Namespace, choice: dict[str, dict] | None = None) -> T
         choice (dict, optional): What the fast search found; the naive one is run then, and each
             layer gets this choice afterwards, so that both search behind the same layers.
     """
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     make_ptq_config(cfg)
     cfg.quantizer = base_config('scheme', args.scheme).quantizer

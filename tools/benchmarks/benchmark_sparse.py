@@ -3,7 +3,6 @@
 python tools/benchmarks/benchmark_sparse.py [--sites 30000] [--rounds 7]
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 import mmptq  # noqa: F401  (checks the environment)
 from mmptq.report import format_table
+from mmptq.utils.cli import tool_parser
 
 CENTER, OFFSETS = 13, 27
 EXTENT = 200
@@ -85,7 +85,7 @@ def compare(channels: int, sites: int, rounds: int) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument('--sites', type=int, default=30000)
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--channels', type=int, nargs='+', default=[16, 32, 64, 128])

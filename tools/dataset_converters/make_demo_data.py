@@ -1,12 +1,14 @@
 """Generates the labelled demo data sets.
 
-python tools/dataset_converters/make_demo_data.py coco    or nuscenes, or lane
+python tools/dataset_converters/make_demo_data.py coco    # or nuscenes, or lane
 """
 
 import argparse
 import sys
 import time
 from pathlib import Path
+
+from mmptq.utils.cli import tool_parser
 
 
 class ProgressLine:
@@ -102,8 +104,8 @@ def add_lane(subparsers: argparse._SubParsersAction) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    subparsers = parser.add_subparsers(dest='data_set', required=True)
+    parser = tool_parser(__doc__)
+    subparsers = parser.add_subparsers(dest='data_set', required=True, prog=parser.prog)
     add_coco(subparsers)
     add_nuscenes(subparsers)
     add_lane(subparsers)

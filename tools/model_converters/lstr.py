@@ -5,13 +5,13 @@ python tools/model_converters/lstr.py lstr_tusimple.pth lstr_r18s_tusimple.pth
 The weights: https://github.com/liuruijin17/LSTR, ``cache/nnet/LSTR/LSTR_500000.pkl``.
 """
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
 import torch
 
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file
 
 COUNTERS = ('total_ops', 'total_params')  # left behind by a tool that counts operations
@@ -105,9 +105,7 @@ def read(path: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('source', type=Path, help="the authors' weights")
     parser.add_argument('target', type=Path, help='checkpoint to write')
     args = parser.parse_args()

@@ -3,7 +3,6 @@
 python tools/model_converters/publish_model.py work_dirs/x/epoch_12.pth model.pth
 """
 
-import argparse
 import os
 import sys
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mmptq.compat.safe_globals import register_safe_globals
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.messages import first_line
 
 
@@ -87,7 +87,7 @@ def publish(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument('source', type=Path, help='checkpoint saved by the training loop')
     parser.add_argument('target', type=Path, help='file to write')
     args = parser.parse_args()

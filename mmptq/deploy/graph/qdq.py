@@ -108,8 +108,8 @@ def _place_weight(graph: Graph, mark: NodeProto, quantizer: FakeQuantizer, layer
     weight = graph.array(mark.input[0])
     if weight is None:
         raise QuantizationError(
-            f"the weight of '{layer}' is computed and not stored: keep that layer float with the "
-            f"rule dict(name='{layer}', weight=None, act=None)"
+            f"the weight of '{layer}' is computed and not stored: quantize again with "
+            f"--float '{layer}'"
         )
     axis = quantizer.scheme.channel_axis
     integers = integer_weight(weight, quantizer, layer)

@@ -71,8 +71,9 @@ class Calibrator:
             raise QuantizationError(
                 f"'{blind[0]}' saw no data"
                 + (f' (and {len(blind) - 1} more: {", ".join(blind[1:])})' if blind[1:] else '')
-                + ': is it used in predict mode? Keep it float with the rule '
-                f"dict(name='{blind[0]}', weight=None, act=None)"
+                + ': is it used in predict mode? Keep it float with '
+                f"--float '{blind[0]}' on the command line, or the rule dict(name='{blind[0]}', "
+                'weight=None, act=None) in the config'
             )
         for observer, quantizer in observers.values():
             quantizer.set_qparams(*observer.qparams())

@@ -72,14 +72,17 @@ def test_options_of_a_cell(module, tmp_path, monkeypatch):
     argv = ['x', '--num-samples', '8', '--distill-samples', '64']
     monkeypatch.setattr(sys, 'argv', [*argv, '--num-iters', '200', '--distill-iters', '900'])
     args = module.parse_args()
-    folder = tmp_path / 'net_w4a4_detptq_recon_seed0'
-    options = module.cell_options(args, 'detptq_recon', 0, folder)
+    folder = tmp_path / 'net_w4a4_detptq_brecq_distill_seed0'
+    options = module.cell_options(args, 'detptq_brecq_distill', 0, folder)
     assert 'calibration.num_samples=64' in options
     assert options[-2:] == ['stages.2.num_iters=200', 'stages.3.num_iters=900']
     done = tmp_path / 'net_w4a4_detptq_seed0/lp_selection.json'
     done.parent.mkdir()
     done.write_text('{}')
-    assert module.cell_options(args, 'detptq_recon', 0, folder)[-1] == f'stages.1.selection={done}'
+    assert (
+        module.cell_options(args, 'detptq_brecq_distill', 0, folder)[-1]
+        == f'stages.1.selection={done}'
+    )
     brecq = module.cell_options(args, 'brecq', 0, tmp_path)
     assert brecq[0] == 'calibration.num_samples=8'
     assert brecq[2:] == ['stages.1.num_iters=200']  # the second stage takes 125 steps anyway

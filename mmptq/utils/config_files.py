@@ -1,0 +1,84 @@
+"""Config files by path, or by package and path as in ``mmdet::retinanet/NAME.py``."""
+
+import difflib
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONFIGS = Path('.mim/configs')  # below the folder of a package; mmptq's is a link in a checkout
+BASE_CONFIGS = PACKAGE / CONFIGS / '_base_'
+
+
+def config_path(name: str) -> str:
+    """The path of a config file.
+
+    Args:
+        name (str): A path, or ``PACKAGE::PATH`` for a config that an installed package brings
+            (mmdet, mmdet3d, mmptq).
+
+    Raises:
+        FileNotFoundError: If there is no such file; for a package, the message names the closest.
+    """
+    package, separator, inner = name.partition('::')
+    if not separator:
+        require_file(name, 'config')
+        return name
+    folder = _folder_of(package) / CONFIGS
+    path = folder / inner
+    if not path.is_file():
+        known = [str(p.relative_to(folder)) for p in folder.rglob('*.py')]
+        close = difflib.get_close_matches(inner, known, n=1, cutoff=0)
+        hint = f"the closest is '{package}::{close[0]}'" if close else f'{package} has no configs'
+        raise FileNotFoundError(f"config '{name}' does not exist: {hint}")
+    return str(path)
+
+
+def _folder_of(package: str) -> Path:
+    if package == 'mmptq':
+        return PACKAGE
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(
+            f"there is no package '{package}' to take a config from: install it, or give a path"
+        )
+    return Path(spec.origin).parent
+
+
+def read_config(name: str) -> Config:
+    """Reads a config by its path or by ``PACKAGE::PATH``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    return Config.fromfile(config_path(name))
+
+
+def config_stem(name: str) -> str:
+    """Name of a config file without folders and ending."""
+    return Path(name.rpartition('::')[2]).stem
+
+
+def base_config(kind: str, name: str) -> Config:
+    """A scheme, recipe or backend of ``configs/_base_`` by its name.
+
+    Args:
+        kind (str): 'scheme', 'recipe' or 'backend'.
+        name (str): Name of the file without ``.py``.
+
+    Raises:
+        FileNotFoundError: If there is none of this name; the message lists those there are.
+    """
+    folder = BASE_CONFIGS / f'{kind}s'
+    path = folder / f'{name}.py'
+    if not path.is_file():
+        known = ', '.join(sorted(p.stem for p in folder.glob('*.py')))
+        raise FileNotFoundError(f"there is no {kind} '{name}': use one of {known}")
+    return Config.fromfile(path)
+
+
+def require_file(path: str, kind: str) -> None:
+    """Raises FileNotFoundError where a path (not an address as ``https://``) is no file."""
+    if '://' not in path and not Path(path).is_file():
+        raise FileNotFoundError(f"{kind} '{path}' does not exist: check the path")

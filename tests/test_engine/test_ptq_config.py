@@ -1,0 +1,122 @@
+"""Configs of PTQ runs made of float configs."""
+
+import argparse
+
+import pytest
+from mmengine.config import Config
+
+from mmptq.engine.ptq_config import (
+    add_ptq_arguments,
+    layer_rules,
+    make_ptq_config,
+    prepare_runner_config,
+    ptq_config,
+)
+from mmptq.quantization import QuantizationError
+from mmptq.utils.cli import make_parser
+
+HOOK = dict(type='QuantizationHook')
+
+
+@pytest.mark.parametrize(
+    ('given', 'expected'),
+    [
+        (None, dict(imports=['mmptq'], allow_failed_imports=False)),
+        (dict(imports='mypkg'), dict(imports=['mypkg', 'mmptq'], allow_failed_imports=False)),
+        (
+            dict(imports=['mmptq', 'a', 'b'], allow_failed_imports=True),
+            dict(imports=['a', 'b', 'mmptq'], allow_failed_imports=True),
+        ),
+    ],
+)
+def test_custom_imports_stay(given, expected):
+    cfg = Config(dict() if given is None else dict(custom_imports=given))
+    make_ptq_config(cfg)
+    assert cfg.custom_imports == expected
+    make_ptq_config(cfg)
+    assert cfg.custom_imports == expected
+
+
+def test_hooks_stay_unless_they_hold_a_copy_of_the_model():
+    own = [dict(type='NumClassCheckHook'), dict(type='HookOfTheUser', argument=3)]
+    copies = [
+        dict(type='EMAHook', momentum=0.1),
+        dict(type='mmengine.EMAHook'),
+        dict(type='MeanTeacherHook'),
+    ]
+    cfg = Config(dict(custom_hooks=[own[0], *copies, own[1]]))
+    make_ptq_config(cfg)
+    assert cfg.custom_hooks == [*own, HOOK]
+    make_ptq_config(cfg)
+    assert cfg.custom_hooks == [*own, HOOK]
+    assert cfg.train_cfg == dict(type='PTQLoop')
+
+
+def test_hooks_given_as_classes():
+    from mmengine.hooks import EMAHook, IterTimerHook
+
+    cfg = argparse.Namespace(custom_hooks=[dict(type=EMAHook), dict(type=IterTimerHook)])
+    cfg.get = lambda key: getattr(cfg, key, None)
+    make_ptq_config(cfg)
+    assert cfg.custom_hooks == [dict(type=IterTimerHook), HOOK]
+
+
+def test_nothing_of_the_training_is_left():
+    training = dict(
+        optim_wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='OfAnotherPackage')),
+        param_scheduler=[dict(type='OfAnotherPackage')],
+        auto_scale_lr=dict(enable=True),
+    )
+    cfg = Config(training)
+    prepare_runner_config(cfg, 'float.pth')
+    assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
+    assert cfg.param_scheduler is None and cfg.auto_scale_lr is None
+    assert cfg.load_from == 'float.pth' and cfg.randomness == dict(seed=0)
+
+
+def test_layer_rules():
+    assert layer_rules(['neck.*'], ['head.a=8', 'b=c=w4a8']) == [
+        dict(name='neck.*', weight=None, act=None, reason='--float'),
+        dict(name='head.a', weight=dict(bits=8), act=dict(bits=8), reason='--bits 8'),
+        dict(name='b=c', weight=dict(bits=4), act=dict(bits=8), reason='--bits w4a8'),
+    ]
+    for entry in ('head', '=8', 'head=', 'head=int8', 'head=w4', 'head=a4w8'):
+        with pytest.raises(QuantizationError, match='use NAME=8, or NAME=w4a8'):
+            layer_rules([], [entry])
+
+
+def config_of(tmp_path, text: str, *options: str) -> Config:
+    """What tools/ptq.py makes of a config file and options."""
+    path = tmp_path / 'float.py'
+    path.write_text(text)
+    parser = make_parser('x')
+    add_ptq_arguments(parser)
+    return ptq_config(parser.parse_args([str(path), *options]))
+
+
+POLICY = """
+ptq = dict(
+    rules=[dict(name='head.last', weight=dict(bits=8), act=dict(bits=8))],
+    units=['head'],
+    calibration=dict(num_samples=10),
+)
+"""
+
+
+def test_order_of_settings(tmp_path):
+    options = ('--scheme', 'w4a4', '--recipe', 'qdrop', '--float', 'a')
+    cfg = config_of(tmp_path, POLICY, *options, '--cfg-options', 'stages.1.num_iters=3')
+    names = [rule.get('role') or rule.name for rule in cfg.quantizer.rules]
+    assert names == ['first', 'last', 'head.last', 'a']
+    assert cfg.stages[1].units == ['head'] and cfg.stages[1].num_iters == 3
+    assert 'units' not in cfg.stages[0]
+    assert cfg.calibration == dict(num_samples=10)
+    assert 'ptq' not in cfg
+
+
+def test_a_run_without_the_policy(tmp_path):
+    options = ('--scheme', 'w4a4', '--recipe', 'qdrop', '--cfg-options', 'ptq=None')
+    cfg = config_of(tmp_path, POLICY, *options)
+    assert len(cfg.quantizer.rules) == 2 and 'units' not in cfg.stages[1]
+    with pytest.raises(QuantizationError, match='name one with --scheme'):
+        config_of(tmp_path, POLICY, '--float', 'a')
