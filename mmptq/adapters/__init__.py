@@ -1,11 +1,11 @@
-"""What detector families look like from outside."""
+"""Adapters: the common interface of all detector families."""
 
 from .adapter import Adapter, build_adapter
 from .anchor3d_head import Anchor3DHeadAdapter
 from .anchor_head import AnchorHeadAdapter
 from .center_head import CenterHeadAdapter
-from .dense_head import DenseHeadAdapter
-from .head_output import HeadOutput
+from .dense_head import DenseHeadAdapter, as_ground_truth
+from .head_output import HeadOutput, flatten_levels
 from .lane_keypoint_head import GANetHeadAdapter
 from .lane_query_head import BezierHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
 from .lane_seg_head import LaneSegHeadAdapter
@@ -33,5 +33,7 @@ __all__ = [
     'SMOKEMono3DHeadAdapter',
     'TwoStageAdapter',
     'YOLOXHeadAdapter',
+    'as_ground_truth',
     'build_adapter',
+    'flatten_levels',
 ]
