@@ -6,6 +6,7 @@ from adapter_checks import check_decode, check_parts
 from lane_models import HEADS, build_lane_model, lane_batch
 
 from mmptq.adapters import build_adapter
+from mmptq.lanes.geometry import LaneDistortion
 from mmptq.quantization import QuantizationError
 
 
@@ -130,3 +131,17 @@ def test_decode_is_prediction(detector, adapter, raw):
     family, model, data = detector
     heads = dict(lstr='ends', laneatt='offset', bezier='control_points', ganet='compensation')
     check_decode(model, adapter, raw, data, head=heads.get(family, 'seg'))
+
+
+def test_distortion_by_each_head(detector, adapter, raw):
+    """The sensitivity of Selective Focus needs no code of the family."""
+    _, _, data = detector
+    lanes, parts = adapter.decode(raw, data), adapter.parts(raw)
+    scores = {}
+    for head, names in adapter.head_groups(raw).items():
+        torch.manual_seed(0)
+        moved = {name: parts[name] + 0.3 * torch.randn_like(parts[name]) for name in names}
+        changed = adapter.decode(adapter.with_parts(raw, moved), data)
+        scores[head] = sum(LaneDistortion()(lanes, changed))
+    assert LaneDistortion()(lanes, lanes) == [0, 0]
+    assert max(scores.values()) > 0.1

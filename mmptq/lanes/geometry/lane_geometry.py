@@ -1,4 +1,4 @@
-"""Lane points under image transforms, and back again."""
+"""Lane points under image transforms and their inverses."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 
 
 def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points under an affine map.
+    """Apply an affine transform to points.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels.
@@ -20,18 +20,18 @@ def move_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def clip_lane(points: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The part of a lane inside the image, ending on the border where it leaves.
+    """Clip a lane to the image; it then ends on the border that it crosses.
 
-    The image reaches from 0 to ``width - 1`` and from 0 to ``height - 1``, the centres of its outer
-    pixels. Of a lane that leaves and comes back, the part with the largest extent stays.
+    The image extends from 0 to ``width - 1`` and from 0 to ``height - 1``, the centres of its outer
+    pixels. If a lane leaves the image and comes back, only the longest part is kept.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels, in order along the lane.
-        width (int): Of the image.
-        height (int): Of the image.
+        width (int): Width of the image.
+        height (int): Height of the image.
 
     Returns:
-        np.ndarray: (M, 2) float64, empty where nothing longer than a point is inside.
+        np.ndarray: (M, 2) float64; empty if no more than a point is inside.
     """
     points = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     start, end = points[:-1], points[1:]
@@ -47,7 +47,7 @@ def clip_lane(points: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def bottom_to_top(points: np.ndarray) -> np.ndarray:
-    """The lane in the order of the data form: its lower end (larger y) first."""
+    """The lane with its lower end (larger y) first, as the data sets store it."""
     return points[::-1] if len(points) and points[0, 1] < points[-1, 1] else points
 
 
@@ -56,17 +56,17 @@ def lanes_to_original(lanes: Sequence, metainfo: dict) -> list:
 
     Args:
         lanes (Sequence[np.ndarray or Tensor]): (N, 2) points each, in pixels of the model's input.
-        metainfo (dict): Of the data sample; its ``homography_matrix`` maps the original image to
-            the input.
+        metainfo (dict): Meta information of the data sample; its ``homography_matrix`` maps the
+            original image to the input.
 
     Returns:
-        list[np.ndarray or Tensor]: (N, 2) each, of the kinds, types and devices given.
+        list[np.ndarray or Tensor]: (N, 2) each; kinds, types and devices are those of ``lanes``.
     """
     inverse = np.linalg.inv(np.asarray(metainfo['homography_matrix'], dtype=np.float64))
     moved = []
     for lane in lanes:
         if isinstance(lane, torch.Tensor):
-            # Half precision would be too coarse on the way.
+            # Half precision is too coarse for the product.
             points = lane.to(torch.promote_types(lane.dtype, torch.float32))
             matrix = points.new_tensor(inverse.tolist())
             moved.append((points @ matrix[:2, :2].T + matrix[:2, 2]).to(lane.dtype))
@@ -76,22 +76,22 @@ def lanes_to_original(lanes: Sequence, metainfo: dict) -> list:
 
 
 def _extent(points: np.ndarray) -> float:
-    """Length of a lane in pixels, 0 for less than two points."""
+    """Length of a lane in pixels; 0 for fewer than two points."""
     return float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
 
 
 def _inside(
     start: np.ndarray, step: np.ndarray, corner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of each segment at which it enters and leaves 0 <= (x, y) <= corner.
+    """Fractions of each segment at which it enters and leaves 0 <= (x, y) <= corner.
 
     Args:
         start (np.ndarray): (S, 2) first points.
-        step (np.ndarray): (S, 2) from the first to the last point.
+        step (np.ndarray): (S, 2) vectors from the first to the last point.
         corner (np.ndarray): (2,) largest x and y.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: (S,) each, the first above the second for a segment outside.
+        tuple[np.ndarray, np.ndarray]: (S,) each; the first is larger if a segment is outside.
     """
     still = step == 0
     divisor = np.where(still, 1, step)

@@ -1,4 +1,4 @@
-"""Lanes in the forms that metrics need: from samples, as checked arrays, and x at given rows."""
+"""Lanes for metrics: read from samples, as checked arrays, interpolated at rows."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,14 @@ def read_lanes(sample: dict, metric: str) -> tuple[list[np.ndarray], list[np.nda
 
     Args:
         sample (dict): A data sample as a dict.
-        metric (str): Name of the metric, for the error message.
+        metric (str): Name of the metric, for error messages.
 
     Returns:
-        tuple[list[np.ndarray], list[np.ndarray]]: (N, 2) points each, original image pixels.
+        tuple[list[np.ndarray], list[np.ndarray]]: (N, 2) points each, in pixels of the original
+        image.
 
     Raises:
-        ValueError: When one is missing or malformed; the message names the image.
+        ValueError: If lanes are missing or malformed; the message names the image.
     """
     image = sample.get('img_path')
     if 'eval_ann_info' not in sample:
@@ -27,7 +28,7 @@ def read_lanes(sample: dict, metric: str) -> tuple[list[np.ndarray], list[np.nda
         )
     if 'pred_lanes' not in sample:
         raise ValueError(
-            f"the model gave no pred_lanes for '{image}': {metric} evaluates lane detectors only"
+            f"the model predicts no pred_lanes for '{image}': {metric} is for lane detectors only"
         )
     return (
         to_point_arrays(sample['eval_ann_info']['lanes'], f"the annotation of '{image}'"),
@@ -40,7 +41,7 @@ def to_point_arrays(lanes: Sequence, where: str) -> list[np.ndarray]:
 
     Args:
         lanes (Sequence[np.ndarray or Tensor]): (N, 2) points each; an empty one may have any shape.
-        where (str): What they are, for the error message.
+        where (str): What the lanes are, for error messages.
 
     Returns:
         list[np.ndarray]: (N, 2) each.
@@ -55,18 +56,18 @@ def to_point_arrays(lanes: Sequence, where: str) -> list[np.ndarray]:
         points = points if points.size else np.empty((0, 2))
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(
-                f'lane {index} of {where} has shape {points.shape}: a lane is an (N, 2) array of '
-                'x and y in pixels'
+                f'lane {index} of {where} has shape {points.shape}: expected (N, 2), x and y in '
+                'pixels'
             )
         arrays.append(points)
     return arrays
 
 
 def lane_xs(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """x of a lane at image rows, linear between its points, NaN where the lane does not reach.
+    """Interpolate x of a lane linearly at image rows; NaN at rows that it does not reach.
 
-    Points with NaN or infinity are left out. Order along the lane plays no role; of several points
-    in one row, the first counts.
+    Points with NaN or infinite values are ignored, and so is the order of the points. If several
+    points have the same y, the first one is used.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels.

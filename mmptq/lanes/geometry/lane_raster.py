@@ -1,4 +1,4 @@
-"""Lanes as pixels: the curve through the points, drawn with a pen, and the IoU of two drawings."""
+"""Lanes as pixels: the curve through the points, its drawing, and the IoU of two drawings."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 
 SAMPLES_PER_SEGMENT = 50
-# Beyond it coordinates are moved inwards, so that OpenCV's integers hold them.
+# Coordinates are clipped to this value because OpenCV stores them as integers.
 FARTHEST = 10**6
 
 
@@ -15,10 +15,9 @@ class LaneMask(NamedTuple):
     """Pixels of one drawn lane.
 
     Attributes:
-        pixels (np.ndarray): (h, w) uint8, 1 where the lane is; only the part of the image around
-            the lane.
-        left (int): Column of the image where ``pixels`` starts.
-        top (int): Row of the image where ``pixels`` starts.
+        pixels (np.ndarray): (h, w) uint8, 1 on the lane; only the part of the image around it.
+        left (int): First column of ``pixels`` in the image.
+        top (int): First row of ``pixels`` in the image.
         area (int): Number of lane pixels.
     """
 
@@ -29,20 +28,20 @@ class LaneMask(NamedTuple):
 
 
 def interpolate_lane(points: np.ndarray) -> np.ndarray:
-    """Samples of the curve that CULane's evaluator lays through the points of a lane.
+    """Sample the curve that CULane's evaluator fits to the points of a lane.
 
-    Three points or more: a natural cubic spline in file order, x and y as functions of the distance
-    run along the straight lines between points, 50 samples per segment. Two: those two.
+    Three or more points give a natural cubic spline in the order of the file, with x and y as
+    functions of the length of the polyline and 50 samples per segment. Two points are returned
+    unchanged.
 
     Note:
-        CULane's evaluator divides by zero at a point that repeats the one before and draws
-        rubbish; here such a point is left out.
+        CULane's evaluator divides by zero at repeated points; here they are skipped.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels.
 
     Returns:
-        np.ndarray: (M, 2) float32, empty for a lane of less than two points.
+        np.ndarray: (M, 2) float32; empty for fewer than two points.
     """
     points = np.asarray(points, dtype=np.float32).astype(np.float64)
     if len(points) < 2:
@@ -61,7 +60,7 @@ def interpolate_lane(points: np.ndarray) -> np.ndarray:
     along = lengths * (np.arange(SAMPLES_PER_SEGMENT) / SAMPLES_PER_SEGMENT)
     samples = np.empty((len(steps) * SAMPLES_PER_SEGMENT + 1, 2), dtype=np.float32)
     samples[-1] = points[-1]
-    for axis in range(2):  # x and y apart: long rows are what numpy is fast at
+    for axis in range(2):  # x and y separately: numpy is faster on long rows
         constant, first, second, third = (
             terms[: len(steps), axis, None] for terms in (points, linear, curvature / 2, cubic)
         )
@@ -81,7 +80,7 @@ def _curvature(lengths: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     bands[0, 1:] = lengths[1:-1, 0]
     bands[1] = 2 * (lengths[:-1, 0] + lengths[1:, 0])
     bends = 6 * np.diff(slopes, axis=0)
-    if len(bends) == 1:  # LAPACK refuses a matrix of one number
+    if len(bends) == 1:  # LAPACK refuses a 1x1 matrix
         curvature[1] = bends[0] / bands[1, 0]
     else:
         curvature[1:-1] = solveh_banded(bands, bends, check_finite=False)
@@ -89,24 +88,23 @@ def _curvature(lengths: np.ndarray, slopes: np.ndarray) -> np.ndarray:
 
 
 def pen_path(points: np.ndarray) -> np.ndarray:
-    """Corners of the pixel path that the pen follows along a lane.
+    """Corners of the pixel path along which a lane is drawn.
 
-    Samples are rounded half to even; those that add nothing to the drawing (repeated, or within a
-    run of horizontal, vertical or diagonal steps of one pixel) are left out, which is where the
-    speed comes from.
+    Samples are rounded half to even. For speed, samples that do not change the drawing are left
+    out: repetitions, and samples within a run of equal steps of at most one pixel.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels.
 
     Returns:
-        np.ndarray: (K, 2) int32, empty for a lane of less than two points.
+        np.ndarray: (K, 2) int32; empty for fewer than two points.
     """
     path = np.rint(interpolate_lane(points)).clip(-FARTHEST, FARTHEST).astype(np.int32)
     if len(path) < 3:
         return path
     moved = (path[1:, 0] != path[:-1, 0]) | (path[1:, 1] != path[:-1, 1])
     path = path[np.concatenate([[True], moved])]
-    if len(path) == 1:  # OpenCV draws a disc between two equal points and nothing around one
+    if len(path) == 1:  # OpenCV draws a disc for two equal points, but nothing for one
         return np.repeat(path, 2, axis=0)
     steps_x, steps_y = np.diff(path[:, 0]), np.diff(path[:, 1])
     turns = (steps_x[1:] != steps_x[:-1]) | (steps_y[1:] != steps_y[:-1])
@@ -115,15 +113,15 @@ def pen_path(points: np.ndarray) -> np.ndarray:
 
 
 def draw_lane(points: np.ndarray, image_size: tuple[int, int], lane_width: int) -> LaneMask | None:
-    """Draws a lane the way CULane's evaluator does, an OpenCV line from sample to sample.
+    """Draw a lane as CULane's evaluator does, with an OpenCV line from sample to sample.
 
     Args:
         points (np.ndarray): (N, 2) x and y in pixels.
-        image_size (tuple[int, int]): Width and height; what is outside is cut off.
+        image_size (tuple[int, int]): Width and height; the drawing is clipped to it.
         lane_width (int): Thickness of the line in pixels.
 
     Returns:
-        LaneMask or None: None for a lane of less than two points or outside of the image.
+        LaneMask or None: None for a lane with fewer than two points or outside the image.
     """
     path = pen_path(points)
     if not len(path):
@@ -148,7 +146,7 @@ def lane_ious(
 ) -> np.ndarray:
     """IoU of drawn lanes, every ground truth with every prediction.
 
-    A lane of less than two points, and one outside of the image, has IoU 0 with everything.
+    A lane with fewer than two points or outside the image has IoU 0 with all others.
 
     Args:
         gt_lanes (list[np.ndarray]): (N, 2) points in pixels each.

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import TASK_UTILS
+from mmengine.structures import BaseDataElement
 
-from mmptq.lanes.geometry import lane_distortion
+from mmptq.lanes.geometry import LaneDistortion, lane_distortion
 
 ROWS = np.arange(300, 591, 10)
 
@@ -79,5 +81,36 @@ def test_broken_lanes_count_as_lost():
 
 
 def test_penalty_must_be_positive():
-    with pytest.raises(ValueError, match='must be positive, not 0'):
+    with pytest.raises(ValueError, match='must be positive, got 0'):
         lane_distortion([], [], ROWS, 0)
+
+
+def sample(lanes: list[np.ndarray]) -> BaseDataElement:
+    """A prediction for an image of 1640x590 pixels."""
+    element = BaseDataElement(metainfo=dict(ori_shape=(590, 1640)))
+    element.pred_lanes = [torch.from_numpy(lane.copy()) for lane in lanes]
+    return element
+
+
+def test_scores_of_samples():
+    distortion = TASK_UTILS.build(dict(type='LaneDistortion'))
+    float_samples = [sample(lanes()), sample(lanes(1)), sample(lanes(2))]
+    quantized = [sample(lanes()), sample(shifted(lanes(1), 4.5)), sample([])]
+    assert distortion(float_samples, quantized) == pytest.approx([0, 4.5, 30])
+
+
+def test_rows_start_at_the_lower_border():
+    two_rows = [np.array([[100.0, 590], [100, 580]])]
+    one_row = [np.array([[100.0, 590], [100, 585]])]
+    assert LaneDistortion()([sample(two_rows)], [sample(one_row)]) == [15]
+    assert LaneDistortion(row_step=5)([sample(two_rows)], [sample(one_row)]) == [10]
+
+
+def test_wrong_arguments_of_the_class():
+    with pytest.raises(ValueError, match='row_step of LaneDistortion must be positive, got 0'):
+        LaneDistortion(row_step=0)
+    with pytest.raises(ValueError, match='must be positive, got -1'):
+        LaneDistortion(penalty=-1)
+    boxes = BaseDataElement(metainfo=dict(ori_shape=(590, 1640)))
+    with pytest.raises(ValueError, match='has no pred_lanes'):
+        LaneDistortion()([boxes], [boxes])
