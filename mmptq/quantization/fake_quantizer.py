@@ -1,5 +1,7 @@
 """The fake quantizer: a scheme, a scale and a zero point."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,10 @@ from .scheme import QScheme
 
 class FakeQuantizer(nn.Module):
     """Rounds a tensor to the grid of a scheme, in float.
+
+    Scale, zero point and arithmetic stay float32 and int32 when the model is converted to another
+    type (``model.half()``): small scales would become 0 and large zero points infinite. The result
+    has the type of the input.
 
     The buffers have their final shape at construction, so that a checkpoint loads strictly.
     A scale of zero marks a quantizer that was never calibrated. Three slots are filled only while
@@ -33,7 +39,7 @@ class FakeQuantizer(nn.Module):
         super().__init__()
         self.scheme = scheme
         self.enabled = True
-        self.register_buffer('scale', torch.zeros(num_scales))
+        self.register_buffer('scale', torch.zeros(num_scales, dtype=torch.float32))
         self.register_buffer('zero_point', torch.zeros(num_scales, dtype=torch.int32))
         self.register_module('rounding', None)
         self.register_parameter('log_scale_delta', None)
@@ -60,9 +66,19 @@ class FakeQuantizer(nn.Module):
         if not self.enabled:
             return x
         if self.rounding is not None:
-            return self.rounding(x, self.scale, self.zero_point, self.scheme)
+            rounded = self.rounding(x.float(), self.scale, self.zero_point, self.scheme)
+            return rounded.to(x.dtype)
         untouched = random_mask(x, self.drop_prob) if self.drop_prob > 0 else None
         return fake_quantize(x, self.learned_scale(), self.zero_point, self.scheme, untouched)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> 'FakeQuantizer':
+        """Follow the model to another device, but not to another type."""
+
+        def keep_type(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        return super()._apply(keep_type, recurse)
 
     def extra_repr(self) -> str:
         return self.scheme.describe()

@@ -40,7 +40,7 @@ def quantize(x: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme) -> T
     """Integers (int32, shape of x) of a float tensor."""
     scale, zero_point = (scheme.broadcast(q, x.dim()) for q in (scale, zero_point))
     # The reciprocal, and not a division, so that the integers are those of fake_quantize.
-    x_int = torch.round(x * (1.0 / scale)) + zero_point
+    x_int = torch.round(x.float() * (1.0 / scale)) + zero_point
     return x_int.clamp(scheme.qmin, scheme.qmax).to(torch.int32)
 
 
@@ -52,7 +52,7 @@ def dequantize(x_int: Tensor, scale: Tensor, zero_point: Tensor, scheme: QScheme
 
 def grid_position(x: Tensor, scale: Tensor, scheme: QScheme) -> Tensor:
     """``x`` in units of the scale (C,), before rounding and without zero point."""
-    return x * (1.0 / scheme.broadcast(scale, x.dim()))
+    return x.float() * (1.0 / scheme.broadcast(scale, x.dim()))
 
 
 def fake_quantize(
@@ -63,6 +63,8 @@ def fake_quantize(
     untouched: Tensor | None = None,
 ) -> Tensor:
     """Quantize and dequantize; the gradient passes straight through inside the range.
+
+    The arithmetic is float32 whatever the type of ``x``, and the result has that type.
 
     A scale that needs a gradient gets that of LSQ (https://arxiv.org/abs/1902.08153, equation 3):
     ``x_int - zero_point - x / scale`` inside the range, ``x_int - zero_point`` where x is clipped.
@@ -76,7 +78,8 @@ def fake_quantize(
     """
     scale, zero_point = (scheme.broadcast(q, x.dim()) for q in (scale, zero_point))
     limits = (scheme.qmin, scheme.qmax)
-    return _FakeQuantize.apply(x, scale, zero_point.to(x.dtype), limits, untouched)
+    y = _FakeQuantize.apply(x.float(), scale.float(), zero_point.float(), limits, untouched)
+    return y.to(x.dtype)
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -102,7 +105,7 @@ class _FakeQuantize(torch.autograd.Function):
         y.clamp_(*limits).sub_(zero_point)
         if ctx.needs_input_grad[1]:
             slope = y - (x * inverse).mul_(passes)
-        y = y.mul_(scale).to(x.dtype)
+        y.mul_(scale)
         if untouched is not None:
             y = mix(y, x, untouched)
             slope = slope if slope is None else slope.mul_(~untouched)

@@ -53,7 +53,7 @@ class SoftRounding(nn.Module):
         if round_up is not None:
             fraction = (fraction + round_up) / 2
         self.alpha = nn.Parameter(-torch.log((HIGH - LOW) / (fraction - LOW) - 1))
-        zero_point = scheme.broadcast(zero_point, weight.dim()).to(weight.dtype)
+        zero_point = scheme.broadcast(zero_point, weight.dim()).float()
         # Without the zero point: the weight is (below + h) * step within these limits.
         self.register_buffer('below', below, persistent=False)
         self.register_buffer('lowest', scheme.qmin - zero_point, persistent=False)
@@ -122,7 +122,7 @@ class HardRounding(nn.Module):
         """On-grid weight."""
         x_int = grid_position(weight, scale, scheme).floor() + self.round_up
         scale, zero_point = (scheme.broadcast(q, weight.dim()) for q in (scale, zero_point))
-        zero_point = zero_point.to(weight.dtype)
+        zero_point = zero_point.float()
         return ((x_int + zero_point).clamp(scheme.qmin, scheme.qmax) - zero_point) * scale
 
 
