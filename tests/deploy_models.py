@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmptq.deploy import ExportedSubgraph, build_model
 from mmptq.deploy.export import add_metadata
-from mmptq.quantization.backend import BackendProfile
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.utils.cli import base_config
 
 
@@ -72,9 +72,9 @@ class TinyDetector(nn.Module):
         return scores.sigmoid().amax(1) + regressions['offsets'].sum(1)
 
 
-def profile_of(name: str) -> BackendProfile:
+def profile_of(name: str) -> ExportProfile:
     """A profile of configs/_base_/backends."""
-    return BackendProfile.from_config(base_config('backend', name).backend)
+    return ExportProfile.from_config(base_config('backend', name).backend)
 
 
 def sample_inputs(count: int = 2, size: tuple[int, int] = (32, 48)) -> list[Tensor]:
@@ -85,14 +85,15 @@ def sample_inputs(count: int = 2, size: tuple[int, int] = (32, 48)) -> list[Tens
 
 @torch.no_grad()
 def quantized_detector(
-    backend: str, detector: nn.Module | None = None, sample: Tensor | None = None
+    backend: str | ExportProfile,
+    detector: nn.Module | None = None,
+    sample: Tensor | None = None,
 ) -> nn.Module:
     """A detector quantized for a backend by min-max ranges, frozen, in eval mode."""
     detector = (detector or TinyDetector()).eval()
     sample = torch.cat(sample_inputs()) if sample is None else sample
-    load_tool('benchmark').quantize_by_minmax(
-        ExportedSubgraph(detector), profile_of(backend), sample
-    )
+    profile = profile_of(backend) if isinstance(backend, str) else backend
+    load_tool('benchmark').quantize_by_minmax(ExportedSubgraph(detector), profile, sample)
     return detector
 
 

@@ -15,12 +15,12 @@ from mmengine.registry import MODELS, init_default_scope
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ExportedSubgraph, check_exportable, export_float, export_quantized
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.inputs import collect_inputs, load_float
 from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
 from mmptq.engine.checkpoint import load_into, plan_of, read_checkpoint
 from mmptq.quantization import QuantizationError, QuantPlan
-from mmptq.quantization.backend import BackendProfile
 from mmptq.utils.cli import base_config, load_config, make_parser
 from mmptq.utils.files import write_json
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     profile = None
     if args.backend:
-        profile = BackendProfile.from_config(base_config('backend', args.backend).backend)
+        profile = ExportProfile.from_config(base_config('backend', args.backend).backend)
     out = Path(args.out or Path(cfg.work_dir, f'{args.backend or "float"}.onnx'))
     checkpoint = read_checkpoint(args.checkpoint)
     plan = plan_of(checkpoint)

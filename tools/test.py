@@ -10,7 +10,7 @@ import sys
 from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import is_engine_file, open_engine_file, replace_with_engine
+from mmptq.deploy import ENGINES, is_engine_file, open_engine_file, replace_with_engine
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument('checkpoint', help='checkpoint, or a file of tools/export.py')
     parser.add_argument(
         '--engine',
-        choices=['onnxruntime', 'openvino', 'tensorrt', 'simulation'],
+        choices=list(ENGINES.module_dict),
         help='runs a deployed file; default: the engine it was made for',
     )
     parser.add_argument('--threads', type=int, default=0, help='of that engine (default: its own)')

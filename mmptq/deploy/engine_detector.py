@@ -1,21 +1,19 @@
-"""A deployed file inside of its detector, so that the stock test loop scores the file itself."""
+"""A detector whose network runs in an inference engine, for the stock test loop."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from mmptq.deploy.engines.engines import Engine, open_engine
+from mmptq.deploy.engines import Engine, engine_of_file, engine_suffixes, open_engine
 from mmptq.quantization import QuantizationError
 
 from .exported_subgraph import replace_subgraph
 
-SUFFIXES = ('.onnx', '.xml')
-
 
 def is_engine_file(path: str | Path) -> bool:
-    """Whether a path names a deployed file and not a checkpoint."""
-    return str(path).endswith(SUFFIXES)
+    """Whether a path names a file for an engine and not a checkpoint."""
+    return str(path).endswith(engine_suffixes())
 
 
 def open_engine_file(path: str | Path, engine: str | None = None, threads: int = 0) -> Engine:
@@ -23,28 +21,24 @@ def open_engine_file(path: str | Path, engine: str | None = None, threads: int =
 
     Args:
         path (str | Path): The file.
-        engine (str, optional): The engine; default is the one that the file was made for.
+        engine (str, optional): A name in ``ENGINES``; default is the one that the file was
+            exported for.
         threads (int): 0 leaves it to the engine.
 
     Raises:
-        QuantizationError: If it is missing, of another origin, or its engine is not installed.
+        QuantizationError: If it is missing, was not written by ``tools/export.py``, or its engine
+            is not installed.
     """
-    if engine is None:
-        engine = 'openvino' if str(path).endswith('.xml') else 'onnxruntime'
-        opened = open_engine(engine, path, threads)
-        wanted = opened.metadata.get('engine', engine)
-        opened = opened if wanted == engine else open_engine(wanted, path, threads)
-    else:
-        opened = open_engine(engine, path, threads)
+    opened = open_engine(engine or engine_of_file(path), path, threads)
     if 'structure' not in opened.metadata:
         raise QuantizationError(
-            f"'{path}' does not say how its outputs belong together: export it with tools/export.py"
+            f"'{path}' does not say how its outputs nest: export it with tools/export.py"
         )
     return opened
 
 
 def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
-    """Replace the network of a detector by a file; its pre- and post-processing stay.
+    """Replace the network of a detector by an engine; its pre- and post-processing stay.
 
     Args:
         detector (nn.Module): Built from the config that the file was exported with.

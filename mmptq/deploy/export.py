@@ -1,7 +1,6 @@
 """From a quantized detector to a file for an inference engine, checked there before it appears."""
 
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,19 +11,20 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from mmptq.deploy.engines.engines import open_engine, require_engine
+from mmptq.deploy.engines import SimulationEngine, find_engine
+from mmptq.deploy.engines.packages import require_package
 from mmptq.deploy.graph.extra_quantizers import place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
 from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
-from mmptq.quantization.backend import BackendProfile
 from mmptq.quantization.placement import LayerPlan
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file
 from mmptq.version import __version__
 
+from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, find_family
 from .observe import make_observe
 from .onnx_export import export_marked
@@ -34,13 +34,17 @@ from .sensitivity import most_sensitive_outputs
 PARITY_SAMPLES = 4
 
 
-def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: BackendProfile) -> None:
-    """Refuse before any work what the backend cannot express or what is not quantized.
+def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: ExportProfile) -> None:
+    """Check before any work that the detector is quantized as the backend needs it.
 
     Args:
         detector (nn.Module): Quantized.
         layers (list[LayerPlan]): Its plan.
-        profile (BackendProfile): The backend.
+        profile (ExportProfile): What the backend wants.
+
+    Raises:
+        QuantizationError: For a layer that is not calibrated or has a scheme that the backend does
+            not support, and where no layer is quantized or a package is missing.
     """
     prefixes = tuple(f'{name}.' for name in find_family(detector))
     inside = [layer for layer in layers if layer.name.startswith(prefixes)]
@@ -54,28 +58,31 @@ def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: Back
                 raise QuantizationError(
                     f"'{name}' was never calibrated: quantize again with tools/ptq.py"
                 )
-    profile.check(inside)
+    profile.limits.check(inside)
     for package in ('onnx', 'onnxruntime'):
-        require_engine(package)
+        require_package(package)
 
 
 @torch.no_grad()
 def build_model(
     detector: nn.Module,
-    profile: BackendProfile,
+    profile: ExportProfile,
     inputs: list[Tensor],
     dynamic: bool,
     float_outputs: int = 0,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The ONNX model with all pairs in place, and the grids that were observed for it.
+    """The ONNX model with all pairs in place, and the scales that were observed for it.
 
     Args:
         detector (nn.Module): Quantized and frozen, in eval mode.
-        profile (BackendProfile): The backend.
+        profile (ExportProfile): What the backend wants.
         inputs (list[Tensor]): Calibration inputs of the subgraph.
         dynamic (bool): Whether batch and input size are left open.
         float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
             those whose rounding moves the network's outputs most. The log names them.
+
+    Returns:
+        tuple: The model; scale, zero point and sign by tensor, as plain data.
     """
     subgraph = ExportedSubgraph(detector).eval()
     model = export_marked(subgraph, inputs[0], dynamic, profile.unsupported_ops)
@@ -95,7 +102,7 @@ def build_model(
     if float_outputs:
         kept = most_sensitive_outputs(graph, profile, observe, inputs, float_outputs)
         logger = MMLogger.get_current_instance()
-        logger.info(f'these outputs stay float, the worst in 8 bits first: {", ".join(kept)}')
+        logger.info(f'outputs kept in float, most sensitive first: {", ".join(kept)}')
     observed = place_extra_quantizers(graph, profile, observe, kept)
     if profile.int32_bias:
         quantize_biases(graph)
@@ -112,22 +119,22 @@ def build_model(
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model in float16 wherever it is float, between float32 inputs and outputs.
 
-    Engines that type networks strongly compute what is not quantized as the file says. Scales
-    become float16 too, because they give the type of what is dequantized: numbers below 6e-5 lose
-    digits by it.
+    Engines with strongly typed networks compute what is not quantized in the types of the file.
+    Scales become float16 too, because they set the type of what is dequantized: scales below 6e-5
+    lose digits.
     """
-    require_engine('onnxruntime')
+    require_package('onnxruntime')
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # it tells of every small number
+        warnings.simplefilter('ignore')  # one for every small number
         return Graph(convert_float_to_float16(model, keep_io_types=True)).finish()
 
 
 @torch.no_grad()
 def export_quantized(
     detector: nn.Module,
-    profile: BackendProfile,
+    profile: ExportProfile,
     inputs: list[Tensor],
     path: str | Path,
     metadata: dict[str, Any],
@@ -135,11 +142,11 @@ def export_quantized(
     min_decibel: float = MIN_DECIBEL,
     float_outputs: int = 0,
 ) -> list[dict[str, Any]]:
-    """Write a file for a backend, after its engine has shown that it computes the same.
+    """Write a file for a backend, after a check that its engine computes the same.
 
     Args:
         detector (nn.Module): Quantized and frozen, in eval mode.
-        profile (BackendProfile): The backend.
+        profile (ExportProfile): What the backend wants.
         inputs (list[Tensor]): Calibration inputs of the subgraph, see ``subgraph_inputs``.
         path (str | Path): ``.onnx``, or for OpenVINO also ``.xml``.
         metadata (dict): Plain data to store in the file.
@@ -153,8 +160,11 @@ def export_quantized(
     Raises:
         QuantizationError: If an operator or the engine fails, or the outputs differ.
     """
-    path = Path(path)
-    _check_suffix(path, profile)
+    path, engine = Path(path), find_engine(profile.engine)
+    if path.suffix not in engine.suffixes:
+        raise QuantizationError(
+            f"output file '{path}' must end in {' or '.join(engine.suffixes)} for {profile.name}"
+        )
     model, observed = build_model(detector, profile, inputs, dynamic, float_outputs)
     metadata = dict(
         metadata,
@@ -168,39 +178,30 @@ def export_quantized(
         file = Path(folder, 'model.onnx')
         onnx.save(model, file)
         rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file, min_decibel)
-        _write(file, path, model)
+        engine.write(file, path)
     return rows
 
 
-def _check_suffix(path: Path, profile: BackendProfile) -> None:
-    suffixes = ('.onnx', '.xml') if profile.engine == 'openvino' else ('.onnx',)
-    if path.suffix not in suffixes:
-        raise QuantizationError(
-            f"output file '{path}' must end in {' or '.join(suffixes)} for {profile.name}"
-        )
-
-
 def _check(
-    detector: nn.Module, profile: BackendProfile, inputs: list[Tensor], file: Path, least: float
+    detector: nn.Module, profile: ExportProfile, inputs: list[Tensor], file: Path, least: float
 ) -> list[dict[str, Any]]:
+    """Compare the engine with the simulation; returns the parity table."""
     logger = MMLogger.get_current_instance()
-    simulation = open_engine('simulation', file)
-    engine_name = profile.engine
-    try:
-        engine = open_engine(engine_name, file)
-    except QuantizationError as error:
-        if engine_name != 'tensorrt':
-            raise
-        logger.warning(f'{error}; the file is checked in float arithmetic only')
-        engine, engine_name = simulation, 'simulation'
+    simulation, name = SimulationEngine(file), profile.engine
+    engine_type = find_engine(name)
+    if engine_type.available() or not engine_type.optional_at_export:
+        engine_type.require()
+        engine = engine_type(file)
+    else:
+        logger.warning(f"'{name}' is not installed: the file is checked in float arithmetic only")
+        engine, name = simulation, 'simulation'
     results = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), inputs)
     rows = parity_rows(results)
     integer, floating = engine.count_layers()
     logger.info(
-        f'{engine_name}: {integer} layers run in integers, {floating} in float\n'
-        + format_table(rows)
+        f'{name}: {integer} layers run in integers, {floating} in float\n{format_table(rows)}'
     )
-    check_parity(results, engine_name, least)
+    check_parity(results, name, least)
     return rows
 
 
@@ -209,33 +210,6 @@ def add_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
     for key, value in metadata.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
-
-
-def _write(file: Path, path: Path, model: onnx.ModelProto) -> None:
-    if path.suffix == '.onnx':
-        with complete_file(path) as temporary:
-            shutil.copyfile(file, temporary)
-        return
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    write_openvino(require_engine('openvino').convert_model(file), entries, path)
-
-
-def write_openvino(model: Any, entries: dict[str, str], path: Path) -> None:
-    """Write a model of OpenVINO with the metadata that ``tools/test.py`` has to know.
-
-    Args:
-        model (openvino.Model): Changed by the metadata.
-        entries (dict[str, str]): Metadata, as an ONNX file has them.
-        path (Path): Ends in ``.xml``; the weights go next to it.
-    """
-    model.set_rt_info(json.dumps(entries), ['mmptq'])
-    with tempfile.TemporaryDirectory() as folder:
-        xml = Path(folder, 'model.xml')
-        require_engine('openvino').save_model(model, xml, compress_to_fp16=False)
-        # The graph is written last: without its weights it would be a file that cannot be loaded.
-        with complete_file(path.with_suffix('.bin')) as weights, complete_file(path) as graph:
-            shutil.copyfile(xml, graph)
-            shutil.copyfile(xml.with_suffix('.bin'), weights)
 
 
 @torch.no_grad()

@@ -8,33 +8,33 @@ from mmengine.registry import TASK_UTILS
 from rich.progress import track
 from torch import Tensor
 
-from mmptq.deploy.engines.engines import require_engine
+from mmptq.deploy.engines.packages import require_package
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.quantization import QScheme
-from mmptq.quantization.backend import BackendProfile
 
 # x * sigmoid(x) is 0 to within 0.003 below this: levels spent there would be lost.
 SILU_FLOOR = -8.0
 
 
 def make_observe(
-    graph: Graph, profile: BackendProfile, inputs: list[Tensor]
+    graph: Graph, profile: ExportProfile, inputs: list[Tensor]
 ) -> Callable[..., dict[str, TensorQParams]]:
     """A function that runs the graph as it is and gives grids of some of its tensors.
 
-    Its second argument, optional, takes the place of ``profile.act``.
+    Its second argument, optional, replaces ``profile.limits.act``.
 
     Args:
         graph (Graph): With pairs on layer inputs, so that ranges are those of the quantized model.
-        profile (BackendProfile): Its ``act`` is the scheme, its ``observer`` finds the range.
+        profile (ExportProfile): Its ``limits.act`` is the scheme, its ``observer`` finds the range.
         inputs (list[Tensor]): Calibration inputs of the graph.
     """
 
     def observe(tensors: list[str], act: dict[str, Any] | None = None) -> dict[str, TensorQParams]:
         if not tensors:
             return {}
-        scheme = QScheme(bits=8, **(profile.act if act is None else act))
+        scheme = QScheme(bits=8, **(profile.limits.act if act is None else act))
         observers = {
             tensor: TASK_UTILS.build(dict(profile.observer, scheme=scheme)) for tensor in tensors
         }
@@ -60,7 +60,7 @@ def values_of(
     """Values of some tensors of the graph as it is, by name, for one input after the other."""
     session = open_unoptimized(graph, tensors)
     for x in track(inputs, 'observe'):
-        results = session.run(tensors, {session.get_inputs()[0].name: x.numpy()})
+        results = session.run(tensors, {session.get_inputs()[0].name: x.detach().cpu().numpy()})
         yield dict(zip(tensors, map(torch.from_numpy, results), strict=True))
 
 
@@ -101,7 +101,7 @@ def _grid(observer, scheme: QScheme) -> TensorQParams:
 
 def open_unoptimized(graph: Graph, tensors: list[str]):
     """A session of a copy of the graph that has these tensors as outputs besides its own."""
-    runtime = require_engine('onnxruntime')
+    runtime = require_package('onnxruntime')
     model = graph.with_outputs(tensors)
     options = runtime.SessionOptions()
     options.log_severity_level = 3

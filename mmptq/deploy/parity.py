@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmptq.deploy.engines.engines import Engine
+from mmptq.deploy.engines import Engine
 from mmptq.quantization import QuantizationError
 
 # A wrong kernel gives about 0 to 12 dB. Correct ones round some activations to another level: 30 to
@@ -77,13 +77,14 @@ def measure_parity(
     against_file = [SignalToNoise() for _ in names]
     against_model = [SignalToNoise() for _ in names]
     for x in inputs:
-        values = engine.run(x.numpy())
+        array = x.detach().cpu().numpy()
+        values = engine.run(array)
         for meter, reference, value in zip(
-            against_file, simulation.run(x.numpy()), values, strict=True
+            against_file, simulation.run(array), values, strict=True
         ):
             meter.update(reference, value)
         for meter, reference, value in zip(against_model, subgraph(x), values, strict=True):
-            meter.update(reference.numpy(), value)
+            meter.update(reference.detach().cpu().numpy(), value)
     return [
         Parity(name, of_file.decibel, of_model.decibel)
         for name, of_file, of_model in zip(names, against_file, against_model, strict=True)

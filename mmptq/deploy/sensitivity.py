@@ -7,10 +7,10 @@ import onnx
 from rich.progress import track
 from torch import Tensor
 
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
-from mmptq.quantization.backend import BackendProfile
 
 from .observe import open_unoptimized
 from .parity import SignalToNoise
@@ -20,7 +20,7 @@ SAMPLES = 2
 
 def most_sensitive_outputs(
     graph: Graph,
-    profile: BackendProfile,
+    profile: ExportProfile,
     observe: Callable[..., dict[str, TensorQParams]],
     inputs: list[Tensor],
     count: int,
@@ -32,7 +32,7 @@ def most_sensitive_outputs(
 
     Args:
         graph (Graph): With pairs on layer inputs; stays as it is.
-        profile (BackendProfile): What the backend wants.
+        profile (ExportProfile): What the backend wants.
         observe (Callable): Finds grids of tensors from calibration data.
         inputs (list[Tensor]): Calibration inputs; the first two are used.
         count (int): How many layers to name.
@@ -43,7 +43,7 @@ def most_sensitive_outputs(
     model = graph.finish()
     layers = integer_layers(_copy(model), profile)
     known = place_extra_quantizers(_copy(model), profile, observe)
-    arrays = [x.numpy() for x in inputs[:SAMPLES]]
+    arrays = [x.detach().cpu().numpy() for x in inputs[:SAMPLES]]
 
     def outputs(float_outputs: set[str]) -> list[list[np.ndarray]]:
         variant = _copy(model)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from mmptq.quantization import FakeQuantizer, QuantMixin
@@ -64,7 +63,7 @@ def describe_layer(name: str, layer: nn.Module) -> dict[str, Any]:
             weight_zero_point=weight.zero_point.tolist(),
         )
     if isinstance(act, FakeQuantizer):
-        levels = torch.tensor([act.scheme.qmin, act.scheme.qmax])
+        levels = act.scale.new_tensor([act.scheme.qmin, act.scheme.qmax])
         low, high = ((levels - act.zero_point) * act.scale).tolist()
         entry.update(
             input_bits=act.scheme.bits,

@@ -16,7 +16,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, digest
 from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
-from mmptq.quantization.backend import BackendProfile
+from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
 from mmptq.utils.files import write_json
 from mmptq.utils.models import unwrap
@@ -35,8 +35,8 @@ class PTQLoop(BaseLoop):
     optionally ``ptq`` (the model's own policy: see ``mmptq.ptq.policy.apply_policy``),
     ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or 'warn' to
     accept calibration samples that the evaluation data holds too), and ``backend`` (what an
-    engine can run: see ``mmptq.quantization.backend.BackendProfile``), which the scheme is
-    fitted to.
+    engine can run: see ``mmptq.quantization.limits.SchemeLimits``), which the scheme is fitted
+    to.
 
     Args:
         runner (Runner): The runner.
@@ -55,10 +55,10 @@ class PTQLoop(BaseLoop):
     def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
         apply_policy(runner.cfg)
         self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
-        self.profile = None
+        self.limits = None
         if runner.cfg.get('backend'):
-            self.profile = BackendProfile.from_config(runner.cfg.backend)
-            self.quantizer = self.profile.constrain(self.quantizer)
+            self.limits = SchemeLimits.from_config(runner.cfg.backend)
+            self.quantizer = self.limits.constrain(self.quantizer)
         self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
         self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
         self.val_float = val_float
@@ -135,8 +135,8 @@ class PTQLoop(BaseLoop):
         """Decide what is folded and quantized; logs and saves the coverage table."""
         first = ctx.first_batch()
         ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
-        if self.profile is not None:
-            self.profile.check_plan(ctx.plan.layers)
+        if self.limits is not None:
+            self.limits.check_plan(ctx.plan.layers)
         rows = coverage_rows(ctx.plan)
         count = sum(layer.quantized for layer in ctx.plan.layers)
         float_count = len(ctx.plan.layers) - count + len(ctx.plan.unsupported)

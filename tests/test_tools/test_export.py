@@ -146,7 +146,7 @@ def test_operator_that_no_engine_has(quantized, tmp_path, monkeypatch):
 
 
 def test_engine_that_computes_something_else(quantized, tmp_path, monkeypatch):
-    from mmptq.deploy.engines.engines import OpenVinoEngine
+    from mmptq.deploy.engines import OpenVinoEngine
 
     run = OpenVinoEngine.run
     monkeypatch.setattr(OpenVinoEngine, 'run', lambda self, x: [1.5 * y for y in run(self, x)])
@@ -157,13 +157,13 @@ def test_engine_that_computes_something_else(quantized, tmp_path, monkeypatch):
 
 
 def test_full_disk(quantized, tmp_path, monkeypatch):
-    import mmptq.deploy.export as module
+    import shutil
 
     def full(source, target):
         target.write_bytes(b'half')
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(module.shutil, 'copyfile', full)
+    monkeypatch.setattr(shutil, 'copyfile', full)
     config, checkpoint = quantized
     error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert 'No space left' in error

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ExportedSubgraph, build_model, export_float, open_engine
-from mmptq.deploy.engines.engines import Engine
+from mmptq.deploy.engines import Engine
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.parity import SignalToNoise
 from mmptq.observers import MinMaxObserver
 from mmptq.quantization import (
@@ -39,10 +40,10 @@ from mmptq.quantization import (
     quantized_layers,
     quantizers_off,
 )
-from mmptq.quantization.backend import BackendProfile
 from mmptq.report import format_table
 from mmptq.utils.cli import base_config, read_config, tool_parser
 from mmptq.utils.files import write_json
+from mmptq.utils.hooks import temporary_hooks
 
 BACKENDS = ('onnxruntime', 'openvino', 'onnxruntime_full', 'openvino_full')
 PAUSE = 0.1  # seconds
@@ -96,28 +97,24 @@ def input_channels(subgraph: ExportedSubgraph) -> int:
 
 
 def quantize_by_minmax(
-    subgraph: ExportedSubgraph, profile: BackendProfile, *samples: Tensor
+    subgraph: ExportedSubgraph, profile: ExportProfile, *samples: Tensor
 ) -> None:
     """Quantize a network, in place, by the ranges on some inputs."""
-    quantizer = profile.constrain(base_config('scheme', 'int8').quantizer.to_dict())
+    quantizer = profile.limits.constrain(base_config('scheme', 'int8').quantizer.to_dict())
     apply_plan(subgraph, make_plan(subgraph, quantizer, lambda: subgraph(samples[0])))
     observers = {}
 
     def observe(slot: FakeQuantizer, args: tuple) -> None:
         observers.setdefault(slot, MinMaxObserver(slot.scheme)).update(args[0])
 
-    handles = []
-    for layer in quantized_layers(subgraph).values():
-        for slot in (layer.weight_quantizer, layer.input_quantizer):
-            if isinstance(slot, FakeQuantizer):
-                handles.append(slot.register_forward_pre_hook(observe))
-    with quantizers_off(subgraph):
+    layers = quantized_layers(subgraph).values()
+    slots = [slot for layer in layers for slot in (layer.weight_quantizer, layer.input_quantizer)]
+    hooks = {slot: observe for slot in slots if isinstance(slot, FakeQuantizer)}
+    with temporary_hooks(hooks), quantizers_off(subgraph):
         for sample in samples:
             subgraph(sample)
     for slot, observer in observers.items():
         slot.set_qparams(*observer.qparams())
-    for handle in handles:
-        handle.remove()
     freeze(subgraph)
 
 
@@ -136,14 +133,13 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
     export_float(subgraph, samples[0], float_file, dynamic)
     files = {}
     for name in args.backends:
-        config = base_config('backend', name).backend
-        profile = BackendProfile.from_config(config)
+        profile = ExportProfile.from_config(base_config('backend', name).backend)
         subgraph = random_subgraph(args.config)
         quantize_by_minmax(subgraph, profile, *samples)
         model, _ = build_model(subgraph, profile, samples, dynamic)
         file = folder / f'{name}.onnx'
         file.write_bytes(model.SerializeToString())
-        files[file] = config.engine
+        files[file] = profile.engine
     for name, (engine, quantize) in PEERS.items() if args.peers else ():
         print(name, flush=True)
         file = peer_file(folder, name)

@@ -65,7 +65,7 @@ def make_files(
     """File and engine by the name in the table, the float files first."""
     files = {f'float, {engine}': (source, engine) for engine in ENGINES}
     for backend in BACKENDS:
-        engine = base_config('backend', backend).backend.engine
+        engine = base_config('backend', backend).backend.export.engine
         own = folder / backend
         out = own / f'{backend}.onnx'
         options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmptq.deploy.engines.engines import require_engine
-from mmptq.deploy.export import write_openvino
+from mmptq.deploy.engines import find_engine
+from mmptq.deploy.engines.openvino_engine import write_openvino
+from mmptq.deploy.engines.packages import require_package
 from mmptq.quantization import QuantizationError
 
 
@@ -18,7 +19,7 @@ def quantize_with_onnxruntime(float_file: Path, inputs: list[np.ndarray], out: P
     The graph is optimised first (``quant_pre_process``); uint8 activations, int8 weights per
     channel, the default min-max calibration.
     """
-    require_engine('onnxruntime')
+    require_package('onnxruntime')
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -53,14 +54,14 @@ def quantize_with_nncf(float_file: Path, inputs: list[np.ndarray], out: Path) ->
             f"'nncf' is not installed ({error}): run `pip install nncf`"
         ) from error
     nncf.set_log_level(logging.ERROR)
-    onnx = require_engine('onnx')
+    onnx = require_package('onnx')
     if out.suffix == '.onnx':
         model = onnx.load(float_file)
         data = nncf.Dataset(inputs, lambda x: {'input': x})
         onnx.save(nncf.quantize(model, data, subset_size=len(inputs)), out)
         copy_metadata(float_file, out)
         return
-    openvino = require_engine('openvino')
+    openvino = require_package('openvino')
     quantized = nncf.quantize(
         openvino.convert_model(float_file), nncf.Dataset(inputs), subset_size=len(inputs)
     )
@@ -70,7 +71,7 @@ def quantize_with_nncf(float_file: Path, inputs: list[np.ndarray], out: Path) ->
 
 def copy_metadata(source: Path, target: Path) -> None:
     """Give a file what ``tools/test.py`` has to know of it."""
-    onnx: Any = require_engine('onnx')
+    onnx: Any = require_package('onnx')
     model = onnx.load(target)
     del model.metadata_props[:]
     model.metadata_props.extend(onnx.load(source).metadata_props)
@@ -79,7 +80,7 @@ def copy_metadata(source: Path, target: Path) -> None:
 
 def peer_file(folder: Path, peer: str) -> Path:
     """Where the file of a peer goes, in the format of its engine."""
-    return folder / f'{peer}{".xml" if PEERS[peer][0] == "openvino" else ".onnx"}'
+    return folder / f'{peer}{find_engine(PEERS[peer][0]).suffixes[-1]}'
 
 
 # By the name in tables: the engine that runs the file, and the function that makes it.

@@ -4,14 +4,16 @@
 # by squared error leave 30 % less noise on the outputs of YOLOX-nano than min-max.
 backend = dict(
     name='onnxruntime',
-    engine='onnxruntime',
     weight=dict(symmetric=True, signed=True),
     act=dict(signed=False),
-    quantized_ops=('Add', 'Mul', 'Sigmoid', 'LeakyRelu', 'AveragePool', 'GlobalAveragePool'),
-    quantize_layer_outputs=True,
-    float_head_channels=64,
-    one_grid_per_tensor=True,
-    unfold_transposed_convs=True,
-    int32_bias=True,
-    observer=dict(type='LpObserver', p=2.0),
+    export=dict(
+        engine='onnxruntime',
+        quantized_ops=('Add', 'Mul', 'Sigmoid', 'LeakyRelu', 'AveragePool', 'GlobalAveragePool'),
+        quantize_layer_outputs=True,
+        float_head_channels=64,
+        one_grid_per_tensor=True,
+        unfold_transposed_convs=True,
+        int32_bias=True,
+        observer=dict(type='LpObserver', p=2.0),
+    ),
 )

@@ -3,11 +3,13 @@
 # that is computed inside of a convolution.
 backend = dict(
     name='openvino',
-    engine='openvino',
     weight=dict(symmetric=True, signed=True, narrow=True),
     act=dict(signed=False),
-    unsupported_ops=('DeformConv',),
-    quantized_ops=('Add', 'AveragePool', 'GlobalAveragePool'),
-    float_fused_addend=True,
-    observer=dict(type='MinMaxObserver'),
+    export=dict(
+        engine='openvino',
+        unsupported_ops=('DeformConv',),
+        quantized_ops=('Add', 'AveragePool', 'GlobalAveragePool'),
+        float_fused_addend=True,
+        observer=dict(type='MinMaxObserver'),
+    ),
 )

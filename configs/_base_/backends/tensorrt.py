@@ -4,14 +4,16 @@
 # Layers with few channels gain nothing from integers.
 backend = dict(
     name='tensorrt',
-    engine='tensorrt',
     weight=dict(symmetric=True, signed=True, narrow=True),
     act=dict(symmetric=True, signed=True),
     rules=[
         dict(role='few_channels', weight=None, act=None, reason='tensorrt: fewer than 16 channels')
     ],
-    quantized_ops=('Add',),
-    float_fused_addend=True,
-    float16_remainder=True,
-    observer=dict(type='MinMaxObserver'),
+    export=dict(
+        engine='tensorrt',
+        quantized_ops=('Add',),
+        float_fused_addend=True,
+        float16_remainder=True,
+        observer=dict(type='MinMaxObserver'),
+    ),
 )

@@ -1,8 +1,21 @@
-"""What runs exported files."""
+"""What runs exported files: one class per engine, by name in ``ENGINES``."""
 
-from .engines import Engine, open_engine
+from .engine import Engine
+from .onnxruntime_engine import OnnxRuntimeEngine
+from .openvino_engine import OpenVinoEngine
+from .registry import ENGINES, engine_of_file, engine_suffixes, find_engine, open_engine
+from .simulation_engine import SimulationEngine
+from .tensorrt_engine import TensorRtEngine
 
 __all__ = [
+    'ENGINES',
     'Engine',
+    'OnnxRuntimeEngine',
+    'OpenVinoEngine',
+    'SimulationEngine',
+    'TensorRtEngine',
+    'engine_of_file',
+    'engine_suffixes',
+    'find_engine',
     'open_engine',
 ]

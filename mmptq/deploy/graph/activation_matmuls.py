@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from onnx import NodeProto
 
-from mmptq.quantization.backend import BackendProfile
+from mmptq.deploy.export_profile import ExportProfile
 
 from .graph import Graph
 from .qdq import TensorQParams, insert_pair, is_dequantized
@@ -21,7 +21,7 @@ def _is_stored(graph: Graph, tensor: str) -> bool:
 
 
 def quantize_matmul_rhs(
-    graph: Graph, profile: BackendProfile, observe: Callable[..., dict[str, TensorQParams]]
+    graph: Graph, profile: ExportProfile, observe: Callable[..., dict[str, TensorQParams]]
 ) -> dict[str, TensorQParams]:
     """Insert the pairs of second operands of products, where these need a scheme of their own."""
     if not profile.activation_matmuls or profile.matmul_rhs is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from onnx import NodeProto
 
-from mmptq.quantization.backend import BackendProfile
+from mmptq.deploy.export_profile import ExportProfile
 
 from .activation_matmuls import is_activation_matmul, quantize_matmul_rhs
 from .graph import Graph, attribute
@@ -25,7 +25,7 @@ PAIR = ('QuantizeLinear', 'DequantizeLinear')
 
 def place_extra_quantizers(
     graph: Graph,
-    profile: BackendProfile,
+    profile: ExportProfile,
     observe: Callable[..., dict[str, TensorQParams]],
     float_outputs: Collection[str] = (),
 ) -> dict[str, TensorQParams]:
@@ -33,7 +33,7 @@ def place_extra_quantizers(
 
     Args:
         graph (Graph): With pairs on layer inputs.
-        profile (BackendProfile): What the backend wants.
+        profile (ExportProfile): What the backend wants.
         observe (Callable): Finds grids of tensors from calibration data.
         float_outputs (Collection[str]): Results of layers that stay float, and with them what is
             made of them up to the next layer.
@@ -54,7 +54,7 @@ def place_extra_quantizers(
     return {**seconds, **observed}
 
 
-def share_qparams(graph: Graph, profile: BackendProfile) -> None:
+def share_qparams(graph: Graph, profile: ExportProfile) -> None:
     """Carry grids over operators that select values, to their inputs and to their outputs."""
     changed = True
     while changed:
@@ -73,7 +73,7 @@ def _data_inputs(node: NodeProto) -> list[str]:
     return list(node.input) if node.op_type == 'Concat' else [node.input[0]]
 
 
-def _fits(graph: Graph, profile: BackendProfile, tensor: str, qparams: TensorQParams) -> bool:
+def _fits(graph: Graph, profile: ExportProfile, tensor: str, qparams: TensorQParams) -> bool:
     """Whether a tensor may take the grid of what is made of it.
 
     An engine that runs layers between integers only takes a ReLU for the lower end of the grid,
@@ -84,7 +84,7 @@ def _fits(graph: Graph, profile: BackendProfile, tensor: str, qparams: TensorQPa
     return not (profile.quantize_layer_outputs and fused and qparams.zero_point != 0)
 
 
-def _share_backward(graph: Graph, profile: BackendProfile, node: NodeProto) -> bool:
+def _share_backward(graph: Graph, profile: ExportProfile, node: NodeProto) -> bool:
     """Give the inputs of a node the grid of its output, if that has exactly one."""
     found_qparams = qparams_of(graph, node.output[0])
     if len(found_qparams) != 1 or not _is_exact(node):
@@ -115,7 +115,7 @@ def _share_forward(graph: Graph, node: NodeProto) -> bool:
     return True
 
 
-def integer_layers(graph: Graph, profile: BackendProfile) -> list[str]:
+def integer_layers(graph: Graph, profile: ExportProfile) -> list[str]:
     """Results of the layers whose outputs get a pair of their own; the graph is changed."""
     share_qparams(graph, profile)
     wanted = find_wanted(graph, profile)
@@ -123,7 +123,7 @@ def integer_layers(graph: Graph, profile: BackendProfile) -> list[str]:
 
 
 def find_wanted(
-    graph: Graph, profile: BackendProfile, float_outputs: Collection[str] = ()
+    graph: Graph, profile: ExportProfile, float_outputs: Collection[str] = ()
 ) -> dict[str, list[NodeProto] | None]:
     """Tensors that get a pair, with the nodes that take it there; None for all nodes.
 
@@ -180,7 +180,7 @@ def tensors_before_float_layers(graph: Graph) -> set[str]:
     return found
 
 
-def _stays_float(graph: Graph, profile: BackendProfile, tensor: str) -> bool:
+def _stays_float(graph: Graph, profile: ExportProfile, tensor: str) -> bool:
     """Whether a tensor is a result of the network that the profile leaves alone."""
     if profile.float_head_channels is None:
         return tensor in graph.outputs
@@ -214,7 +214,7 @@ def _output_channels(graph: Graph, layer: NodeProto) -> int:
     return weight.shape[0 if first else 1]
 
 
-def _want_inputs(graph: Graph, profile: BackendProfile, node: NodeProto, wanted: dict) -> None:
+def _want_inputs(graph: Graph, profile: ExportProfile, node: NodeProto, wanted: dict) -> None:
     inputs = list(node.input)
     if profile.float_fused_addend and node.op_type == 'Add':
         # The engine adds the other operand inside of the layer that makes this one.

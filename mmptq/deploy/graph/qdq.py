@@ -121,7 +121,7 @@ def _place_weight(graph: Graph, mark: NodeProto, quantizer: FakeQuantizer, layer
             integers, axis = integers.transpose(order), list(order).index(axis)
             graph.rewire(node.output[0], mark.output[0])
             graph.remove(node)
-    scale = quantizer.scale.numpy()
+    scale = quantizer.scale.detach().cpu().numpy()
     if axis is None:
         scale = scale.reshape(())
     output = f'{layer}.weight{DEQUANTIZED}'
@@ -142,10 +142,10 @@ def integer_weight(weight: np.ndarray, quantizer: FakeQuantizer, layer: str) -> 
     Raises:
         QuantizationError: For weights with more levels than int8 has around zero.
     """
-    args = (quantizer.scale, quantizer.zero_point, quantizer.scheme)
-    zero_point = quantizer.scheme.broadcast(quantizer.zero_point, weight.ndim)
-    # A copy, because arrays of a file are read-only, which torch warns of.
-    integers = quantize(torch.from_numpy(weight.copy()), *args) - zero_point
+    scale, zero_point = quantizer.scale.detach().cpu(), quantizer.zero_point.cpu()
+    # A copy, because arrays of a file are read-only, and torch warns about that.
+    integers = quantize(torch.from_numpy(weight.copy()), scale, zero_point, quantizer.scheme)
+    integers = integers - quantizer.scheme.broadcast(zero_point, weight.ndim)
     low, high = int(integers.min()), int(integers.max())
     if low < -128 or high > 127:
         raise QuantizationError(

@@ -8,7 +8,7 @@ import pytest
 from deploy_models import exported, sample_inputs
 
 from mmptq.deploy import open_engine
-from mmptq.deploy.engines.engines import require_engine
+from mmptq.deploy.engines import OpenVinoEngine, SimulationEngine, TensorRtEngine, engine_of_file
 from mmptq.quantization import QuantizationError
 
 
@@ -80,11 +80,13 @@ def test_unknown_engine(file):
         open_engine('magic', file)
 
 
-@pytest.mark.parametrize('name', ['onnx', 'onnxruntime', 'openvino'])
-def test_missing_package(monkeypatch, name):
-    monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(QuantizationError, match=f"'{name}' is not installed .* `pip install"):
-        require_engine(name)
+def test_missing_packages(monkeypatch):
+    for name in ('onnxruntime', 'openvino'):
+        monkeypatch.setitem(sys.modules, name, None)
+    for engine in (OpenVinoEngine, SimulationEngine, TensorRtEngine):
+        assert not engine.available()
+        with pytest.raises(QuantizationError, match=f"'{engine.package}' is not .* `pip install"):
+            engine.require()
 
 
 def test_missing_tensorrt():
@@ -92,5 +94,16 @@ def test_missing_tensorrt():
 
     if 'TensorrtExecutionProvider' in onnxruntime.get_available_providers():
         pytest.skip('TensorRT is installed')
+    assert SimulationEngine.available() and not TensorRtEngine.available()
     with pytest.raises(QuantizationError, match='pip install onnxruntime-gpu tensorrt'):
-        require_engine('tensorrt')
+        TensorRtEngine.require()
+
+
+def test_engine_that_a_file_was_made_for(file, tmp_path):
+    assert engine_of_file(file) == 'onnxruntime'
+    with pytest.raises(QuantizationError, match="no.xml' does not exist"):
+        engine_of_file(tmp_path / 'no.xml')
+    for name, message in (('a.pb', "no engine reads '.*a.pb'"), ('a.onnx', 'cannot be loaded')):
+        (tmp_path / name).write_bytes(b'not a model')
+        with pytest.raises(QuantizationError, match=message):
+            engine_of_file(tmp_path / name)

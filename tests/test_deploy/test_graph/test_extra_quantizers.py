@@ -118,7 +118,8 @@ def test_no_pair_on_what_only_a_float_layer_takes():
     detector = TinyDetector()
     detector.bbox_head = NarrowHead()
     rule = dict(name='bbox_head.offsets', weight=None, act=None, reason='test')
-    profile = replace(profile_of('onnxruntime'), rules=[rule])
+    profile = profile_of('onnxruntime')
+    profile = replace(profile, limits=replace(profile.limits, rules=[rule]))
     with torch.no_grad():
         load_tool('benchmark').quantize_by_minmax(
             ExportedSubgraph(detector.eval()), profile, torch.cat(sample_inputs())

@@ -3,11 +3,10 @@
 import pytest
 
 from mmptq.quantization import QScheme, QuantizationError
-from mmptq.quantization.backend import BackendProfile
+from mmptq.quantization.limits import SchemeLimits
 from mmptq.quantization.placement import LayerPlan
 
-PROFILE = BackendProfile(
-    'engine',
+LIMITS = SchemeLimits(
     'engine',
     weight=dict(symmetric=True, signed=True),
     act=dict(symmetric=True, signed=True),
@@ -23,7 +22,7 @@ def test_scheme_is_fitted():
         act=dict(bits=8, symmetric=False),
         rules=[dict(role='first', weight=dict(bits=8)), dict(role='last', act=None)],
     )
-    fitted = PROFILE.constrain(quantizer)
+    fitted = LIMITS.constrain(quantizer)
     assert fitted['weight'] == quantizer['weight']  # 4 bits fit into 8 with any zero point
     assert fitted['act'] == dict(bits=8, symmetric=True, signed=True)
     first, last, few = fitted['rules']
@@ -36,13 +35,13 @@ def test_scheme_is_fitted():
 def test_bits_that_cannot_run():
     quantizer = dict(weight=dict(bits=8), act=dict(bits=4), rules=[])
     with pytest.raises(QuantizationError, match='quantizer.act has 4 bits, and engine runs'):
-        PROFILE.constrain(quantizer)
+        LIMITS.constrain(quantizer)
 
 
 def test_rules_may_be_for_layers_outside_of_the_engine():
     rules = [dict(name='a', act=dict(bits=16))]
     quantizer = dict(weight=dict(bits=8), act=dict(bits=8), rules=rules)
-    first, _ = PROFILE.constrain(quantizer)['rules']
+    first, _ = LIMITS.constrain(quantizer)['rules']
     assert first['act']['bits'] == 16
 
 
@@ -57,37 +56,42 @@ def test_rules_may_be_for_layers_outside_of_the_engine():
 )
 def test_layers_that_cannot_run(weight, act, message):
     with pytest.raises(QuantizationError, match=message):
-        PROFILE.check([LayerPlan('conv', 'Conv2d', weight, act)])
+        LIMITS.check([LayerPlan('conv', 'Conv2d', weight, act)])
 
 
 def test_layers_that_can():
     four_bits = QScheme(4, symmetric=False, channel_axis=0)
-    PROFILE.check(
+    LIMITS.check(
         [
             LayerPlan('a', 'Conv2d', WEIGHT, ACT),
             LayerPlan('b', 'Conv2d', four_bits, ACT),
             LayerPlan('c', 'Conv2d', None, None),
         ]
     )
-    unsigned = BackendProfile('engine', 'engine', act=dict(signed=False))
+    unsigned = SchemeLimits('engine', act=dict(signed=False))
     unsigned.check([LayerPlan('a', 'Conv2d', WEIGHT, QScheme(8))])
 
 
 @pytest.mark.parametrize(
     ('cfg', 'message'),
     [
-        (dict(name='a', engine='b', bits=4), "unknown key 'bits'"),
-        (dict(name='a'), "backend lacks 'engine'"),
+        (dict(name='a', bits=4), "unknown key 'bits': use name, weight_bits, .* or export"),
+        (dict(export=dict(engine='a')), "backend lacks 'name'"),
     ],
 )
 def test_bad_config(cfg, message):
     with pytest.raises(QuantizationError, match=message):
-        BackendProfile.from_config(cfg)
+        SchemeLimits.from_config(cfg)
 
 
 def test_layers_outside_of_the_engine_are_not_checked():
-    profile = BackendProfile('engine', 'onnxruntime')
+    limits = SchemeLimits('engine')
     wide = QScheme(16)
-    profile.check_plan([LayerPlan('pts_middle_encoder.conv', 'SubMConv3d', WEIGHT, wide)])
+    limits.check_plan([LayerPlan('pts_middle_encoder.conv', 'SubMConv3d', WEIGHT, wide)])
     with pytest.raises(QuantizationError, match="'neck.conv' has 16 bits"):
-        profile.check_plan([LayerPlan('neck.conv', 'Conv2d', WEIGHT, wide)])
+        limits.check_plan([LayerPlan('neck.conv', 'Conv2d', WEIGHT, wide)])
+
+
+def test_keys_of_the_export_are_left_to_the_export():
+    limits = SchemeLimits.from_config(dict(name='a', act_bits=(4,), export=dict(anything=1)))
+    assert limits == SchemeLimits('a', act_bits=(4,))
