@@ -77,3 +77,10 @@ def run_tool(name: str, *args: str) -> None:
         module.main()
     finally:
         sys.argv = argv
+
+
+def write_result(work_dir: Path, result: dict) -> None:
+    """The ``run.json`` of a run with this result, as tools read it."""
+    from mmptq.ptq.run_record import RUN_FILE, RunRecord
+
+    RunRecord(work_dir / RUN_FILE, 0, torch.device('cpu')).add('result', result, None)

@@ -12,7 +12,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from mmptq.ptq import Calibrator, PTQContext
-from mmptq.quantization import QuantPlan, apply_plan, freeze, make_plan
+from mmptq.ptq.run import plan_model, quantize_model
+from mmptq.quantization import QuantPlan
 
 SIZE = (64, 32)  # width and height of the input
 PREPROCESSOR = dict(type='DetDataPreprocessor', mean=[100.0] * 3, std=[60.0] * 3)
@@ -134,21 +135,13 @@ def quantize_lane_model(
     if family in UNUSED:
         rules.append(dict(name=UNUSED[family], weight=None, act=None, reason='unused'))
 
-    @torch.no_grad()
-    def predict():
-        model(**copy.deepcopy(data), mode='predict')
-
-    plan = make_plan(model, quantizer | dict(rules=rules), predict)
-    apply_plan(model, plan)
     observer = dict(type='MinMaxObserver')
     with TemporaryDirectory() as folder:
         ctx = PTQContext(model, [None], Path(folder), 0)
         ctx._prepare = lambda batch: copy.deepcopy(data)
-        ctx.make_layer_states()
-        for stage in (Calibrator(weight_observer=observer, act_observer=observer), *stages):
-            stage.run(ctx)
-    freeze(model)
-    return plan
+        plan_model(ctx, quantizer | dict(rules=rules))
+        quantize_model(ctx, [Calibrator(observer, observer), *stages])
+    return ctx.plan
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmptq.adapters import Adapter, HeadOutput
 from mmptq.ptq import Calibrator, PTQContext
-from mmptq.quantization import apply_plan, make_plan
+from mmptq.ptq.run import prepare_model
 
 W4A4 = dict(
     QUANTIZER,
@@ -97,9 +97,7 @@ def toy_context(work_dir: Path, model: nn.Module | None = None, batches=None) ->
     model = (ToyDetector() if model is None else model).eval()
     batches = images() if batches is None else batches
     ctx = PTQContext(model, [dict(inputs=x) for x in batches], work_dir, seed=0)
-    ctx.plan = make_plan(model, W4A4, lambda: model(batches[0]))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, W4A4)
     observer = dict(type='LpObserver', p=2.0)
     Calibrator(observer, observer).run(ctx)
     return ctx

@@ -1,27 +1,29 @@
 """PTQ as a loop: it consumes training data and produces weights."""
 
 import json
-import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import LOOPS, TASK_UTILS
+from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 
 from mmptq.ptq.calibration_data import calibration_loader, check_overlap
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, digest
-from mmptq.quantization import QuantizationError, apply_plan, freeze, make_plan, quantized_layers
+from mmptq.ptq.run import plan_model, quantize_model
+from mmptq.ptq.stages.build import build_stages, check_adapter
+from mmptq.quantization import QuantizationError, model_size
 from mmptq.quantization.limits import SchemeLimits
-from mmptq.report import comparison_rows, coverage_rows, format_table, model_size
-from mmptq.utils.files import write_json
+from mmptq.report import comparison_rows, coverage_text, format_table
 from mmptq.utils.models import unwrap
 
 from .checkpoint import plain, save_quantized
+from .evaluate import evaluate
 
 CHECKPOINT_NAME = 'quantized.pth'
 
@@ -49,7 +51,7 @@ class PTQLoop(BaseLoop):
             stopped. Set before it runs: the config, which the checkpoint holds, is the same.
 
     Note:
-        Writes ``quantized.pth``, ``coverage.json`` and ``result.json`` to the work directory.
+        Writes ``quantized.pth``, ``coverage.json`` and ``run.json`` to the work directory.
     """
 
     def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
@@ -59,7 +61,7 @@ class PTQLoop(BaseLoop):
         if runner.cfg.get('backend'):
             self.limits = SchemeLimits.from_config(runner.cfg.backend)
             self.quantizer = self.limits.constrain(self.quantizer)
-        self.stages = [_build_stage(stage) for stage in _required(runner.cfg, 'stages', 'a recipe')]
+        self.stages = build_stages(_required(runner.cfg, 'stages', 'a recipe'))
         self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
         self.val_float = val_float
         self.resume = False
@@ -83,24 +85,30 @@ class PTQLoop(BaseLoop):
         ctx = self.make_context()
         ctx.resume = self._resume_store(ctx)
         self._check_overlap()
+        check_adapter(self.stages, ctx.model)
         self.plan(ctx)
-        before = runner.val_loop.run() if self.val_float and runner.val_loop else {}
+        before = ctx.evaluate() if self.val_float and ctx.evaluator else {}
         start = time.perf_counter()
-        self.quantize(ctx)
+        quantize_model(ctx, self.stages)
         seconds = time.perf_counter() - start
         path = ctx.work_dir / CHECKPOINT_NAME
         meta = self.dataloader.dataset.dataset.metainfo
         save_quantized(ctx.model, ctx.plan, path, meta, runner.cfg.pretty_text)
         runner.logger.info(f'quantized checkpoint: {path}')
-        after = runner.val_loop.run() if runner.val_loop else {}
+        after = ctx.evaluate() if ctx.evaluator else {}
         self._report(ctx, before, after, seconds)
         ctx.resume.clear()
         return runner.model
 
     def make_context(self) -> PTQContext:
         """What the stages work on: the model and the calibration data."""
-        model = unwrap(self.runner.model).eval()
-        return PTQContext(model, self.dataloader, Path(self.runner.work_dir), self.runner.seed)
+        runner = self.runner
+        model = unwrap(runner.model).eval()
+        ctx = PTQContext(model, self.dataloader, Path(runner.work_dir), runner.seed)
+        ctx.limits = self.limits
+        if runner.val_loop is not None:
+            ctx.evaluator = partial(evaluate, runner)
+        return ctx
 
     def _resume_store(self, ctx: PTQContext) -> ResumeStore:
         cfg = self.runner.cfg
@@ -111,19 +119,6 @@ class PTQLoop(BaseLoop):
         texts['float checkpoint'] = digest(ctx.model)
         return ResumeStore(ctx.work_dir / 'resume', texts, self.resume)
 
-    def quantize(self, ctx: PTQContext) -> None:
-        """Carry out the plan of the context, run the stages, freeze the weights."""
-        # Activation files of a run that was killed.
-        shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
-        apply_plan(ctx.model, ctx.plan)
-        ctx.make_layer_states()
-        for index, stage in enumerate(self.stages):
-            if ctx.resume is not None:
-                ctx.resume.stage = f'{index}-{type(stage).__name__}'
-            stage.run(ctx)
-        self._check_calibrated(ctx)
-        freeze(ctx.model)
-
     def _check_overlap(self) -> None:
         if self.runner.val_loop is not None:
             data = self.dataloader.dataset
@@ -132,29 +127,9 @@ class PTQLoop(BaseLoop):
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
 
     def plan(self, ctx: PTQContext) -> None:
-        """Decide what is folded and quantized; logs and saves the coverage table."""
-        first = ctx.first_batch()
-        ctx.plan = make_plan(ctx.model, self.quantizer, lambda: ctx.predict(first))
-        if self.limits is not None:
-            self.limits.check_plan(ctx.plan.layers)
-        rows = coverage_rows(ctx.plan)
-        count = sum(layer.quantized for layer in ctx.plan.layers)
-        float_count = len(ctx.plan.layers) - count + len(ctx.plan.unsupported)
-        ctx.logger.info(
-            f'{count} layers are quantized, {float_count} stay float, '
-            f'{len(ctx.plan.folded)} BatchNorms are folded, {len(ctx.plan.unfolded)} not:\n'
-            + format_table(rows)
-        )
-        write_json(rows, ctx.work_dir / 'coverage.json')
-
-    @staticmethod
-    def _check_calibrated(ctx: PTQContext) -> None:
-        for name, layer in quantized_layers(ctx.model).items():
-            for slot in (layer.weight_quantizer, layer.input_quantizer):
-                if not getattr(slot, 'calibrated', True):
-                    raise QuantizationError(
-                        f"no stage calibrated '{name}': add dict(type='Calibrator') to stages"
-                    )
+        """Decide what is folded and quantized; logs the coverage table."""
+        plan_model(ctx, self.quantizer)
+        ctx.logger.info(coverage_text(ctx.plan))
 
     def _report(self, ctx: PTQContext, before: dict, after: dict, seconds: float) -> None:
         float_bytes, quantized_bytes = model_size(ctx.model)
@@ -164,7 +139,8 @@ class PTQLoop(BaseLoop):
             f'weights: {float_bytes / 2**20:.2f} MB in float32, {quantized_bytes / 2**20:.2f} MB '
             f'quantized; quantized in {seconds:.1f} s with {len(self.dataloader)} samples'
         )
-        write_json(
+        ctx.record(
+            'result',
             dict(
                 float=before,
                 quantized=after,
@@ -173,7 +149,6 @@ class PTQLoop(BaseLoop):
                 seconds=seconds,
                 num_samples=len(self.dataloader),
             ),
-            ctx.work_dir / 'result.json',
         )
 
 
@@ -184,14 +159,6 @@ def _required(cfg: Any, key: str, what: str) -> Any:
             f'--{what.split()[-1]}'
         )
     return cfg[key]
-
-
-def _build_stage(cfg: dict[str, Any]) -> Any:
-    if cfg.get('type') not in TASK_UTILS:
-        raise QuantizationError(
-            f"there is no stage '{cfg.get('type')}': check stages in the config"
-        )
-    return TASK_UTILS.build(cfg)
 
 
 def _calibration_config(cfg: dict[str, Any]) -> dict[str, Any]:

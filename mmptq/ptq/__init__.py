@@ -10,6 +10,8 @@ from .stages import (
     Distillation,
     LpSelector,
     Reconstructor,
+    Stage,
+    build_stages,
 )
 from .teacher.fisher_importance import FisherImportance
 
@@ -24,4 +26,6 @@ __all__ = [
     'PTQContext',
     'Reconstructor',
     'LayerState',
+    'Stage',
+    'build_stages',
 ]

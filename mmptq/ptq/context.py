@@ -1,6 +1,6 @@
 """What the stages of a PTQ run share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ import torch
 from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
-from torch.utils.data import DataLoader
 
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
-from mmptq.utils.trees import tensors_in
+from mmptq.quantization.limits import SchemeLimits
 
 from .layer_state import LayerState
+from .model_inputs import device_of, prepare_batch, run_model
 from .resume import ResumeStore
+from .run_record import RUN_FILE, RunRecord
 
 
 @dataclass
@@ -23,22 +24,35 @@ class PTQContext:
     """The state of a PTQ run; stages read and write it and know nothing of each other.
 
     Attributes:
-        model (nn.Module): The detector, in eval mode; quantized in place.
-        loader (DataLoader): Calibration batches, the same ones in the same order on every pass.
+        model (nn.Module): The model, in eval mode; quantized in place.
+        loader (Iterable): Calibration batches with a length, the same ones in the same order on
+            every pass.
         work_dir (Path): Where stages write what they want to keep.
         seed (int): For every random choice of a stage.
         plan (QuantPlan): What was folded and quantized.
         layers (dict[str, LayerState]): Settings of the quantized layers by name.
         resume (ResumeStore, optional): Where stages keep finished pieces of work.
+        limits (SchemeLimits, optional): What of a backend the plan has to obey.
+        evaluator (Callable, optional): Takes a number of batches or None, returns metrics.
+        stage (str, optional): Number and name of the stage that runs, like '1-Reconstructor'.
+        run_record (RunRecord): Writes ``run.json`` in the work directory.
     """
 
     model: nn.Module
-    loader: DataLoader
+    loader: Iterable[Any]
     work_dir: Path
     seed: int
     plan: QuantPlan = field(default_factory=QuantPlan)
     layers: dict[str, LayerState] = field(default_factory=dict)
     resume: ResumeStore | None = None
+    limits: SchemeLimits | None = None
+    evaluator: Callable[[int | None], dict[str, float]] | None = None
+    stage: str | None = None
+    run_record: RunRecord = field(init=False)
+
+    def __post_init__(self):
+        path = Path(self.work_dir) / RUN_FILE
+        self.run_record = RunRecord(path, self.seed, device_of(self.model))
 
     def make_layer_states(self) -> None:
         """A LayerState per quantized layer, with default settings."""
@@ -51,7 +65,34 @@ class PTQContext:
         """Logger of the run."""
         return MMLogger.get_current_instance()
 
-    def batches(self, description: str, count: int | None = None) -> Iterator[dict[str, Any]]:
+    def record(self, kind: str, rows: Any) -> None:
+        """Keep rows under a kind in ``run.json``, for the stage that runs.
+
+        Args:
+            kind (str): What the rows are about, like 'reconstruction'.
+            rows (Any): Nested dicts and lists of numbers and texts.
+        """
+        self.run_record.add(kind, rows, self.stage)
+
+    def evaluate(self, num_batches: int | None = None) -> dict[str, float]:
+        """Metrics of the model as it is now, on the evaluation data.
+
+        Args:
+            num_batches (int, optional): Only the first ones. Defaults to all.
+
+        Raises:
+            QuantizationError: If the run has no evaluation data.
+        """
+        if self.evaluator is None:
+            raise QuantizationError(
+                'this run cannot evaluate the model: start it with tools/ptq.py and a config that '
+                'has val_dataloader and val_evaluator'
+            )
+        if num_batches is not None and num_batches < 1:
+            raise QuantizationError(f'num_batches={num_batches!r} must be at least 1')
+        return self.evaluator(num_batches)
+
+    def batches(self, description: str, count: int | None = None) -> Iterator[Any]:
         """Calibration batches as the model's forward takes them, with a progress bar.
 
         Args:
@@ -65,42 +106,16 @@ class PTQContext:
             if index in chosen:
                 yield self._prepare(batch)
 
-    def first_batch(self) -> dict[str, Any]:
+    def first_batch(self) -> Any:
         """The first calibration batch, as the model's forward takes it."""
         return self._prepare(next(iter(self.loader)))
 
-    def _prepare(self, batch: dict[str, Any] | str) -> dict[str, Any]:
-        if isinstance(batch, str):
+    def _prepare(self, batch: Any) -> Any:
+        if isinstance(batch, str):  # the sentence of a sample that cannot be read
             raise QuantizationError(batch)
-        data = self.model.data_preprocessor(batch, False)
-        check_inputs(data)
-        return data
+        return prepare_batch(self.model, batch)
 
     @torch.no_grad()
-    def predict(self, data: dict[str, Any]) -> Any:
-        """Run the detector as the test loop does."""
-        return self.model(**data, mode='predict')
-
-
-def check_inputs(data: dict[str, Any]) -> None:
-    """Raise where an input tensor is empty or not finite, naming the sample's file."""
-    for x in tensors_in(data['inputs']):
-        if x.numel() == 0:
-            raise QuantizationError(
-                f'calibration sample {sample_name(data)} is empty: remove it from the train split'
-            )
-        if x.is_floating_point() and not torch.isfinite(x).all():
-            raise QuantizationError(
-                f'calibration sample {sample_name(data)} contains NaN or Inf: repair the file or '
-                'remove it from the train split'
-            )
-
-
-def sample_name(data: dict[str, Any]) -> str:
-    """File of the first sample of a batch, as its data sample knows it."""
-    samples = data.get('data_samples') or [None]
-    for key in ('lidar_path', 'img_path', 'sample_idx', 'img_id'):
-        value = getattr(samples[0], key, None)
-        if value is not None:
-            return f"'{value}'"
-    return 'without a file name'
+    def predict(self, data: Any) -> Any:
+        """Run the model: a detector as the test loop does."""
+        return run_model(self.model, data)

@@ -9,6 +9,7 @@ from .convert import (
     quantizers_off,
     rebuild,
 )
+from .coverage import coverage_rows, model_size
 from .fake_quantizer import FakeQuantizer
 from .functional import (
     choose_qparams,
@@ -36,12 +37,14 @@ __all__ = [
     'SoftRounding',
     'apply_plan',
     'choose_qparams',
+    'coverage_rows',
     'dequantize',
     'fake_quantize',
     'freeze',
     'lp_error',
     'make_plan',
     'mix',
+    'model_size',
     'quantize',
     'quantized_layers',
     'quantizers_off',

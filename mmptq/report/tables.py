@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from mmptq.quantization import QuantPlan, coverage_rows
+
 
 def format_table(rows: list[dict[str, Any]]) -> str:
     """Align rows of equal keys into a Markdown table; the keys are the header."""
@@ -19,6 +21,17 @@ def format_table(rows: list[dict[str, Any]]) -> str:
     ]
     lines.insert(1, '|' + '|'.join('-' * (width + 2) for width in widths) + '|')
     return '\n'.join(lines)
+
+
+def coverage_text(plan: QuantPlan) -> str:
+    """How many layers are quantized, and the coverage table."""
+    count = sum(layer.quantized for layer in plan.layers)
+    float_count = len(plan.layers) - count + len(plan.unsupported)
+    return (
+        f'{count} layers are quantized, {float_count} stay float, '
+        f'{len(plan.folded)} BatchNorms are folded, {len(plan.unfolded)} not:\n'
+        + format_table(coverage_rows(plan))
+    )
 
 
 def main_metric(metrics: dict[str, float]) -> str:

@@ -1,6 +1,7 @@
 """Files that appear under their final name only when they are complete."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .messages import first_line
+from .trees import to_plain
 
 
 @contextmanager
@@ -37,6 +39,22 @@ def complete_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(data: Any, path: str | Path) -> None:
-    """Write plain data as indented JSON, complete or not at all."""
+    """Write nested data as indented JSON, complete or not at all.
+
+    Args:
+        data (Any): Dicts, lists, tuples, numbers, texts, tensors and arrays. NaN and infinite
+            numbers become null, which JSON has no other word for.
+        path (str | Path): The file.
+    """
+    text = json.dumps(_finite(to_plain(data)), indent=1, allow_nan=False)
     with complete_file(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1) + '\n')
+        temporary.write_text(text + '\n')
+
+
+def _finite(data: Any) -> Any:
+    """Plain data with None in place of NaN and infinite numbers."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -3,10 +3,10 @@
 Smaller sets than the benchmark's, so the bound is wider than what the benchmark shows.
 """
 
-import json
-
 import pytest
 from helpers import ROOT, run_tool
+
+from mmptq.report import read_record
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def quantize(name: str, work_dir, options: list[str]) -> tuple[float, float]:
     """Float and quantized mAP."""
     config = ROOT / f'configs/mse/{name}.py'
     run_tool('ptq', config, '--work-dir', work_dir, '--cfg-options', *options)
-    result = json.loads((work_dir / 'result.json').read_text())
+    result = read_record(work_dir, 'result')
     (metric,) = [key for key in result['float'] if key.endswith('mAP')]
     return result['float'][metric], result['quantized'][metric]
 

@@ -3,11 +3,11 @@
 Fewer images than the benchmark's, so the bounds are wider than what the benchmark shows.
 """
 
-import json
-
 import pytest
 from helpers import ROOT, run_tool
 from mmengine.config import Config
+
+from mmptq.report import read_record
 
 CHECKPOINTS = sorted((ROOT / 'configs/demo/checkpoints').glob('*_demo-lane.pth'))
 
@@ -32,7 +32,7 @@ def test_float_and_int8(checkpoint, demo_lanes, tmp_path):
         dataset = f'{loader}.dataset.dataset' if repeated else f'{loader}.dataset'
         options.append(f'{dataset}.data_root={demo_lanes}')
     run_tool('ptq', config, '--work-dir', tmp_path, '--cfg-options', *options)
-    result = json.loads((tmp_path / 'result.json').read_text())
+    result = read_record(tmp_path, 'result')
     before, after = (result[key]['culane/F1'] for key in ('float', 'quantized'))
     assert before > 0.75
     assert abs(after - before) < 0.04

@@ -9,12 +9,13 @@ import torch
 from helpers import ROOT
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import MODELS, TASK_UTILS, init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from mmptq.ptq import PTQContext
+from mmptq.ptq import PTQContext, build_stages
 from mmptq.ptq.calibration_data import as_test_dataset, pipeline_of
-from mmptq.quantization import apply_plan, freeze, make_plan, quantized_layers
+from mmptq.ptq.run import plan_model, quantize_model
+from mmptq.quantization import quantized_layers
 
 IMAGES = [
     'retinanet_r18_fpn_mse_int8_coco',
@@ -99,15 +100,11 @@ def build(cfg: Config) -> nn.Module:
 def quantize(cfg: Config, batch: dict, tmp_path) -> PTQContext:
     """What PTQLoop does, on one batch."""
     ctx = PTQContext(build(cfg), [batch], tmp_path, seed=0)
-    data = ctx.first_batch()
-    ctx.plan = make_plan(ctx.model, cfg.quantizer, lambda: ctx.predict(data))
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
     for stage in cfg.stages:
         for observer in (stage.weight_observer, stage.act_observer):
             observer.num_candidates = 4  # a coarser search than the recipe's, for time
-        TASK_UTILS.build(stage).run(ctx)
-    freeze(ctx.model)
+    plan_model(ctx, cfg.quantizer)
+    quantize_model(ctx, build_stages(cfg.stages))
     ctx.predict(ctx.first_batch())
     return ctx
 

@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 from mmptq.engine import load_quantized
 from mmptq.quantization import quantized_layers
+from mmptq.report import read_record
 
 mmdet3d = pytest.importorskip('mmdet3d')
 
@@ -61,7 +62,7 @@ def test_all_layers_are_quantized_and_mmdet3d_tests_the_result(lidar):
             'pts_voxel_encoder.pfn_layers.0.linear',
             'pts_voxel_encoder.pfn_layers.0.norm',
         ]
-    expected = json.loads((work / 'result.json').read_text())['quantized']
+    expected = read_record(work, 'result')['quantized']
 
     script = f'{mmdet3d.__path__[0]}/.mim/tools/test.py'
     test_dir = lidar.parent / 'test'

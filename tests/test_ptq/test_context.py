@@ -1,37 +1,13 @@
-"""Calibration batches are checked before the model sees them."""
+"""The context gives batches, and keeps what stages record."""
+
+import json
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
 from torch import nn
 
-from mmptq.ptq.context import PTQContext, check_inputs
+from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError
-
-
-def sample(key: str, path: str) -> list[DetDataSample]:
-    return [DetDataSample(metainfo={key: path})]
-
-
-@pytest.mark.parametrize('value', [float('nan'), float('inf'), float('-inf')])
-def test_non_finite_input_names_its_file(value):
-    points = torch.rand(10, 4)
-    points[3, 2] = value
-    data = dict(inputs=dict(points=[points]), data_samples=sample('lidar_path', 'a/scan.bin'))
-    with pytest.raises(QuantizationError, match="'a/scan.bin' contains NaN or Inf"):
-        check_inputs(data)
-
-
-def test_empty_input_names_its_file():
-    data = dict(inputs=dict(points=[torch.rand(0, 4)]), data_samples=sample('lidar_path', 'e.bin'))
-    with pytest.raises(QuantizationError, match="'e.bin' is empty"):
-        check_inputs(data)
-
-
-def test_sound_input_passes():
-    images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-    check_inputs(dict(inputs=images, data_samples=sample('img_path', 'a.jpg')))
-    check_inputs(dict(inputs=dict(points=[torch.rand(3, 4)], imgs=None), data_samples=None))
 
 
 @pytest.mark.parametrize(
@@ -46,3 +22,33 @@ def test_a_part_of_the_batches_is_evenly_spread(tmp_path, count, chosen):
     ctx = PTQContext(Model(), batches, tmp_path, seed=0)
     found = [int(data['inputs'].max()) for data in ctx.batches('load', count)]
     assert found == (list(range(6)) if chosen is None else chosen)
+
+
+def test_records_of_the_run_and_of_its_stages(tmp_path):
+    ctx = PTQContext(nn.Linear(1, 1), [], tmp_path, seed=3)
+    ctx.record('coverage', [dict(layer='a')])
+    ctx.stage = '0-Calibrator'
+    ctx.record('ranges', [dict(low=float('-inf'), high=torch.tensor([1.0, float('nan')]))])
+    ctx.stage = '1-Calibrator'
+    ctx.record('ranges', [dict(low=2)])
+    ctx.stage = None
+    ctx.record('coverage', [dict(layer='b')])
+    content = json.loads((tmp_path / 'run.json').read_text(), parse_constant=pytest.fail)
+    assert content['seed'] == 3
+    assert content['environment']['torch'] == torch.__version__
+    assert content['records'] == [
+        dict(kind='coverage', stage=None, rows=[dict(layer='b')]),
+        dict(kind='ranges', stage='0-Calibrator', rows=[dict(low=None, high=[1.0, None])]),
+        dict(kind='ranges', stage='1-Calibrator', rows=[dict(low=2)]),
+    ]
+
+
+def test_evaluation_needs_an_evaluator(tmp_path):
+    ctx = PTQContext(nn.Linear(1, 1), [], tmp_path, seed=0)
+    with pytest.raises(QuantizationError, match='cannot evaluate .*val_evaluator'):
+        ctx.evaluate()
+    ctx.evaluator = lambda num_batches: dict(mAP=num_batches)
+    assert ctx.evaluate(2) == dict(mAP=2)
+    assert ctx.evaluate() == dict(mAP=None)
+    with pytest.raises(QuantizationError, match='num_batches=0 must be at least 1'):
+        ctx.evaluate(0)

@@ -3,11 +3,10 @@
 The bounds are wider than what was measured, by what a few borderline boxes move on so few frames.
 """
 
-import json
-from pathlib import Path
-
 import pytest
 from helpers import ROOT, run_tool
+
+from mmptq.report import read_record
 
 CASES = [
     # config, metric, most that it may lose, least that the float network has
@@ -25,7 +24,7 @@ def test_quantized_scores_like_float(name, metric, loss, least, real_data, monke
         pytest.importorskip('mmdet3d')
     monkeypatch.setenv('MMPTQ_DATA', str(real_data))
     run_tool('ptq', ROOT / f'configs/mse/{name}.py', '--work-dir', tmp_path)
-    result = json.loads(Path(tmp_path / 'result.json').read_text())
+    result = read_record(tmp_path, 'result')
     before, after = result['float'][metric], result['quantized'][metric]
     print(f'{name}: {metric} {before:.4f} -> {after:.4f}')
     assert before > least

@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from mmptq.lanes.geometry.lane_points import lane_xs
+from mmptq.report import read_record
 
 CONFIG = ROOT / 'configs/lane/lstr_r18s_tusimple-frames.py'
 
@@ -84,7 +85,7 @@ LEAVES = [
 def test_leaves(float_checkpoint, recipe, scheme, loss, left, tmp_path):
     leaf = ROOT / f'configs/{recipe}/lstr_r18s_{recipe}_{scheme}_tusimple-frames.py'
     run_tool('ptq', leaf, float_checkpoint, '--work-dir', tmp_path)
-    result = json.loads((tmp_path / 'result.json').read_text())
+    result = read_record(tmp_path, 'result')
     before, after = (result[key]['tusimple/accuracy'] for key in ('float', 'quantized'))
     assert before == pytest.approx(0.9473, abs=2e-4)
     assert after > before - loss

@@ -18,7 +18,8 @@ pytest.importorskip('mmdet3d')
 from keyframe import build_keyframe_model, raw_outputs  # noqa: E402
 
 from mmptq.ptq import Calibrator, PTQContext  # noqa: E402
-from mmptq.quantization import apply_plan, make_plan, quantizers_off  # noqa: E402
+from mmptq.ptq.run import prepare_model  # noqa: E402
+from mmptq.quantization import quantizers_off  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MSE = dict(type='LpObserver', p=2.0)
@@ -69,10 +70,7 @@ def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
     model, batch = build_keyframe_model(Config.fromfile(CONFIGS / f'nuscenes/{name}_keyframe.py'))
     expected = raw_outputs(model, batch)
     ctx = PTQContext(model, [batch], tmp_path, seed=0)
-    data = ctx.first_batch()
-    ctx.plan = make_plan(model, quantizer, lambda: ctx.predict(data))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, quantizer)
     Calibrator(weight_observer=MSE, act_observer=MSE).run(ctx)
 
     with quantizers_off(model):  # BatchNorms are folded, nothing else changed

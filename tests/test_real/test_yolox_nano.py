@@ -1,17 +1,18 @@
 """YOLOX-nano with its authors' weights on real images: INT8 keeps its AP."""
 
-import json
 from pathlib import Path
 
 import pytest
 from helpers import ROOT, run_tool
+
+from mmptq.report import read_record
 
 CONFIG = ROOT / 'configs/mse/yolox_nano_mse_int8_coco-mini.py'
 ONE_LAYER_FLOAT = ROOT / 'configs/mse/yolox_nano_mse_int8-pertensor_coco-mini.py'
 FLOAT_CONFIG = ROOT / 'configs/yolox/yolox_nano_coco-mini.py'
 SENSITIVE = 'backbone.stage1.0.depthwise_conv.conv'
 NO_FLOAT_EVALUATION = 'train_cfg.val_float=False'
-FILES = ('result.json', 'coverage.json')
+RECORDS = ('result', 'coverage')
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +22,7 @@ def quantize(real_data, tmp_path_factory):
     def run(config: Path, *arguments: str) -> tuple[dict, list[dict]]:
         work_dir = tmp_path_factory.mktemp('work')
         run_tool('ptq', config, '--work-dir', work_dir, *arguments)
-        return tuple(json.loads((work_dir / name).read_text()) for name in FILES)
+        return tuple(read_record(work_dir, kind) for kind in RECORDS)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('MMPTQ_DATA', str(real_data))

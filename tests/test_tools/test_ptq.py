@@ -14,6 +14,7 @@ from helpers import ROOT, run_tool
 from mmengine.config import Config
 
 from mmptq.engine.checkpoint import read_checkpoint
+from mmptq.report import read_record
 
 
 def error_of(capsys, *args) -> str:
@@ -36,7 +37,7 @@ def test_writes_checkpoint_coverage_and_result(tiny):
     path, _ = tiny
     run_tool('ptq', path)
     work = path.parent / 'work'
-    result = json.loads((work / 'result.json').read_text())
+    result = read_record(work, 'result')
     assert (
         result['float'].keys()
         == result['quantized'].keys()
@@ -71,7 +72,7 @@ def test_stock_test_tool_gives_the_same_metrics_in_a_fresh_process(tiny, tmp_pat
 
     path, _ = tiny
     run_tool('ptq', path)
-    expected = json.loads((path.parent / 'work/result.json').read_text())['quantized']
+    expected = read_record(path.parent / 'work', 'result')['quantized']
     script = ROOT / 'tools/test.py'
     if tool == 'mmdet':
         script = f'{mmdet.__path__[0]}/.mim/tools/test.py'

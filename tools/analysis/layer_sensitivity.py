@@ -4,25 +4,26 @@ python tools/analysis/layer_sensitivity.py CONFIG CHECKPOINT --scheme w4a4 --rec
 python tools/analysis/layer_sensitivity.py PTQ_CONFIG [CHECKPOINT] [--groups 'backbone.*' 'neck.*']
     [--mode alone|except] [--part weight|input|both] [--num-images N] [--out FILE.json]
 
-Plans and calibrates as tools/ptq.py does, by the first stage of the recipe. Then the validation
-images run through the network with the quantizers of one layer alone on, or of all layers except
-this one; by default one row per quantized layer. Nothing is saved but the table.
+Plans and calibrates as tools/ptq.py does, by the stages of the recipe up to the first that
+calibrates. Then the validation images run through the network with the quantizers of one layer
+alone on, or of all layers except this one; by default one row per quantized layer. Nothing is saved
+but the table.
 """
 
 import argparse
-import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import islice
 
-import torch
 from mmengine.runner import Runner
 from torch import nn
 
+from mmptq.engine.evaluate import evaluate_batches
 from mmptq.engine.ptq_config import add_ptq_arguments, prepare_runner_config, ptq_config
-from mmptq.quantization import QuantizationError, apply_plan, quantized_layers
+from mmptq.ptq.run import calibrate_model, prepare_model
+from mmptq.quantization import QuantizationError, quantized_layers
 from mmptq.report import format_table
 from mmptq.utils.cli import build_runner, make_parser
 from mmptq.utils.files import write_json
@@ -46,10 +47,8 @@ def calibrate(runner: Runner) -> dict[str, nn.Module]:
     """Plan, convert and calibrate; returns the quantized layers by name."""
     loop = runner.train_loop
     ctx = loop.make_context()
-    loop.plan(ctx)
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
-    loop.stages[0].run(ctx)
+    prepare_model(ctx, loop.quantizer)
+    calibrate_model(ctx, loop.stages)
     return quantized_layers(ctx.model)
 
 
@@ -85,16 +84,6 @@ def only(layers: dict[str, nn.Module], on: set[str], parts: tuple[str, ...]) -> 
             quantizer.enabled = state
 
 
-@torch.no_grad()
-def evaluate(runner: Runner, batches: list[dict]) -> dict[str, float]:
-    """The config's own metrics on these batches."""
-    evaluator = runner.val_loop.evaluator
-    for data in batches:
-        outputs = runner.model.val_step(copy.deepcopy(data))
-        evaluator.process(data_samples=outputs, data_batch=data)
-    return evaluator.evaluate(len(batches) * runner.val_dataloader.batch_size)
-
-
 def run(args: argparse.Namespace) -> list[dict]:
     config = ptq_config(args)
     prepare_runner_config(config, args.checkpoint)
@@ -113,7 +102,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     rows = []
     for name, on in runs.items():
         with only(layers, on, PARTS[args.part]):
-            metrics = evaluate(runner, batches)
+            metrics = evaluate_batches(runner, batches)
         rows.append(dict(quantized=name, **metrics))
         print(rows[-1], flush=True)
     return rows

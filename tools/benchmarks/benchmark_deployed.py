@@ -15,7 +15,7 @@ from pathlib import Path
 from run_tool import ToolError, run_tool
 
 from mmptq.quantization import QuantizationError
-from mmptq.report import format_table, main_metric
+from mmptq.report import format_table, main_metric, read_record
 from mmptq.utils.cli import base_config, require_file, tool_parser
 from mmptq.utils.files import write_json
 
@@ -40,7 +40,7 @@ def run_cell(config: str, backend: str, val_float: bool, args: argparse.Namespac
         *('ptq', config, '--backend', backend, '--work-dir', folder),
         *('--cfg-options', *options),
     )
-    result = json.loads((folder / 'result.json').read_text())
+    result = read_record(folder, 'result')
     cell = {key: result[key] for key in ('float', 'quantized')}
     try:
         run_tool(

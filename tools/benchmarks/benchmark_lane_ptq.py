@@ -22,7 +22,7 @@ import torch
 from mmengine.config import Config
 from run_tool import ToolError, run_tool
 
-from mmptq.report import format_table
+from mmptq.report import find_record, format_table
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import write_json
 
@@ -76,10 +76,9 @@ def run_cell(leaf: str, num_samples: int, options: Sequence[str]) -> dict:
             run_tool('ptq', leaf, '--work-dir', work_dir, *options)
         except ToolError as error:
             return dict(error=error.last_line)
-        path = Path(work_dir) / 'result.json'
-        if not path.is_file():
+        result = find_record(work_dir, 'result')
+        if result is None:
             return dict(error='no result')
-        result = json.loads(path.read_text())
     return {key: result[key] for key in ('float', 'quantized', 'seconds', 'num_samples')}
 
 

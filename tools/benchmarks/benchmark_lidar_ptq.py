@@ -10,7 +10,6 @@ through tools/ptq.py and evaluates on the whole validation set. Finished cells s
 """
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -21,7 +20,7 @@ import torch
 from mmengine.config import Config
 from run_tool import ToolError, run_tool
 
-from mmptq.report import format_table
+from mmptq.report import find_record, format_table, read_record
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file, write_json
 
@@ -116,15 +115,14 @@ def recipe_stages(recipe: str, adapted: list) -> list:
 
 def run_cell(folder: Path, cfg: Config) -> dict:
     """Result of tools/ptq.py with a config; taken from the folder if it is there."""
-    result = folder / 'result.json'
-    if not result.is_file():
+    if find_record(folder, 'result') is None:
         folder.mkdir(parents=True, exist_ok=True)
         cfg.dump(folder / 'config.py')
         try:
             run_tool(*('ptq', folder / 'config.py', '--work-dir', folder), log=folder / 'log.txt')
         except ToolError:
             sys.exit(f"error: the run in '{folder}' failed: read its log.txt")
-    return json.loads(result.read_text())
+    return read_record(folder, 'result')
 
 
 def columns(group: Group, metrics: dict[str, float]) -> dict[str, float]:
@@ -148,17 +146,21 @@ def mean_row(name: str, runs: list[dict[str, float]], seconds: list[float]) -> d
 
 def float_metrics(folder: Path) -> dict[str, float]:
     """Metrics of the float model, which the first cell of a group measures; empty before."""
-    cells = sorted(folder.glob('*/*/*/result.json'))
-    found = (json.loads(cell.read_text())['float'] for cell in cells)
+    found = (result['float'] for result in results_of(folder, '*/*/*'))
     return next((metrics for metrics in found if metrics), {})
+
+
+def results_of(folder: Path, pattern: str) -> list[dict]:
+    """Results of the finished runs whose work directories match a glob."""
+    found = [find_record(work_dir, 'result') for work_dir in sorted(folder.glob(pattern))]
+    return [result for result in found if result is not None]
 
 
 def table_rows(out: Path, group_name: str, scheme: str) -> list[dict]:
     """Rows of all finished cells of a group and scheme, the float model first."""
     group, rows = GROUPS[group_name], []
     for recipe in RECIPES[scheme]:
-        cells = sorted((out / group_name / scheme / recipe).glob('*/result.json'))
-        results = [json.loads(cell.read_text()) for cell in cells]
+        results = results_of(out / group_name / scheme / recipe, '*')
         if results:
             runs = [columns(group, result['quantized']) for result in results]
             rows.append(mean_row(recipe, runs, [result['seconds'] for result in results]))

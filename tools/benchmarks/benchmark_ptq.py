@@ -26,8 +26,9 @@ from mmptq.engine.checkpoint import read_checkpoint
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.engine.run_context import context_of
 from mmptq.ptq import Calibrator, PTQContext
-from mmptq.quantization import apply_plan, freeze
-from mmptq.report import format_table, main_metric, metric_label
+from mmptq.ptq.run import convert_model
+from mmptq.quantization import freeze
+from mmptq.report import format_table, main_metric, metric_label, read_record
 from mmptq.utils.cli import read_config, tool_parser
 from mmptq.utils.files import write_json
 
@@ -80,8 +81,7 @@ def measure_times(config: str, num_samples: int) -> dict:
     float_model = copy.deepcopy(ctx.model)
     float_forwards(ctx)  # warm-up
     reference = float_forwards(ctx)
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
+    convert_model(ctx)
     minmax = calibrate(ctx, dict(type='MinMaxObserver'))
     mse = calibrate(ctx, dict(type='LpObserver', p=2.0))
     freeze(ctx.model)
@@ -99,8 +99,7 @@ def measure_memory(config: str, num_samples: int, what: str) -> dict:
     if what == 'float':
         float_forwards(ctx)
     else:
-        apply_plan(ctx.model, ctx.plan)
-        ctx.make_layer_states()
+        convert_model(ctx)
         calibrate(ctx, dict(type='LpObserver', p=2.0))
     return dict(megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
@@ -118,7 +117,7 @@ def run_ptq(config: str, work_dir: str, num_samples: int, *options: str) -> dict
     """Result of tools/ptq.py, which stays in ``work_dir``."""
     options = [f'calibration.num_samples={num_samples}', *options]
     run_tool('ptq', config, '--work-dir', work_dir, '--cfg-options', *options)
-    return json.loads((Path(work_dir) / 'result.json').read_text())
+    return read_record(work_dir, 'result')
 
 
 def identical(first: str, second: str) -> bool:

@@ -29,9 +29,10 @@ from run_tool import ToolError, run_tool
 
 from mmptq.engine.ptq_config import make_ptq_config
 from mmptq.ptq import LpSelector
+from mmptq.ptq.run import convert_model
 from mmptq.ptq.stages.lp_selector import restore
-from mmptq.quantization import FakeQuantizer, QuantMixin, apply_plan
-from mmptq.report import format_table, main_metric, metric_label
+from mmptq.quantization import FakeQuantizer, QuantMixin
+from mmptq.report import format_table, main_metric, metric_label, read_record
 from mmptq.utils.cli import base_config, read_config, tool_parser
 from mmptq.utils.files import complete_file, write_json
 
@@ -134,7 +135,7 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
         )
     except (ToolError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')
-    result = json.loads((folder / 'result.json').read_text())
+    result = read_record(folder, 'result')
     write_json(result, done)
     return result
 
@@ -231,8 +232,7 @@ def search(args: argparse.Namespace, choice: dict[str, dict] | None = None) -> T
         path = Path(folder) / 'config.py'
         cfg.dump(path)
         ctx = make_context(str(path), args.num_samples)
-        apply_plan(ctx.model, ctx.plan)
-        ctx.make_layer_states()
+        convert_model(ctx)
         TASK_UTILS.build(cfg.stages[0]).run(ctx)
         layers = [plan.name for plan in ctx.plan.layers if plan.name in ctx.layers]
         # From the middle of as many equal parts of the network.

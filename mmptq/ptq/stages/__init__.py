@@ -1,17 +1,24 @@
 """The steps of a recipe, one per file."""
 
 from .bias_correction import BiasCorrection
+from .build import build_stages
 from .calibrator import Calibrator
 from .cross_layer_equalization import CrossLayerEqualization
 from .distillation import Distillation
 from .lp_selector import LpSelector
 from .reconstructor import Reconstructor
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 __all__ = [
+    'ADAPTER',
     'BiasCorrection',
     'Calibrator',
     'CrossLayerEqualization',
     'Distillation',
+    'FLOAT_MODEL',
     'LpSelector',
+    'RANGES',
     'Reconstructor',
+    'Stage',
+    'build_stages',
 ]

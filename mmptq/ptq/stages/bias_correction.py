@@ -15,9 +15,11 @@ from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import tensors_in
 
+from .stage import FLOAT_MODEL, RANGES, Stage
+
 
 @TASK_UTILS.register_module()
-class BiasCorrection:
+class BiasCorrection(Stage):
     """Makes the mean of every output channel that of the float model, layer by layer.
 
     The empirical form of section 4.2 of https://arxiv.org/abs/1906.04721: layers in the order in
@@ -33,6 +35,9 @@ class BiasCorrection:
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='BiasCorrection')]
     """
+
+    needs = frozenset({RANGES, FLOAT_MODEL})
+    breaks = frozenset({FLOAT_MODEL})
 
     def __init__(self, num_samples: int = 32, cache_budget: int = 4 * 2**30):
         if min(num_samples, cache_budget) < 1:
@@ -57,15 +62,14 @@ class BiasCorrection:
             runs = [lambda i=i: ctx.predict(samples[i]) for i in range(len(samples))]
             with quantizers_off(ctx.model):
                 targets = mean_outputs(layers.values(), runs)
-            shifts = []
+            rows = []
             for name, layer in layers.items():
                 error = mean_outputs([layer], runs, calls[layer])[layer] - targets[layer]
                 layer.bias.sub_(error)
-                shifts.append(error.abs().mean().item())
-                ctx.logger.debug(f'{name}: mean error {shifts[-1]:.3g}')
-        ctx.logger.info(
-            f'bias of {len(shifts)} layers corrected, by {sum(shifts) / len(shifts):.3g} on average'
-        )
+                rows.append(dict(layer=name, shift=error.abs().mean().item()))
+        ctx.record('bias_correction', rows)
+        mean = sum(row['shift'] for row in rows) / max(len(rows), 1)
+        ctx.logger.info(f'corrected {len(rows)} biases, mean abs shift {mean:.3g}')
 
 
 class _Mean:

@@ -11,9 +11,11 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
 
+from .stage import RANGES, Stage
+
 
 @TASK_UTILS.register_module()
-class Calibrator:
+class Calibrator(Stage):
     """Observes weights and float activations, and sets scales and zero points from them.
 
     Args:
@@ -23,6 +25,8 @@ class Calibrator:
     Example:
         >>> stages = [dict(type='Calibrator', act_observer=dict(type='LpObserver', p=2.0))]
     """
+
+    gives = frozenset({RANGES})
 
     def __init__(
         self,

@@ -13,9 +13,11 @@ from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.graph.channel_groups import ChannelGroup, find_channel_groups
 from mmptq.utils.trees import flatten
 
+from .stage import FLOAT_MODEL, RANGES, Stage
+
 
 @TASK_UTILS.register_module()
-class CrossLayerEqualization:
+class CrossLayerEqualization(Stage):
     """Scales channels so that all of them fill the range of their tensor.
 
     One scale for a whole layer input leaves few levels to the channels with small values. Where
@@ -28,8 +30,9 @@ class CrossLayerEqualization:
 
         s[c] = max|x[c]|^alpha / max|w[:, c]|^(1 - alpha)
 
-    Put it first: ranges are found afterwards. Each group of layers is tried with random factors on
-    one sample first; one whose outputs change is left alone and reported.
+    Put it before the stage that calibrates: it changes weights, and ranges with them. Each group of
+    layers is tried with random factors on one sample first; one whose outputs change is left alone
+    and reported.
 
     Args:
         alpha (float): 0 evens out the weights, 1 the inputs. Defaults to 0.5.
@@ -38,6 +41,9 @@ class CrossLayerEqualization:
     Example:
         >>> stages = [dict(type='CrossLayerEqualization'), dict(type='Calibrator')]
     """
+
+    needs = frozenset({FLOAT_MODEL})
+    breaks = frozenset({RANGES})
 
     def __init__(self, alpha: float = 0.5, limit: float = 32.0):
         if not 0 <= alpha <= 1 or limit < 1:
@@ -56,14 +62,16 @@ class CrossLayerEqualization:
         with quantizers_off(ctx.model):
             groups = self._usable(ctx, find_channel_groups(layers, run), layers, run)
             ranges = _input_ranges(ctx, {name for group in groups for name in group.consumers})
-        largest = 1.0
+        rows = []
         for group in groups:
             factors = self._factors(group, layers, ranges)
-            largest = max(largest, factors.max().item(), 1 / factors.min().item())
+            largest = max(1.0, factors.max().item(), 1 / factors.min().item())
+            rows.append(dict(producers=group.producers, consumers=group.consumers, factor=largest))
             scale_channels(group, layers, factors)
+        ctx.record('equalization', rows)
         ctx.logger.info(
-            f'channels of {len(groups)} groups of layers equalized, by a factor of up to '
-            f'{largest:.3g}'
+            f'equalized {len(groups)} channel groups '
+            f'(max factor {max([1.0, *(row["factor"] for row in rows)]):.3g})'
         )
 
     def _usable(

@@ -19,10 +19,10 @@ from mmptq.ptq.teacher.task_samples import TaskSamples
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.quantization import QuantizationError
-from mmptq.utils.files import write_json
 from mmptq.utils.trees import copy_tensors
 
-RESULT_NAME = 'distillation.json'
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+
 # Steps between two lines of the log, and between two states that a killed run can go on from.
 LOG_INTERVAL = 100
 # A weight at most so far from a grid point, in steps, is rounded to it.
@@ -34,7 +34,7 @@ RATES = (1.0, 0.1, 0.01)
 
 
 @TASK_UTILS.register_module()
-class Distillation:
+class Distillation(Stage):
     """Trains weights, biases and input scales of all quantized layers at once; needs no labels.
 
     The float model is the teacher: the loss compares the outputs of the heads on the calibration
@@ -63,6 +63,9 @@ class Distillation:
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
     """
+
+    needs = frozenset({RANGES, FLOAT_MODEL, ADAPTER})
+    breaks = frozenset({FLOAT_MODEL})
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class Distillation:
         note = '' if after <= before else ', taken back: it did not become smaller'
         report = ctx.logger.warning if note else ctx.logger.info
         report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
-        write_json(dict(before=before, after=after, kept=not note), ctx.work_dir / RESULT_NAME)
+        ctx.record('distillation', dict(before=before, after=after, kept=not note))
 
     def _train(
         self, ctx: PTQContext, student: '_Student', samples: TaskSamples, rate: float, limit: float

@@ -19,12 +19,14 @@ from mmptq.ptq.teacher.task_samples import TaskSamples
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantizers_off
 from mmptq.utils.files import write_json
 
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+
 RESULT_NAME = 'lp_selection.json'
 LOSS = dict(type='DetectionOutputLoss', confidence_weighted=True, background_weight=0.0)
 
 
 @TASK_UTILS.register_module()
-class LpSelector:
+class LpSelector(Stage):
     """DetPTQ: per layer the exponent p whose Lp-optimal scales disturb the detections least.
 
     For each layer in the order in which they run, first for its weight, then for its input: each
@@ -39,7 +41,7 @@ class LpSelector:
     A stage before this one has to calibrate the model: layers that the loss does not depend on
     keep their scales. The exponent chosen for the weight (for the input, where the weight stays
     float) is left in ``unit.p`` for stages that reconstruct. ``lp_selection.json`` in the work
-    directory lists the candidates of each tensor with their losses.
+    directory lists the candidates of each tensor with their losses; ``run.json`` has the choice.
 
     Note:
         Exponents, numbers of samples, the grid and the order of layers are our choice: the paper
@@ -70,6 +72,8 @@ class LpSelector:
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]
     """
+
+    needs = frozenset({RANGES, FLOAT_MODEL, ADAPTER})
 
     def __init__(
         self,
@@ -131,9 +135,8 @@ class LpSelector:
             ) as replay:
                 tensors = self._search(ctx, search, replay)
         seconds = time.perf_counter() - start
-        path = ctx.work_dir / RESULT_NAME
-        write_json(dict(seconds=seconds, num_samples=count, tensors=tensors), path)
-        ctx.logger.info(f'p of {len(tensors)} tensors chosen in {seconds:.0f} s: {path}')
+        _keep(ctx, dict(seconds=seconds, num_samples=count, tensors=tensors))
+        ctx.logger.info(f'selected p for {len(tensors)} tensors ({seconds:.0f} s)')
 
     def _search(self, ctx: PTQContext, search: LpSearch, replay: Replay) -> list[dict[str, Any]]:
         units = [ctx.layers[plan.name] for plan in ctx.plan.layers if plan.name in ctx.layers]
@@ -181,8 +184,16 @@ def take_selection(ctx: PTQContext, path: Path) -> None:
                 )
     for name, entries in found.items():
         restore(ctx.layers[name], entries)
-    write_json(content, ctx.work_dir / RESULT_NAME)
+    _keep(ctx, content)
     ctx.logger.info(f"p of {len(content['tensors'])} tensors taken from '{path}'")
+
+
+def _keep(ctx: PTQContext, content: dict[str, Any]) -> None:
+    """Write the file that ``selection`` takes, and record the choice without its candidates."""
+    write_json(content, ctx.work_dir / RESULT_NAME)
+    keys = ('name', 'tensor', 'p', 'loss')
+    rows = [{key: entry.get(key) for key in keys} for entry in content['tensors']]
+    ctx.record('lp_selection', rows)
 
 
 def restore(unit: LayerState, found: dict[str, Any]) -> None:

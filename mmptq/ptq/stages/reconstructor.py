@@ -21,13 +21,12 @@ from mmptq.ptq.units.unit_objective import UnitObjective
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.ptq.units.unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
 from mmptq.quantization import AdaRound, QuantizationError
-from mmptq.utils.files import write_json
 
-RESULT_NAME = 'reconstruction.json'
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 
 @TASK_UTILS.register_module()
-class Reconstructor:
+class Reconstructor(Stage):
     """Makes each unit's output on quantized inputs close to its float output.
 
     Units are learned one after the other in the order in which they run. A unit gets its inputs
@@ -73,6 +72,8 @@ class Reconstructor:
         >>> stages = [dict(type='Calibrator'), dict(type='Reconstructor', drop_prob=0.5)]
     """
 
+    needs = frozenset({RANGES, FLOAT_MODEL})
+
     def __init__(
         self,
         granularity: str = 'block',
@@ -109,6 +110,8 @@ class Reconstructor:
         self.task_loss = task_loss and _known(task_loss, 'task_loss', MODELS)
         self.num_samples = num_samples
         self.cache_budget = cache_budget
+        if granularity == 'network' or importance or task_loss:
+            self.needs = self.needs | {ADAPTER}
 
     def run(self, ctx: PTQContext) -> None:
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""
@@ -126,11 +129,10 @@ class Reconstructor:
                 _Run(self, ctx, samples, units, forward, adapter).reconstruct()
 
     def _adapter(self, ctx: PTQContext) -> Adapter | None:
-        needed = self.granularity == 'network' or self.importance or self.task_loss
         try:
             return build_adapter(ctx.model)
         except QuantizationError:
-            if needed:
+            if ADAPTER in self.needs:
                 raise
             return None  # a local objective needs none
 
@@ -182,7 +184,7 @@ class _Run:
             rows.append(dict(unit=unit.name or 'network', **row))
             left = (time.perf_counter() - start) / (index + 1) * (len(self.units) - index - 1)
             self._report(index, rows[-1], left)
-        write_json(rows, self.ctx.work_dir / RESULT_NAME)
+        self.ctx.record('reconstruction', rows)
 
     def _report(self, index: int, row: dict[str, Any], left: float) -> None:
         text = f'unit {index + 1}/{len(self.units)} {row["unit"]}: '

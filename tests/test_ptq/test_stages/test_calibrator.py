@@ -9,7 +9,8 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 from mmptq.ptq import Calibrator, PTQContext
-from mmptq.quantization import QuantizationError, apply_plan, make_plan
+from mmptq.ptq.run import prepare_model
+from mmptq.quantization import QuantizationError
 
 
 class Detector(nn.Module):
@@ -36,10 +37,7 @@ def context(batches, rules=()):
     torch.manual_seed(0)
     model = Detector().eval()
     ctx = PTQContext(model, [dict(inputs=x) for x in batches], Path(), seed=0)
-    quantizer = dict(QUANTIZER, rules=list(rules))
-    ctx.plan = make_plan(model, quantizer, lambda: model(batches[0], 'predict'))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, dict(QUANTIZER, rules=list(rules)))
     return ctx
 
 

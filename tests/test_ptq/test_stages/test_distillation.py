@@ -1,6 +1,5 @@
 """Distillation of the float model into the quantized one."""
 
-import json
 import logging
 
 import pytest
@@ -14,6 +13,7 @@ from mmptq.ptq.teacher.task_samples import TaskSamples
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
+from mmptq.report import read_record
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def tensors(ctx) -> dict:
 
 def distill(ctx, **kwargs) -> dict:
     Distillation(**dict(dict(num_iters=60, lr=5e-3), **kwargs)).run(ctx)
-    return json.loads((ctx.work_dir / 'distillation.json').read_text())
+    return read_record(ctx.work_dir, 'distillation')
 
 
 def test_outputs_come_closer_to_the_float_ones(tmp_path):

@@ -1,7 +1,5 @@
 """LiDAR-PTQ on tiny detectors: dense, transposed and sparse convolutions, the loss of the head."""
 
-import json
-
 import pytest
 import torch
 from helpers import ROOT
@@ -21,14 +19,14 @@ from lidar_models import (  # noqa: E402
 from mmptq.adapters import build_adapter  # noqa: E402
 from mmptq.compat.empty_scans import accept_empty_scans  # noqa: E402
 from mmptq.ptq import Calibrator, Distillation, PTQContext  # noqa: E402
+from mmptq.ptq.run import prepare_model  # noqa: E402
 from mmptq.ptq.units.find import find_units  # noqa: E402
 from mmptq.quantization import (  # noqa: E402
-    apply_plan,
     freeze,
-    make_plan,
     quantized_layers,
     quantizers_off,
 )
+from mmptq.report import read_record  # noqa: E402
 from mmptq.utils.trees import flatten  # noqa: E402
 
 RECIPE = Config.fromfile(ROOT / 'configs/_base_/recipes/lidar_ptq.py').stages
@@ -57,10 +55,7 @@ def make_context(kind, tmp_path, *scans):
     ctx = PTQContext(build(kind), [raw_batch(scan) for scan in scans], tmp_path, seed=0)
     placement = 'sparse' if kind in ('voxel', 'second') else 'lidar'
     quantizer = Config.fromfile(ROOT / f'configs/_base_/schemes/w4a8_{placement}.py').quantizer
-    data = ctx.first_batch()
-    ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(data))
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, quantizer)
     return ctx
 
 
@@ -113,7 +108,7 @@ def test_task_loss_falls(kind, tmp_path):
     loss = dict(type='GlobalPositiveLoss', score_thr=0.1, top_k=5, clip_at_float_loss=False)
     ctx = make_context(kind, tmp_path)
     run(ctx, task_loss=loss)
-    rows = json.loads((tmp_path / 'reconstruction.json').read_text())
+    rows = read_record(tmp_path, 'reconstruction')
     assert len(rows) == 5
     # The loss of the head is in the loss of each unit, the first one included.
     assert rows[0]['before'] > 1
@@ -176,7 +171,7 @@ def test_family_is_distilled(kind, tmp_path):
     Calibrator().run(ctx)
     loss = dict(type='DetectionOutputLoss', score_thr=0.0001)
     Distillation(loss, num_iters=12, batch_size=2).run(ctx)
-    result = json.loads((tmp_path / 'distillation.json').read_text())
+    result = read_record(tmp_path, 'distillation')
     assert 0 < result['after'] < 0.9 * result['before'] and result['kept']
 
 

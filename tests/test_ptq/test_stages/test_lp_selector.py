@@ -11,11 +11,10 @@ from stock_models import build_stock, stock_config
 
 from mmptq.ptq import Calibrator, LpSelector, PTQContext
 from mmptq.ptq.resume import ResumeStore
+from mmptq.ptq.run import prepare_model
 from mmptq.quantization import (
     FakeQuantizer,
     QuantizationError,
-    apply_plan,
-    make_plan,
     quantized_layers,
 )
 
@@ -37,10 +36,7 @@ def context(family: str, work_dir, bits=W4A4) -> PTQContext:
         image = torch.randint(0, 255, (3, 48, 64), generator=generator, dtype=torch.uint8)
         batches.append(dict(batch, inputs=[image]))
     ctx = PTQContext(model, batches, work_dir, seed=0)
-    first = ctx.first_batch()
-    ctx.plan = make_plan(model, bits, lambda: ctx.predict(first))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, bits)
     Calibrator().run(ctx)
     return ctx
 

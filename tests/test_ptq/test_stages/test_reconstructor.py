@@ -1,7 +1,5 @@
 """The loop: losses fall, what got worse is undone, and the result is on the grid."""
 
-import json
-
 import pytest
 import torch
 from reconstruction import ToyDetector, images, toy_context
@@ -10,12 +8,13 @@ from torch import nn
 from mmptq.ptq import Reconstructor
 from mmptq.ptq.resume import ResumeStore
 from mmptq.quantization import QuantizationError, freeze, quantized_layers, quantizers_off
+from mmptq.report import read_record
 
 
 def reconstruct(ctx, **options):
     settings = dict(num_iters=40, batch_size=3, act_lr=2e-3, drop_prob=0.5)
     Reconstructor(**{**settings, **options}).run(ctx)
-    return json.loads((ctx.work_dir / 'reconstruction.json').read_text())
+    return read_record(ctx.work_dir, 'reconstruction')
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Sparse units are recorded, learned and frozen on a CPU."""
 
-import json
-
 import pytest
 import torch
 from reconstruction import toy_context
@@ -9,6 +7,7 @@ from torch import nn
 
 from mmptq.ptq import Reconstructor
 from mmptq.quantization import freeze, quantized_layers
+from mmptq.report import read_record
 
 spconv = pytest.importorskip('spconv.pytorch')
 pytest.importorskip('mmdet3d')
@@ -52,7 +51,7 @@ def test_sparse_units(tmp_path):
     ctx = toy_context(tmp_path, SparseDetector(), scans())
     settings = dict(num_iters=60, batch_size=2, act_lr=2e-3, drop_prob=0.5)
     Reconstructor(cache_budget=3000, **settings).run(ctx)  # most of it in a file
-    rows = json.loads((tmp_path / 'reconstruction.json').read_text())
+    rows = read_record(tmp_path, 'reconstruction')
     assert [row['unit'] for row in rows] == ['first', 'block', 'last']
     assert all(row['after'] < row['before'] for row in rows)
     layers = quantized_layers(ctx.model).values()

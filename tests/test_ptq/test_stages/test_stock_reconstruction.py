@@ -1,7 +1,5 @@
 """Stock detectors are reconstructed, the parts of the objective that need their heads included."""
 
-import json
-
 import pytest
 import torch
 from mmengine.logging import MMLogger
@@ -10,7 +8,9 @@ from stock_models import build_stock, image_batch, stock_config
 from torch import nn
 
 from mmptq.ptq import Calibrator, Distillation, PTQContext, Reconstructor
-from mmptq.quantization import apply_plan, make_plan, quantized_layers
+from mmptq.ptq.run import prepare_model
+from mmptq.quantization import quantized_layers
+from mmptq.report import read_record
 
 LOSS = dict(type='DetectionOutputLoss', score_thr=0.01)
 # Some of the units that are to be found.
@@ -37,9 +37,7 @@ def context(family, folder):
     batch = image_batch(model, size=32)
     model.data_preprocessor = Unchanged()
     ctx = PTQContext(model, [batch], folder, seed=0)
-    ctx.plan = make_plan(model, W4A4, lambda: ctx.predict(batch))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, W4A4)
     Calibrator().run(ctx)
     return ctx
 
@@ -49,7 +47,7 @@ def test_family(family, tmp_path):
     ctx = context(family, tmp_path)
     settings = dict(num_iters=2, batch_size=1, act_lr=1e-3, drop_prob=0.5)
     Reconstructor(**settings, **PARTS[family]).run(ctx)
-    rows = json.loads((tmp_path / 'reconstruction.json').read_text())
+    rows = read_record(tmp_path, 'reconstruction')
     assert {row['unit'] for row in rows} >= UNITS[family]
     assert all(row['before'] > 0 for row in rows)
     layers = quantized_layers(ctx.model)
@@ -62,6 +60,6 @@ def test_family(family, tmp_path):
 def test_family_is_distilled(family, tmp_path):
     ctx = context(family, tmp_path)
     Distillation(LOSS, num_iters=10, batch_size=1).run(ctx)
-    result = json.loads((tmp_path / 'distillation.json').read_text())
+    result = read_record(tmp_path, 'distillation')
     assert 0 < result['after'] < result['before'] and result['kept']
     assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())

@@ -14,7 +14,8 @@ from mmengine.config import Config  # noqa: E402
 from mmptq.engine.checkpoint import save_quantized  # noqa: E402
 from mmptq.engine.run_context import context_of  # noqa: E402
 from mmptq.ptq import Calibrator  # noqa: E402
-from mmptq.quantization import apply_plan, freeze  # noqa: E402
+from mmptq.ptq.run import convert_model  # noqa: E402
+from mmptq.quantization import freeze  # noqa: E402
 
 FLOAT = ROOT / 'configs/demo/checkpoints/centerpoint_pillar_demo-nus.pth'
 
@@ -34,8 +35,7 @@ def case(tiny_nuscenes, tmp_path_factory):
     cfg.load_from = str(FLOAT)
     cfg.dump(folder / 'config.py')
     ctx = context_of(cfg, num_samples=1)
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
+    convert_model(ctx)
     Calibrator().run(ctx)
     freeze(ctx.model)
     save_quantized(ctx.model, ctx.plan, folder / 'int8.pth', {}, '')

@@ -2,7 +2,7 @@ import json
 import subprocess
 
 import pytest
-from helpers import ROOT, load_tool
+from helpers import ROOT, load_tool, write_result
 
 NAME = 'scnn_r18_mse_int8_demo-lane'
 
@@ -33,8 +33,7 @@ def fake_ptq(calls, f1, code=0):
             work_dir = command[command.index('--work-dir') + 1]
             result = {'culane/F1': f1}
             values = dict(float={'culane/F1': 0.9}, seconds=1.0, num_samples=8)
-            text = json.dumps(dict(values, quantized=result))
-            (ROOT / work_dir / 'result.json').write_text(text)
+            write_result(ROOT / work_dir, dict(values, quantized=result))
         return subprocess.CompletedProcess(command, code, '', 'Traceback\nerror: out of luck\n')
 
     return run

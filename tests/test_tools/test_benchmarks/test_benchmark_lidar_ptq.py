@@ -5,7 +5,7 @@ import importlib.util
 import json
 
 import pytest
-from helpers import ROOT, run_tool
+from helpers import ROOT, run_tool, write_result
 
 FILE = ROOT / 'tools/benchmarks/benchmark_lidar_ptq.py'
 spec = importlib.util.spec_from_file_location(
@@ -38,9 +38,8 @@ def write_cell(out, recipe, seed, value, before=None):
     metrics = {benchmark.DEMO + 'mAP': value, benchmark.DEMO + 'NDS': 2 * value}
     metrics |= {'recall/0-30m': 0.9, 'recall/num_0-30m': 5}
     folder = out / 'pillar/int8' / recipe / str(seed)
-    folder.mkdir(parents=True)
     result = dict(float=before and metrics | before, quantized=metrics, seconds=10.0 + 2 * seed)
-    (folder / 'result.json').write_text(json.dumps(result))
+    write_result(folder, result)
 
 
 def test_table_has_means_over_seeds_and_float_first(tmp_path, capsys):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT, run_tool
+from helpers import ROOT, run_tool, write_result
 from mmengine.config import Config
 
 
@@ -50,8 +50,7 @@ def test_finished_cells_are_not_run_again(module, tiny, tmp_path, monkeypatch):
     def run(command, **_):
         ran.append(command[command.index('--recipe') + 1])
         folder = command[command.index('--work-dir') + 1]
-        (tmp_path / folder / 'result.json').parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / folder / 'result.json').write_text(json.dumps(cell(0.4)))
+        write_result(tmp_path / folder, cell(0.4))
         return type('Finished', (), dict(returncode=0))
 
     monkeypatch.setattr(subprocess, 'run', run)

@@ -2,14 +2,15 @@
 
 from torch import nn
 
-from mmptq.quantization import QuantPlan, quantized_layers
+from .convert import quantized_layers
+from .plan import QuantPlan
 
 
 def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
     """One row per weighted layer and per BatchNorm that could not be folded.
 
     Args:
-        plan (QuantPlan): What was done to it.
+        plan (QuantPlan): What was done to the model.
 
     Returns:
         list[dict]: Keys layer, kind, weight, input, note; in order of execution.

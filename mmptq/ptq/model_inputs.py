@@ -1,0 +1,75 @@
+"""How a calibration batch enters a model: through OpenMMLab's preprocessor, or as it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmptq.quantization import QuantizationError
+from mmptq.utils.trees import map_tensors, tensors_in
+
+
+def is_detector(model: nn.Module) -> bool:
+    """Whether the model takes OpenMMLab's batches: dicts with inputs and data_samples."""
+    return hasattr(model, 'data_preprocessor')
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters of a model are."""
+    parameter = next(model.parameters(), None)
+    return torch.device('cpu') if parameter is None else parameter.device
+
+
+def prepare_batch(model: nn.Module, batch: Any) -> Any:
+    """A batch as the forward of the model takes it, on the device of the model.
+
+    Raises:
+        QuantizationError: If an input is empty or not finite.
+    """
+    if is_detector(model):
+        data = model.data_preprocessor(batch, False)
+        check_finite(data['inputs'], f'calibration sample {sample_name(data)}', 'the train split')
+        return data
+    device = device_of(model)
+    return map_tensors(lambda x: x.to(device), batch)
+
+
+def run_model(model: nn.Module, data: Any) -> Any:
+    """Run a model on what ``prepare_batch`` returned.
+
+    A detector predicts. Any other module gets a tensor as its only argument, a tuple or list as
+    positional arguments, and a dict as keyword arguments.
+    """
+    if is_detector(model):
+        return model(**data, mode='predict')
+    if isinstance(data, Tensor):
+        return model(data)
+    return model(**data) if isinstance(data, Mapping) else model(*data)
+
+
+def check_finite(inputs: Any, name: str, where: str) -> None:
+    """Raise where a tensor is empty or not finite.
+
+    Args:
+        inputs (Any): Nested tensors.
+        name (str): What they are, as the subject of the message.
+        where (str): What to remove it from.
+    """
+    for x in tensors_in(inputs):
+        if x.numel() == 0:
+            raise QuantizationError(f'{name} is empty: remove it from {where}')
+        if x.is_floating_point() and not torch.isfinite(x).all():
+            raise QuantizationError(
+                f'{name} contains NaN or Inf: repair it or remove it from {where}'
+            )
+
+
+def sample_name(data: dict[str, Any]) -> str:
+    """File of the first sample of a batch, as its data sample knows it."""
+    samples = data.get('data_samples') or [None]
+    for key in ('lidar_path', 'img_path', 'sample_idx', 'img_id'):
+        value = getattr(samples[0], key, None)
+        if value is not None:
+            return f"'{value}'"
+    return 'without a file name'

@@ -1,0 +1,113 @@
+"""Quantizing a model step by step: plan, conversion, stages, checks, frozen weights."""
+
+import shutil
+import time
+from typing import Any
+
+from mmptq.quantization import (
+    QuantizationError,
+    apply_plan,
+    coverage_rows,
+    freeze,
+    make_plan,
+    quantized_layers,
+)
+from mmptq.utils.files import write_json
+
+from .context import PTQContext
+from .stages.build import stage_facts
+from .stages.stage import RANGES
+
+COVERAGE_FILE = 'coverage.json'
+
+
+def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
+    """Decide what is folded and quantized; the model does not change.
+
+    Args:
+        ctx (PTQContext): Gets the plan.
+        quantizer (dict): See ``mmptq.quantization.placement.place``.
+
+    Raises:
+        QuantizationError: If the model is quantized already, the config does not fit it, or the
+            backend of the context cannot run the plan.
+    """
+    first = ctx.first_batch()
+    ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first))
+    if ctx.limits is not None:
+        ctx.limits.check_plan(ctx.plan.layers)
+
+
+def convert_model(ctx: PTQContext) -> None:
+    """Carry out the plan: BatchNorms folded, layers converted, nothing calibrated yet."""
+    apply_plan(ctx.model, ctx.plan)
+    ctx.make_layer_states()
+
+
+def prepare_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
+    """``plan_model`` and ``convert_model``: after this, stages can run."""
+    plan_model(ctx, quantizer)
+    convert_model(ctx)
+
+
+def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
+    """Run the stages one after the other; each gets its row in ``run.json``."""
+    for index, stage in enumerate(stages):
+        ctx.stage = f'{index}-{type(stage).__name__}'
+        if ctx.resume is not None:
+            ctx.resume.stage = ctx.stage
+        start = time.perf_counter()
+        stage.run(ctx)
+        ctx.run_record.add_stage(ctx.stage, time.perf_counter() - start)
+    ctx.stage = None
+
+
+def calibrate_model(ctx: PTQContext, stages: list[Any]) -> None:
+    """Run only the stages up to the first that calibrates."""
+    count = next(i for i, stage in enumerate(stages, 1) if RANGES in stage_facts(stage, 'gives'))
+    run_stages(ctx, stages[:count])
+
+
+def finish_model(ctx: PTQContext) -> None:
+    """Check what the stages left, write the weights on their grids, record the coverage.
+
+    Raises:
+        QuantizationError: If a quantizer has no scale, or the backend cannot run a layer.
+    """
+    check_calibrated(ctx)
+    if ctx.limits is not None:
+        ctx.limits.check_plan(ctx.plan.layers)  # stages may have changed bits
+    freeze(ctx.model)
+    write_coverage(ctx)
+
+
+def quantize_model(ctx: PTQContext, stages: list[Any]) -> None:
+    """Everything after the plan.
+
+    Args:
+        ctx (PTQContext): Planned, with the float model.
+        stages (list): What ``build_stages`` returned.
+    """
+    # Activation files of a run that was killed.
+    shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
+    write_coverage(ctx)
+    convert_model(ctx)
+    run_stages(ctx, stages)
+    finish_model(ctx)
+
+
+def write_coverage(ctx: PTQContext) -> None:
+    """Record how each layer is quantized, or why not, and keep it in ``coverage.json``."""
+    rows = coverage_rows(ctx.plan)
+    ctx.record('coverage', rows)
+    write_json(rows, ctx.work_dir / COVERAGE_FILE)
+
+
+def check_calibrated(ctx: PTQContext) -> None:
+    """Raise where a quantizer has no scale yet."""
+    for name, layer in quantized_layers(ctx.model).items():
+        for slot in (layer.weight_quantizer, layer.input_quantizer):
+            if not getattr(slot, 'calibrated', True):
+                raise QuantizationError(
+                    f"no stage calibrated '{name}': add dict(type='Calibrator') to stages"
+                )
