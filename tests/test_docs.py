@@ -137,7 +137,7 @@ def test_schemes_recipes_and_backends_exist(path):
 
 @pytest.mark.parametrize('path', PAGES, ids=name_of)
 def test_configs_of_other_packages_exist(path):
-    for package, name in re.findall(r'\b(mmdet3?d?)::([\w./-]+\.py)', path.read_text()):
+    for package, name in re.findall(r'\b(mm\w+)::([\w./-]+\.py)', path.read_text()):
         spec = importlib.util.find_spec(package)
         if spec is None:
             pytest.skip(f'{package} is not installed')
@@ -147,7 +147,9 @@ def test_configs_of_other_packages_exist(path):
 
 @pytest.mark.parametrize('path', PAGES, ids=name_of)
 def test_links_lead_somewhere(path):
-    for target in re.findall(r'\]\(([^)\s]+)\)', without_blocks(path.read_text())):
+    text = without_blocks(path.read_text())
+    targets = re.findall(r'\]\(([^)\s]+)\)', text) + re.findall(r'^\[[^]]+\]: (\S+)$', text, re.M)
+    for target in targets:
         if '://' in target:
             continue
         file, _, anchor = target.partition('#')
