@@ -74,7 +74,8 @@ def pending(name: str) -> bool:
 
 
 def exists(pattern: str) -> bool:
-    """Whether a path or glob is there; ``{a,b}`` stands for either."""
+    """Whether a path or glob is there; ``{a,b}`` stands for both, a NAME for any."""
+    pattern = re.sub(r'\b(?!README|LICENSE)[A-Z][A-Z_]+\b', '*', pattern)
     braces = re.search(r'\{([^}]*)\}', pattern)
     if braces:
         names = (pattern.replace(braces[0], name) for name in braces[1].split(','))
@@ -200,6 +201,7 @@ def test_helpers_catch_what_is_wrong():
     assert commands_of(text) == [('tools/test.py', ' CONFIG      --nothing 1')]
     assert "'--nothing'" not in sources_of('tools/test.py')
     assert "'--work-dir'" in sources_of('tools/test.py')
+    assert exists('configs/_base_/schemes/NAME.py') and not exists('configs/nothing/NAME.py')
     assert not exists('configs/{demo,nothing}/*') and exists('configs/{demo,kitti}/*')
     assert has_results('| a | 0.5 |') and not has_results('| a | five |')
     assert slug('BezierLaneNet at 4 bits, `learned`') == 'bezierlanenet-at-4-bits-learned'
