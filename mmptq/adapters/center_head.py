@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -38,7 +39,8 @@ class CenterHeadAdapter(Adapter):
 
     def __init__(self, model: nn.Module):
         super().__init__(model)
-        self._targets: dict[int, tuple[InstanceData, tuple]] = {}
+        # Targets live as long as the pseudo labels that they were made from.
+        self._targets: WeakKeyDictionary[InstanceData, tuple] = WeakKeyDictionary()
 
     def outputs(self, raw: tuple[list[dict[str, Tensor]], ...]) -> list[HeadOutput]:
         outputs = []
@@ -91,10 +93,9 @@ class CenterHeadAdapter(Adapter):
         assign = self.head.get_targets_single
 
         def remembered(instances: InstanceData) -> tuple:
-            if id(instances) not in self._targets:
-                # The instances are kept, so that no other object gets their id.
-                self._targets[id(instances)] = instances, assign(_with_velocity(instances))
-            return self._targets[id(instances)][1]
+            if instances not in self._targets:
+                self._targets[instances] = assign(_with_velocity(instances))
+            return self._targets[instances]
 
         with replaced_attribute(self.head, 'get_targets_single', remembered):
             yield
