@@ -36,7 +36,7 @@ def test_lane_file(lanes, workers):
     path.write_text('1 2 3 4\n5 6 7\n')
     message = run('test', lanes, FLOAT, CHECKPOINT, workers=workers)
     assert message == (
-        f"error: lane file '{path}', line 2: 3 values, an odd number: each point needs x and y"
+        f"error: lane file '{path}', line 2: odd number of values (3): each point needs x and y"
     )
 
 

@@ -1,4 +1,4 @@
-"""Lane data sets and transforms; ordinary mmdet components."""
+"""Lane data sets and transforms for mmdet."""
 
 from .culane_dataset import CULaneDataset
 from .lane_crop_top import LaneCropTop

@@ -1,4 +1,4 @@
-"""Reader of CULane and of data sets in its format."""
+"""CULane and data sets in its format."""
 
 import os.path as osp
 
@@ -13,20 +13,19 @@ from .lane_text import read_lane_file, read_lines
 
 @DATASETS.register_module()
 class CULaneDataset(LaneDataset):
-    """CULane: list files that name images, and one ``.lines.txt`` of lanes next to each image.
+    """CULane: list files of images, and a ``.lines.txt`` file of lanes next to each image.
 
     A line of the list is ``image`` or ``image mask flag flag ...`` with a flag 0 or 1 for each lane
-    position, as in ``list/train_gt.txt``; the mask is not used. Where a flag list and the lane file
-    disagree about the number of lanes, the positions count as unknown (slot -1).
+    position, as in ``list/train_gt.txt``; the mask is not used. If the flags and the lane file
+    disagree about the number of lanes, the positions are unknown (slot -1).
 
     Data: https://xingangpan.github.io/projects/CULane.html
 
     Args:
-        *args: Of :class:`mmengine.dataset.BaseDataset`.
+        *args: Arguments of :class:`mmengine.dataset.BaseDataset`.
         category_lists (dict[str, str], optional): List file by category, relative to ``data_root``;
-            metrics then score each category. Images of the list that ``ann_file`` lacks are passed
-            over.
-        **kwargs: Of :class:`mmengine.dataset.BaseDataset`.
+            metrics then score each category. Images that are not in ``ann_file`` are ignored.
+        **kwargs: Arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Example:
         >>> dataset = dict(
@@ -58,8 +57,8 @@ class CULaneDataset(LaneDataset):
             names = {name for name, _ in _read_list(path)} & listed
             if not names:
                 raise DataError(
-                    f"category list '{path}' names no image of '{self.ann_file}': check that both "
-                    'belong to the same split'
+                    f"category list '{path}' has no image in common with '{self.ann_file}': use "
+                    'lists of the same split'
                 )
             for name in names:
                 categories.setdefault(name, []).append(category)
@@ -73,13 +72,13 @@ class CULaneDataset(LaneDataset):
         return data_list
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
-        """Lanes of the file next to the image, see :func:`read_lane_file`."""
+        """Lanes from the file next to the image, see :func:`read_lane_file`."""
         info['lane_source'] = osp.splitext(info['img_path'])[0] + '.lines.txt'
         return read_lane_file(info['lane_source'])
 
 
 def _read_list(path: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Image names, without leading slash, and flags; blank lines are passed over."""
+    """Image names without leading slash, and flags; blank lines are skipped."""
     entries = []
     for number, line in enumerate(read_lines(path, 'image list'), start=1):
         words = line.split()
@@ -88,15 +87,15 @@ def _read_list(path: str) -> list[tuple[str, tuple[int, ...]]]:
         flags = words[2:]
         if len(words) == 2 or set(flags) - {'0', '1'}:
             raise DataError(
-                f"image list '{path}', line {number}: {len(words)} columns that are neither "
-                "'image' nor 'image mask flag flag ...' with flags 0 or 1"
+                f"image list '{path}', line {number}: {len(words)} columns; expected 'image' or "
+                "'image mask flag flag ...' with flags 0 or 1"
             )
         if entries and len(flags) != len(entries[0][1]):
             raise DataError(
                 f"image list '{path}', line {number}: {len(flags)} lane flags, but "
-                f'{len(entries[0][1])} in the lines before'
+                f'{len(entries[0][1])} in the previous lines'
             )
         entries.append((words[0].lstrip('/'), tuple(map(int, flags))))
     if not entries:
-        raise DataError(f"image list '{path}' names no image")
+        raise DataError(f"image list '{path}' is empty")
     return entries

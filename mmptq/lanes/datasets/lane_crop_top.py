@@ -1,4 +1,4 @@
-"""Crop of the sky."""
+"""Crop the sky."""
 
 import numpy as np
 from mmdet.registry import TRANSFORMS
@@ -10,10 +10,10 @@ from .lane_transform import LaneTransform
 
 @TRANSFORMS.register_module()
 class LaneCropTop(LaneTransform):
-    """Cut off the upper rows, which show sky and no lanes.
+    """Crop the upper rows, which show sky and no lanes.
 
-    Adds ``crop_offset``, (0, rows): what was cut off at the left and at the top, in pixels of the
-    image at that point of the pipeline.
+    Adds ``crop_offset``, (0, rows): the cropped pixels on the left and at the top, at this step of
+    the pipeline.
 
     Args:
         rows (int): Number of rows in pixels.
@@ -24,7 +24,7 @@ class LaneCropTop(LaneTransform):
 
     def __init__(self, rows: int) -> None:
         if rows < 0:
-            raise ValueError(f'LaneCropTop cuts off 0 rows or more, not {rows}')
+            raise ValueError(f'rows of LaneCropTop must be at least 0, got {rows}')
         self.rows = rows
 
     def transform(self, results: dict) -> dict:
@@ -37,13 +37,13 @@ class LaneCropTop(LaneTransform):
             dict: The same dict.
 
         Raises:
-            ValueError: If no row would be left.
+            DataError: If no row would be left.
         """
         height, width = results['img'].shape[:2]
         if self.rows >= height:
             raise DataError(
                 f"'{results.get('img_path')}' is {width}x{height} pixels: LaneCropTop(rows="
-                f'{self.rows}) would leave nothing of it; choose rows for this size of image'
+                f'{self.rows}) leaves no rows; choose a smaller number'
             )
         self.set_image(results, results['img'][self.rows :])
         results['crop_offset'] = (0, self.rows)

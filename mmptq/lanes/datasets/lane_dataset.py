@@ -1,4 +1,4 @@
-"""What data sets of lanes have in common."""
+"""Base of the lane data sets."""
 
 import numpy as np
 from mmdet.registry import DATASETS
@@ -10,30 +10,29 @@ from mmptq.lanes.geometry.lane_geometry import bottom_to_top
 
 @DATASETS.register_module()
 class LaneDataset(BaseDataset):
-    """Images with lanes, each a list of points; the base of one reader per format.
+    """Images with lanes as lists of points; the base of one class per format.
 
-    A reader implements ``load_data_list`` (``img_path`` and what it needs to find the lanes) and
-    :meth:`read_lanes`. Lanes are read when an image is asked for, not at the start: CULane has a
-    file per image.
+    A subclass implements ``load_data_list`` (``img_path`` and the location of the lanes) and
+    :meth:`read_lanes`. Lanes are read lazily, because CULane has one file per image.
 
-    ``get_data_info`` then gives for the pipeline
+    ``get_data_info`` returns for the pipeline
 
-    - ``gt_lanes`` (list[np.ndarray]): (N, 2) float32, pixels of the original image, bottom to top,
-      of at least two points that touch the image; points outside of it stay as they are until
-      :class:`PackLaneInputs`;
-    - ``gt_lane_slots`` (np.ndarray): (num_lanes,) int64, the lane's place in the annotation's list
-      of lane positions, left to right, or -1 where the format has none;
-    - ``num_lane_slots`` (int): Length of that list, 0 where the format has none;
-    - in test mode ``eval_ann_info`` (dict): What metrics read, untouched by transforms: ``lanes``
-      exactly as annotated, and more as the format has it.
+    - ``gt_lanes`` (list[np.ndarray]): (N, 2) float32, in pixels of the original image, bottom to
+      top. Lanes have at least two points and touch the image; points outside the image are kept
+      until :class:`PackLaneInputs`;
+    - ``gt_lane_slots`` (np.ndarray): (num_lanes,) int64, the index of each lane in the annotation's
+      list of lane positions, left to right, or -1 if the format has no positions;
+    - ``num_lane_slots`` (int): Length of that list, or 0;
+    - in test mode ``eval_ann_info`` (dict): Ground truth for metrics, not changed by transforms:
+      ``lanes`` as annotated, and further keys depending on the format.
 
-    Images without lanes are ordinary images.
+    Images without lanes are kept.
 
     Args:
-        *args: Of :class:`mmengine.dataset.BaseDataset`.
-        **kwargs: Of :class:`mmengine.dataset.BaseDataset`. Set ``metainfo=dict(image_size=(width,
-            height))`` where images have another size than the format's, or ``image_size=None``
-            where they differ.
+        *args: Arguments of :class:`mmengine.dataset.BaseDataset`.
+        **kwargs: Arguments of :class:`mmengine.dataset.BaseDataset`. Set
+            ``metainfo=dict(image_size=(width, height))`` if the images have another size than the
+            format's, or ``image_size=None`` if their sizes differ.
     """
 
     METAINFO = dict(classes=('lane',), palette=[(0, 200, 0)], image_size=None)
@@ -42,10 +41,10 @@ class LaneDataset(BaseDataset):
         """Lanes of one image as annotated.
 
         Args:
-            info (dict): Data info, as made by ``load_data_list``; may be added to.
+            info (dict): Data info from ``load_data_list``; keys may be added.
 
         Returns:
-            list[np.ndarray]: (N, 2) points each, pixels of the original image.
+            list[np.ndarray]: (N, 2) points each, in pixels of the original image.
         """
         raise NotImplementedError(f'{type(self).__name__} must implement read_lanes')
 
@@ -78,20 +77,20 @@ class LaneDataset(BaseDataset):
         return info
 
     def _usable(self, lane: np.ndarray, index: int, info: dict) -> bool:
-        """Whether a lane is more than a point and touches the image; says so if not."""
+        """Whether a lane has two points and touches the image; logs a warning if not."""
         size = info['image_size']
         if len(np.unique(lane, axis=0)) < 2:
-            reason = 'has less than two points'
+            reason = 'has fewer than two points'
         elif size and ((lane.max(axis=0) < 0).any() or (lane.min(axis=0) >= size).any()):
-            reason = f'lies outside of the {size[0]}x{size[1]} image'
+            reason = f'is outside the {size[0]}x{size[1]} image'
         else:
             return True
-        # The logger of each worker process says it once per lane, not once per epoch.
+        # Warn once per lane in each worker process, not once per epoch.
         warned = self.__dict__.setdefault('_warned', set())
         where = info.get('lane_source', info['img_path'])
         if (where, index) not in warned:
             warned.add((where, index))
             MMLogger.get_current_instance().warning(
-                f"lane {index + 1} of '{where}' {reason}: it is not used for training"
+                f"lane {index + 1} of '{where}' {reason} and is not used for training"
             )
         return False

@@ -1,4 +1,4 @@
-"""Reader of folders of images and text files with lanes."""
+"""Folders of images and text files with lanes."""
 
 import os
 import os.path as osp
@@ -19,18 +19,17 @@ ABSENT_X = -2.0  # TuSimple's
 
 @DATASETS.register_module()
 class LaneFolderDataset(LaneDataset):
-    """A folder of images, and for each ``NAME.jpg`` a ``NAME.txt`` with a lane ``x y x y ...`` per
-    line.
+    """A folder of images, and for each ``NAME.jpg`` a ``NAME.txt`` with one lane per line.
 
-    The simplest form of one's own data. ``data_prefix`` names both folders, ``img_path`` and
-    ``lane_path``; there is no annotation file.
+    A lane is written as ``x y x y ...``. This is the simplest format for your own data:
+    ``data_prefix`` names both folders, ``img_path`` and ``lane_path``; there is no annotation file.
 
     Args:
-        *args: Of :class:`mmengine.dataset.BaseDataset`.
-        h_samples (Sequence[int], optional): First row, end and step, as of ``range``, in original
-            pixels; ``eval_ann_info`` then has ``h_samples`` and ``lane_xs``, which
-            :class:`~mmptq.lanes.evaluation.TuSimpleMetric` asks for.
-        **kwargs: Of :class:`mmengine.dataset.BaseDataset`.
+        *args: Arguments of :class:`mmengine.dataset.BaseDataset`.
+        h_samples (Sequence[int], optional): Start, stop and step of the rows, as for ``range``, in
+            pixels of the original image. ``eval_ann_info`` then has ``h_samples`` and ``lane_xs``
+            for :class:`~mmptq.lanes.evaluation.TuSimpleMetric`.
+        **kwargs: Arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Example:
         >>> dataset = dict(
@@ -46,13 +45,13 @@ class LaneFolderDataset(LaneDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the images, shorter names first, so that 10 follows 9.
+        """List the images; shorter names come first, so that 10 follows 9.
 
         Returns:
             list[dict]: ``img_path`` and ``lane_source``.
 
         Raises:
-            DataError: If a folder is missing, or there is no image.
+            DataError: If the folder is missing or has no images.
         """
         folder = self.data_prefix['img_path']
         try:
@@ -64,7 +63,7 @@ class LaneFolderDataset(LaneDataset):
             ) from None
         names = [name for name in names if name.lower().endswith(IMAGE_ENDINGS)]
         if not names:
-            raise DataError(f"image folder '{folder}' holds no image")
+            raise DataError(f"image folder '{folder}' has no images")
         labels = self.data_prefix['lane_path']
         return [
             dict(
@@ -75,7 +74,7 @@ class LaneFolderDataset(LaneDataset):
         ]
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
-        """Lanes of the text file of an image, see :func:`read_lane_file`."""
+        """Lanes from the text file of an image, see :func:`read_lane_file`."""
         lanes = read_lane_file(info['lane_source'])
         if self.test_mode and self.h_samples is not None:
             xs = [lane_xs(lane, self.h_samples) for lane in lanes]

@@ -12,18 +12,18 @@ from .lane_transform import LaneTransform
 
 @TRANSFORMS.register_module()
 class LaneRandomAffine(LaneTransform):
-    """Rotate and scale image and lanes around the middle of the image, then shift them.
+    """Rotate and scale image and lanes around the image centre, then shift them.
 
-    The image keeps its size; what comes in from outside has one colour. Each number is drawn evenly
-    from its range.
+    The image keeps its size; new border pixels have a constant colour. Each parameter is drawn
+    uniformly from its range.
 
     Args:
-        max_rotation (float): Largest angle in degrees, either way.
+        max_rotation (float): Largest angle in degrees, in both directions.
         scale_range (Sequence[float]): Smallest and largest factor.
-        max_shift (Sequence[float]): Largest shift in x and y, either way, as a share of the width
-            and of the height.
-        prob (float): Share of the images that are moved.
-        border_value (Sequence[int]): Colour of what comes in, in the image's channel order.
+        max_shift (Sequence[float]): Largest shift in x and y, in both directions, as a fraction of
+            the width and the height.
+        prob (float): Probability of a transform.
+        border_value (Sequence[int]): Colour of new border pixels, in the image's channel order.
 
     Example:
         >>> train_pipeline = [dict(type='LoadImageFromFile'),
@@ -40,11 +40,11 @@ class LaneRandomAffine(LaneTransform):
     ) -> None:
         if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
             raise ValueError(
-                f'LaneRandomAffine needs a scale_range from a positive number up, not '
+                f'scale_range of LaneRandomAffine must be (low, high) with 0 < low <= high, got '
                 f'{tuple(scale_range)}'
             )
         if not 0 <= prob <= 1:
-            raise ValueError(f'LaneRandomAffine needs a prob between 0 and 1, not {prob}')
+            raise ValueError(f'prob of LaneRandomAffine must be between 0 and 1, got {prob}')
         self.max_rotation = max_rotation
         self.scale_range = tuple(scale_range)
         self.max_shift = tuple(max_shift)
@@ -53,7 +53,7 @@ class LaneRandomAffine(LaneTransform):
 
     @cache_randomness
     def _draw(self) -> tuple[float, float, float, float] | None:
-        """Angle in degrees, factor and shift in shares; None where the image stays as it is."""
+        """Angle in degrees, scale factor and relative shift; None for no transform."""
         if np.random.rand() >= self.prob:
             return None
         return (

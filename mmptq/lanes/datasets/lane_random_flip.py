@@ -1,4 +1,4 @@
-"""Random mirroring."""
+"""Random horizontal flip."""
 
 import mmcv
 import numpy as np
@@ -10,14 +10,14 @@ from .lane_transform import LaneTransform
 
 @TRANSFORMS.register_module()
 class LaneRandomFlip(LaneTransform):
-    """Mirror image and lanes from left to right.
+    """Flip image and lanes horizontally.
 
-    The middle of pixel x goes to the middle of pixel ``width - 1 - x``. Lane positions
-    (``gt_lane_slots``) are counted from the left, so they change places too. Adds ``flip`` and
+    The centre of pixel x moves to the centre of pixel ``width - 1 - x``. Lane positions
+    (``gt_lane_slots``) are counted from the left and are flipped too. Adds ``flip`` and
     ``flip_direction``.
 
     Args:
-        prob (float): Share of the images that are mirrored.
+        prob (float): Probability of a flip.
 
     Example:
         >>> train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LaneRandomFlip')]
@@ -25,12 +25,12 @@ class LaneRandomFlip(LaneTransform):
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:
-            raise ValueError(f'LaneRandomFlip needs a prob between 0 and 1, not {prob}')
+            raise ValueError(f'prob of LaneRandomFlip must be between 0 and 1, got {prob}')
         self.prob = prob
 
     @cache_randomness
     def _flips(self) -> bool:
-        """Whether this image is mirrored."""
+        """Whether this image is flipped."""
         return bool(np.random.rand() < self.prob)
 
     def transform(self, results: dict) -> dict:

@@ -9,14 +9,14 @@ from .lane_transform import LaneTransform
 
 @TRANSFORMS.register_module()
 class LaneResize(LaneTransform):
-    """Scale image and lanes to a fixed size; the aspect ratio may change.
+    """Resize image and lanes to a fixed size; the aspect ratio may change.
 
-    Coordinates are multiplied by the scale factor, as mmdet does with boxes and the lane papers do
-    with lanes. Adds ``scale_factor`` (width, height).
+    Coordinates are multiplied by the scale factor, as mmdet does for boxes and the lane papers for
+    lanes. Adds ``scale_factor`` (width, height).
 
     Args:
         scale (tuple[int, int]): New width and height in pixels.
-        interpolation (str): Of :func:`mmcv.imresize`.
+        interpolation (str): Argument of :func:`mmcv.imresize`.
 
     Example:
         >>> train_pipeline = [dict(type='LoadImageFromFile'),
@@ -25,7 +25,7 @@ class LaneResize(LaneTransform):
 
     def __init__(self, scale: tuple[int, int], interpolation: str = 'bilinear') -> None:
         if len(scale) != 2 or min(scale) < 1:
-            raise ValueError(f'LaneResize needs a positive width and height, not {tuple(scale)}')
+            raise ValueError(f'scale of LaneResize must be two positive sizes, got {tuple(scale)}')
         self.scale = tuple(scale)
         self.interpolation = interpolation
 

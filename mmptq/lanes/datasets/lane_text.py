@@ -1,4 +1,4 @@
-"""Reading of lane annotation files; what is wrong is said with the file and the line."""
+"""Read lane annotation files; errors name the file and the line."""
 
 import math
 from pathlib import Path
@@ -13,17 +13,17 @@ def read_lines(path: str | Path, what: str) -> list[str]:
 
     Args:
         path (str | Path): The file.
-        what (str): What it is, for the error message.
+        what (str): Kind of file, for error messages.
 
     Raises:
-        DataError: If it is missing or no text.
+        DataError: If the file is missing or not a text file.
     """
     try:
         return Path(path).read_text(encoding='utf-8').splitlines()
     except OSError as error:
         raise DataError(
-            f"{what} '{path}' cannot be read ({error.strerror}): check data_root and the names "
-            'below it'
+            f"{what} '{path}' cannot be read ({error.strerror}): check data_root and the paths "
+            'relative to it'
         ) from None
     except UnicodeDecodeError:
         raise DataError(f"{what} '{path}' is not a text file") from None
@@ -34,13 +34,13 @@ def parse_points(line: str, where: str) -> np.ndarray:
 
     Args:
         line (str): Numbers separated by white space.
-        where (str): File and line, for the error message.
+        where (str): File and line, for error messages.
 
     Returns:
         np.ndarray: (N, 2) float64.
 
     Raises:
-        DataError: If a value is no finite number, or one is left over.
+        DataError: If a value is not a finite number, or the number of values is odd.
     """
     words = line.split()
     try:
@@ -50,17 +50,17 @@ def parse_points(line: str, where: str) -> np.ndarray:
         raise DataError(f'{where}: {wrong!r} is not a number (expected: x y x y ...)') from None
     if not all(map(math.isfinite, values)):
         wrong = words[[math.isfinite(value) for value in values].index(False)]
-        raise DataError(f'{where}: {wrong!r} is no place in an image: remove the point')
+        raise DataError(f'{where}: {wrong!r} is not a finite coordinate: remove the point')
     if len(values) % 2:
-        raise DataError(f'{where}: {len(values)} values, an odd number: each point needs x and y')
+        raise DataError(f'{where}: odd number of values ({len(values)}): each point needs x and y')
     return np.array(values).reshape(-1, 2)
 
 
 def read_lane_file(path: str | Path) -> list[np.ndarray]:
     """Lanes of a ``.lines.txt`` file, one per line.
 
-    An empty file is an image without lanes. A blank line is a lane of no points, as for CULane's
-    evaluator.
+    An empty file means an image without lanes. A blank line is a lane without points, as in
+    CULane's evaluator.
 
     Args:
         path (str | Path): The file.
@@ -79,7 +79,7 @@ def read_lane_file(path: str | Path) -> list[np.ndarray]:
 
 
 def _is_number(word: str) -> bool:
-    """Whether Python reads it as a float."""
+    """Whether Python can parse the word as a float."""
     try:
         float(word)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What geometric transforms of lane images have in common."""
+"""Base of the geometric transforms of lane images."""
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -9,14 +9,14 @@ from mmptq.lanes.geometry.lane_geometry import move_points
 class LaneTransform(BaseTransform):
     """Base of transforms that move lanes together with the image.
 
-    Points that leave the image stay in the lane, so that a later transform may bring them back;
-    :class:`PackLaneInputs` cuts lanes off at the border in the end. All moves are collected in
-    ``homography_matrix`` (original image to current image), by which
-    :func:`~mmptq.lanes.geometry.lane_geometry.lanes_to_original` brings predictions back.
+    Points that leave the image are kept, because a later transform may move them back;
+    :class:`PackLaneInputs` finally clips lanes to the image. ``homography_matrix`` accumulates all
+    transforms (original image to current image);
+    :func:`~mmptq.lanes.geometry.lane_geometry.lanes_to_original` inverts it for predictions.
     """
 
     def move_lanes(self, results: dict, matrix: np.ndarray) -> None:
-        """Move ``gt_lanes``, if there are any, and record the move.
+        """Transform ``gt_lanes``, if there are any, and update ``homography_matrix``.
 
         Args:
             results (dict): Changed in place.
@@ -29,6 +29,6 @@ class LaneTransform(BaseTransform):
         results['homography_matrix'] = matrix @ before
 
     def set_image(self, results: dict, image: np.ndarray) -> None:
-        """Put the new image and its size in place."""
+        """Set the new image and its size."""
         results['img'] = image
         results['img_shape'] = image.shape[:2]

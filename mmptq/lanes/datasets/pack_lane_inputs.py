@@ -1,4 +1,4 @@
-"""Last step of a lane pipeline."""
+"""The last step of a lane pipeline."""
 
 from collections.abc import Sequence
 
@@ -27,22 +27,24 @@ META_KEYS = (
 
 @TRANSFORMS.register_module()
 class PackLaneInputs(BaseTransform):
-    """Make what a model takes: an image tensor and a data sample with lanes as points.
+    """Pack the inputs of a model: an image tensor and a data sample with lanes as points.
 
-    Knows no head: each head encodes its own targets from
+    The format is independent of the head; each head encodes its own targets from
 
     - ``gt_lanes`` (list[Tensor]): (N, 2) float32 x and y in pixels of the model's input, bottom to
-      top. Lanes are cut off where they leave the image
-      (:func:`~mmptq.lanes.geometry.lane_geometry.clip_lane`) and dropped where nothing is left. The
-      tensors of a list stay on the CPU when the preprocessor moves the sample.
-    - ``gt_lane_slots`` (Tensor): (num_lanes,) int64 positions, -1 where unknown.
-    - ``eval_ann_info`` (dict): In test mode, what metrics compare with, in original pixels.
+      top. Lanes are clipped to the image
+      (:func:`~mmptq.lanes.geometry.lane_geometry.clip_lane`); lanes outside it are dropped. The
+      tensors stay on the CPU when the preprocessor moves the sample, because they are in a list.
+    - ``gt_lane_slots`` (Tensor): (num_lanes,) int64 positions, -1 if unknown.
+    - ``eval_ann_info`` (dict): In test mode, the ground truth for metrics, in pixels of the
+      original image.
 
-    ``homography_matrix``, (3, 3) from the original image to the input, is always among the meta
-    information; :func:`~mmptq.lanes.geometry.lane_geometry.lanes_to_original` inverts it.
+    The meta information always has ``homography_matrix``, (3, 3) from the original image to the
+    input; :func:`~mmptq.lanes.geometry.lane_geometry.lanes_to_original` inverts it.
 
     Args:
-        meta_keys (Sequence[str]): Pipeline results that become meta information, where present.
+        meta_keys (Sequence[str]): Keys of pipeline results to copy into the meta information, if
+            present.
     """
 
     def __init__(self, meta_keys: Sequence[str] = META_KEYS) -> None:
@@ -58,7 +60,7 @@ class PackLaneInputs(BaseTransform):
             dict: ``inputs`` (C, H, W) and ``data_samples`` (DetDataSample).
 
         Raises:
-            DataError: If the image has not the size that its data set declares.
+            DataError: If the image does not have the size that its data set declares.
         """
         self._check_size(results)
         image = np.ascontiguousarray(np.atleast_3d(results['img']).transpose(2, 0, 1))
@@ -77,7 +79,7 @@ class PackLaneInputs(BaseTransform):
         """Lanes inside the image, as tensors."""
         lanes = [clip_lane(points, width, height) for points in results['gt_lanes']]
         kept = [index for index, lane in enumerate(lanes) if len(lane)]
-        # A copy, because reversing gives a view of negative stride.
+        # Copy, because reversing returns a view with a negative stride.
         sample.gt_lanes = [
             torch.from_numpy(bottom_to_top(lanes[index]).astype(np.float32).copy())
             for index in kept
@@ -86,12 +88,12 @@ class PackLaneInputs(BaseTransform):
         sample.gt_lane_slots = torch.from_numpy(np.asarray(slots, dtype=np.int64)[kept])
 
     def _check_size(self, results: dict) -> None:
-        """Refuse an image that does not fit the annotation's pixels."""
+        """Refuse an image of another size than the annotations refer to."""
         declared = results.get('image_size')
         if declared and tuple(declared) != tuple(results['ori_shape'][1::-1]):
             height, width = results['ori_shape'][:2]
             raise DataError(
-                f"'{results['img_path']}' is {width}x{height} pixels, its data set declares "
+                f"'{results['img_path']}' is {width}x{height} pixels, but its data set declares "
                 f'{declared[0]}x{declared[1]}: set metainfo=dict(image_size=(width, height)) of '
-                'the data set, or None where sizes differ'
+                'the data set, or image_size=None if sizes differ'
             )

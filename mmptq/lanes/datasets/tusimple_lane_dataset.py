@@ -1,4 +1,4 @@
-"""Reader of TuSimple's lane annotations."""
+"""TuSimple's lane annotations."""
 
 import json
 import math
@@ -17,9 +17,9 @@ from .lane_text import read_lines
 class TuSimpleLaneDataset(LaneDataset):
     """TuSimple: one JSON object per line with ``raw_file``, ``lanes`` and ``h_samples``.
 
-    Each lane is a list of x, one for each row of ``h_samples``, negative where the lane is absent.
-    In test mode ``eval_ann_info`` also holds ``lane_xs`` and ``h_samples`` as annotated. Several
-    annotation files are joined by mmengine's ``ConcatDataset``.
+    Each lane is a list of x, one for each row of ``h_samples``, negative in rows that the lane does
+    not reach. In test mode ``eval_ann_info`` also has ``lane_xs`` and ``h_samples`` as annotated.
+    Use mmengine's ``ConcatDataset`` to join several annotation files.
 
     Data: https://github.com/TuSimple/tusimple-benchmark
 
@@ -57,11 +57,11 @@ class TuSimpleLaneDataset(LaneDataset):
                 )
             )
         if not data_list:
-            raise DataError(f"annotation file '{self.ann_file}' names no image")
+            raise DataError(f"annotation file '{self.ann_file}' is empty")
         return data_list
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
-        """Lanes as points, without the rows where they are absent."""
+        """Lanes as points, without the rows that they do not reach."""
         rows = np.array(info.pop('h_samples'), dtype=np.float64)
         lane_xs = info.pop('lane_xs')
         if self.test_mode:
@@ -71,14 +71,14 @@ class TuSimpleLaneDataset(LaneDataset):
 
 
 def _parse(line: str, where: str) -> dict:
-    """One checked annotation."""
+    """Parse and check one annotation."""
     try:
         image = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError(f'{where}: not JSON ({error.msg}); expected one object per line') from None
     missing = {'raw_file', 'lanes', 'h_samples'} - set(image if isinstance(image, dict) else ())
     if missing:
-        raise DataError(f'{where}: {", ".join(sorted(missing))} missing')
+        raise DataError(f'{where}: missing {", ".join(sorted(missing))}')
     rows, lanes = image['h_samples'], image['lanes']
     if not isinstance(lanes, list) or not _are_numbers(rows) or not rows:
         raise DataError(f'{where}: h_samples must be a list of numbers and lanes a list of lists')
@@ -93,7 +93,7 @@ def _parse(line: str, where: str) -> dict:
 
 
 def _are_numbers(values) -> bool:
-    """Whether it is a list of finite numbers."""
+    """Whether the value is a list of finite numbers."""
     return isinstance(values, list) and all(
         isinstance(value, int | float) and math.isfinite(value) for value in values
     )

@@ -1,4 +1,4 @@
-"""Metrics of lane benchmarks; ordinary mmengine metrics."""
+"""Metrics of lane benchmarks, as mmengine metrics."""
 
 from .culane_metric import CULaneMetric
 from .tusimple_accuracy import tusimple_image_scores

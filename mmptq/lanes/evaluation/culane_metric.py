@@ -1,4 +1,4 @@
-"""F1 of lanes as CULane measures it."""
+"""CULane's F1 of lanes."""
 
 from collections.abc import Sequence
 
@@ -17,26 +17,26 @@ IOU_THRS = np.arange(50, 100, 5) / 100
 
 @METRICS.register_module()
 class CULaneMetric(BaseMetric):
-    """F1, precision and recall of lanes drawn 30 pixels wide, at IoU 0.5 and averaged over more.
+    """F1, precision and recall of lanes drawn 30 pixels wide, at IoU 0.5 and at higher thresholds.
 
     Agrees with CULane's evaluator (https://github.com/XingangPan/SCNN, ``tools/lane_evaluation``)
-    pixel by pixel, except where that one fails: see the notes of
+    pixel by pixel, except in cases where that evaluator fails: see the notes of
     :func:`~mmptq.lanes.evaluation.lane_matching.count_hits` and
     :func:`~mmptq.lanes.geometry.lane_raster.interpolate_lane`. Counts are summed over all images
-    before anything is divided. A lane of less than two points is never hit, but counts; so does a
-    predicted lane with NaN or infinity.
+    before dividing. A lane with fewer than two points counts but is never a hit; the same holds for
+    a predicted lane with NaN or infinite values.
 
-    Reads ``pred_lanes`` (original image pixels) and ``eval_ann_info`` of each sample, which
-    :class:`~mmptq.lanes.datasets.LaneDataset` hands over in test mode, so it takes no annotation
-    file.
+    Reads ``pred_lanes`` (in pixels of the original image) and ``eval_ann_info`` of each sample,
+    which :class:`~mmptq.lanes.datasets.LaneDataset` provides in test mode; no annotation file is
+    needed.
 
     Args:
-        image_size (tuple[int, int]): Width and height that lanes are drawn in.
+        image_size (tuple[int, int]): Width and height of the images that lanes are drawn in.
         lane_width (int): Drawn width in pixels.
         fp_categories (Sequence[str]): Categories without true lanes, for which false positives are
-            reported instead of F1. Their images count in the total like all others.
-        collect_device (str): Where results of several processes are gathered.
-        prefix (str, optional): Metric name prefix, by default ``default_prefix``.
+            reported instead of F1. Their images also count in the total.
+        collect_device (str): Device on which results of several processes are gathered.
+        prefix (str, optional): Prefix of metric names. Defaults to ``default_prefix``.
 
     Example:
         >>> val_evaluator = dict(type='CULaneMetric')
@@ -56,23 +56,23 @@ class CULaneMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if len(image_size) != 2 or min(image_size) < 1 or lane_width < 1:
             raise ValueError(
-                f'CULaneMetric needs a positive width, height and lane width in whole pixels, '
-                f'not image_size={tuple(image_size)}, lane_width={lane_width}'
+                f'image_size and lane_width of CULaneMetric must be positive integers, got '
+                f'image_size={tuple(image_size)}, lane_width={lane_width}'
             )
         self.image_size = tuple(image_size)
         self.lane_width = lane_width
         self.fp_categories = tuple(fp_categories)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Reduce each sample to its numbers of lanes and hits.
+        """Count lanes and hits of each sample.
 
         Args:
-            data_batch (dict): Unused, part of the protocol.
+            data_batch (dict): Not used; part of mmengine's interface.
             data_samples (Sequence[dict]): With ``pred_lanes``, ``eval_ann_info`` and, if known,
                 ``ori_shape`` and ``img_path``.
 
         Raises:
-            ValueError: When a sample lacks one of them or its image has another size.
+            ValueError: If a key is missing or the image has another size.
         """
         for sample in data_samples:
             gt_lanes, pred_lanes = read_lanes(sample, type(self).__name__)
@@ -80,8 +80,8 @@ class CULaneMetric(BaseMetric):
             if (width, height) != self.image_size:
                 raise ValueError(
                     f"'{sample.get('img_path')}' is {width}x{height} pixels, but CULaneMetric "
-                    f'draws in {self.image_size[0]}x{self.image_size[1]}: set its image_size, and '
-                    'its lane_width in proportion'
+                    f'expects {self.image_size[0]}x{self.image_size[1]}: set its image_size, and '
+                    'scale its lane_width accordingly'
                 )
             pred_lanes = [p if np.isfinite(p).all() else np.empty((0, 2)) for p in pred_lanes]
             ious = lane_ious(gt_lanes, pred_lanes, self.image_size, self.lane_width)
@@ -98,7 +98,7 @@ class CULaneMetric(BaseMetric):
         Returns:
             dict[str, float]: ``F1``, ``precision`` and ``recall`` at IoU 0.5, ``F1_75``, ``mF1``
             (mean of F1 at 0.5, 0.55, ... 0.95), ``TP``, ``FP``, ``FN``; per category
-            ``F1_<category>`` or ``FP_<category>``. NaN for a share of nothing.
+            ``F1_<category>`` or ``FP_<category>``. NaN for a division of zero by zero.
         """
         totals, by_category = np.zeros(2 + len(IOU_THRS), dtype=np.int64), {}
         for counts, categories in results:
@@ -119,6 +119,6 @@ class CULaneMetric(BaseMetric):
                 metrics[f'F1_{name}'] = precision_recall_f1(num_hits, num_pred, num_gt)[2]
         MMLogger.get_current_instance().info(
             f'CULane F1 {metrics["F1"]:.4f} at IoU 0.5 over {len(results)} images: '
-            f'{totals[1]} lanes, {totals[0]} predicted, {hits[0]} hit'
+            f'{totals[1]} lanes, {totals[0]} predictions, {hits[0]} hits'
         )
         return {name: value.item() for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Lanes of an image paired with each other, and what the pairs are worth."""
+"""Matching of true and predicted lanes, and scores of the matches."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -7,12 +7,12 @@ from scipy.optimize import linear_sum_assignment
 def count_hits(ious: np.ndarray, iou_thrs: np.ndarray) -> np.ndarray:
     """Number of true positives at each threshold.
 
-    Lanes are paired one to one so that the sum of IoU over all pairs is largest, as in CULane's
-    evaluator; the thresholds come after that. A hit is strictly above the threshold.
+    A one-to-one matching maximises the sum of IoU, as in CULane's evaluator; thresholds are applied
+    afterwards. A hit has an IoU strictly above the threshold.
 
     Note:
-        The evaluator's matcher stops within about 0.01 of the best sum, and where two lanes lie
-        outside of the image it stops early; this one is exact and takes such an IoU as 0.
+        The evaluator's matching is within about 0.01 of the maximum, and it stops early if two
+        lanes are outside the image. This matching is exact and uses an IoU of 0 for such lanes.
 
     Args:
         ious (np.ndarray): (num_gt, num_pred) IoU.
@@ -31,16 +31,16 @@ def precision_recall_f1(
     """Precision, recall and their harmonic mean from counts.
 
     Note:
-        Where CULane's evaluator gives -1 for a share of nothing, this gives NaN; where it divides
-        by zero because there are lanes but no hit, F1 is 0.
+        For zero divided by zero CULane's evaluator returns -1 and this function NaN. If there are
+        lanes but no hits, the evaluator divides by zero and F1 is 0 here.
 
     Args:
-        hits (np.ndarray): True positives, any shape.
-        num_pred (np.ndarray): Predicted lanes, same shape or a number.
-        num_gt (np.ndarray): Ground truth lanes, same shape or a number.
+        hits (np.ndarray): Number of true positives, any shape.
+        num_pred (np.ndarray): Number of predicted lanes, same shape or a scalar.
+        num_gt (np.ndarray): Number of true lanes, same shape or a scalar.
 
     Returns:
-        tuple[np.ndarray, np.ndarray, np.ndarray]: Each of the shape of ``hits``, in [0, 1] or NaN.
+        tuple[np.ndarray, np.ndarray, np.ndarray]: Same shape as ``hits``, in [0, 1] or NaN.
     """
     with np.errstate(invalid='ignore'):
         return (

@@ -1,12 +1,12 @@
-"""TuSimple's scores of one image, from x at fixed rows."""
+"""TuSimple's scores of one image from x at fixed rows."""
 
 import numpy as np
 
-POINT_TOLERANCE = 20.0  # pixels, at right angles to the lane
-LANE_ACCURACY = 0.85  # share of right points that makes a lane found
+POINT_TOLERANCE = 20.0  # pixels, perpendicular to the lane
+LANE_ACCURACY = 0.85  # smallest fraction of correct points of a found lane
 MAX_RUN_TIME = 200  # milliseconds
-EXTRA_LANES = 2  # predictions allowed beyond the true lanes
-COUNTED_LANES = 4  # of more true lanes, the worst is forgiven
+EXTRA_LANES = 2  # predictions allowed in addition to the number of true lanes
+COUNTED_LANES = 4  # with more true lanes, the worst is ignored
 ABSENT_X = -100.0
 
 
@@ -15,23 +15,24 @@ def tusimple_image_scores(
 ) -> tuple[float, float, float]:
     """Accuracy, false positive and false negative rate of one image, as TuSimple's evaluator.
 
-    A point is right when it lies within 20 pixels of the true lane, divided by the cosine of the
-    lane's slope; a negative or NaN x means that the lane is absent in that row, and absent on both
-    sides is right. Each true lane takes the best prediction on its own, so two may share one and
-    the false positive rate may be negative; with more than four true lanes the worst is forgiven
-    and rates may pass 1 (https://github.com/TuSimple/tusimple-benchmark, ``evaluate/lane.py``).
+    A point is correct if its distance in x to the true lane is less than 20 pixels divided by the
+    cosine of the lane's slope. A negative or NaN x means that the lane does not reach this row; a
+    row that neither lane reaches is correct. Each true lane is matched to its best prediction
+    independently, so two lanes may share a prediction and the false positive rate may be negative.
+    With more than four true lanes the worst is ignored and rates may exceed 1
+    (https://github.com/TuSimple/tusimple-benchmark, ``evaluate/lane.py``).
 
     Args:
         pred_xs (list): (num_pred, R) x in pixels.
         gt_xs (list): (num_gt, R) x in pixels.
         h_samples (list): (R,) rows, y in pixels.
-        run_time (float): Milliseconds; above 200 the image is lost.
+        run_time (float): Milliseconds; an image above 200 ms has accuracy 0.
 
     Returns:
         tuple[float, float, float]: Accuracy, false positive rate, false negative rate.
 
     Raises:
-        ValueError: If a lane has another number of x than there are rows.
+        ValueError: If the number of x of a lane differs from the number of rows.
     """
     rows = np.asarray(h_samples, dtype=np.float64)
     for name, lanes in (('predicted', pred_xs), ('true', gt_xs)):
@@ -58,7 +59,7 @@ def tusimple_image_scores(
 
 
 def _tolerance(xs: np.ndarray, rows: np.ndarray) -> float:
-    """Allowed distance along x, from a least-squares line x = slope * y + offset."""
+    """Allowed distance in x, from a least-squares line x = slope * y + offset."""
     present = xs >= 0
     if present.sum() < 2:
         return POINT_TOLERANCE

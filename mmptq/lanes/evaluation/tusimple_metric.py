@@ -1,4 +1,4 @@
-"""Accuracy of lanes as TuSimple measures it."""
+"""TuSimple's accuracy of lanes."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from .tusimple_accuracy import tusimple_image_scores
 class TuSimpleMetric(BaseMetric):
     """Accuracy, false positive and false negative rate of TuSimple, each averaged over images.
 
-    Predicted lanes are read at the annotation's rows (``h_samples``), linear between their points
-    and absent above and below them; see :func:`tusimple_image_scores` for what follows. Run times
-    play no role.
+    Predicted lanes are interpolated linearly at the annotation's rows (``h_samples``); rows above
+    and below a lane count as not reached. See :func:`tusimple_image_scores` for the scores. Run
+    times are ignored.
 
-    Reads ``pred_lanes`` (original image pixels) and ``eval_ann_info`` (with ``h_samples`` and
-    ``lane_xs``) of each sample, which :class:`~mmptq.lanes.datasets.TuSimpleLaneDataset` hands
-    over in test mode.
+    Reads ``pred_lanes`` (in pixels of the original image) and ``eval_ann_info`` (with ``h_samples``
+    and ``lane_xs``) of each sample, which :class:`~mmptq.lanes.datasets.TuSimpleLaneDataset`
+    provides in test mode.
 
     Example:
         >>> val_evaluator = dict(type='TuSimpleMetric')
@@ -30,14 +30,14 @@ class TuSimpleMetric(BaseMetric):
     default_prefix = 'tusimple'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Reduce each sample to three numbers.
+        """Compute the three scores of each sample.
 
         Args:
-            data_batch (dict): Unused, part of the protocol.
+            data_batch (dict): Not used; part of mmengine's interface.
             data_samples (Sequence[dict]): With ``pred_lanes`` and ``eval_ann_info``.
 
         Raises:
-            ValueError: When a sample lacks one of them.
+            ValueError: If a key is missing.
         """
         for sample in data_samples:
             _, pred_lanes = read_lanes(sample, type(self).__name__)
@@ -45,7 +45,7 @@ class TuSimpleMetric(BaseMetric):
             if 'h_samples' not in truth:
                 raise ValueError(
                     f"the annotation of '{sample.get('img_path')}' has no h_samples: "
-                    'TuSimpleMetric evaluates a TuSimpleLaneDataset'
+                    'TuSimpleMetric needs a TuSimpleLaneDataset'
                 )
             rows = np.asarray(truth['h_samples'])
             pred_xs = [lane_xs(points, rows) for points in pred_lanes]

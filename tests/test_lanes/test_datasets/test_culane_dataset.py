@@ -74,7 +74,7 @@ def test_categories(culane):
 
 def test_category_list_of_another_split(culane):
     (culane / 'list/other.txt').write_text('elsewhere/0.jpg\n')
-    with pytest.raises(ValueError, match=r"other.txt' names no image of .*test.txt'"):
+    with pytest.raises(ValueError, match=r"other.txt' has no image in common with .*test.txt'"):
         build(culane, 'list/test.txt', category_lists=dict(normal='list/other.txt'))
 
 
@@ -117,9 +117,9 @@ def test_real_sized_images_are_expected_by_default(culane):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('1 2 3 4\n5 6 7\n', r"0.lines.txt', line 2: 3 values, an odd number"),
-        ('1 2 nan 4\n', r"0.lines.txt', line 1: 'nan' is no place in an image"),
-        ('1 2 inf 4\n', r"line 1: 'inf' is no place"),
+        ('1 2 3 4\n5 6 7\n', r"0.lines.txt', line 2: odd number of values"),
+        ('1 2 nan 4\n', r"0.lines.txt', line 1: 'nan' is not a finite coordinate"),
+        ('1 2 inf 4\n', r"line 1: 'inf' is not a finite"),
         ('1, 2, 3, 4\n', r"line 1: '1,' is not a number"),
         (None, r"lane file '.*0.lines.txt' cannot be read \(No such file"),
     ],
@@ -135,11 +135,11 @@ def test_bad_lane_file(culane, text, message):
 @pytest.mark.parametrize(
     ('text', 'reason'),
     [
-        ('5 5\n30 59 40 49\n', 'less than two points'),
-        ('5 5 5 5\n30 59 40 49\n', 'less than two points'),
-        ('\n30 59 40 49\n', 'less than two points'),
-        ('-9 59 -5 49\n30 59 40 49\n', 'outside of the 164x59 image'),
-        ('200 59 164 49\n30 59 40 49\n', 'outside of the 164x59 image'),
+        ('5 5\n30 59 40 49\n', 'fewer than two points'),
+        ('5 5 5 5\n30 59 40 49\n', 'fewer than two points'),
+        ('\n30 59 40 49\n', 'fewer than two points'),
+        ('-9 59 -5 49\n30 59 40 49\n', 'outside the 164x59 image'),
+        ('200 59 164 49\n30 59 40 49\n', 'outside the 164x59 image'),
     ],
 )
 def test_lane_that_cannot_be_trained_on_still_counts(culane, caplog, monkeypatch, text, reason):
@@ -163,10 +163,10 @@ def test_lane_that_cannot_be_trained_on_still_counts(culane, caplog, monkeypatch
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('a.jpg\nb.jpg b.png\n', "line 2: 2 columns that are neither 'image' nor"),
+        ('a.jpg\nb.jpg b.png\n', "line 2: 2 columns; expected 'image' or"),
         ('a.jpg a.png 1 0 2 0\n', 'line 1: 6 columns'),
-        ('a.jpg a.png 1 0\nb.jpg b.png 1 0 1\n', 'line 2: 3 lane flags, but 2 in the lines'),
-        ('\n \n', 'names no image'),
+        ('a.jpg a.png 1 0\nb.jpg b.png 1 0 1\n', 'line 2: 3 lane flags, but 2 in the previous'),
+        ('\n \n', 'is empty'),
         (b'\xff\xd8\xff\xe0', 'is not a text file'),
         (None, r"image list '.*bad.txt' cannot be read .*check data_root"),
     ],

@@ -83,11 +83,11 @@ def test_from_files_to_scores(folders, metric, score):
 def test_what_is_missing(folders):
     with pytest.raises(ValueError, match="image folder '.*nothing' cannot be read .*data_prefix"):
         build(folders, data_prefix=dict(img_path='nothing', lane_path='labels'))
-    with pytest.raises(ValueError, match="image folder '.*labels' holds no image"):
+    with pytest.raises(ValueError, match="image folder '.*labels' has no images"):
         build(folders, data_prefix=dict(img_path='labels', lane_path='labels'))
     (folders / 'labels/10.txt').unlink()
     with pytest.raises(ValueError, match="lane file '.*10.txt' cannot be read"):
         build(folders).get_data_info(1)
     (folders / 'labels/10.txt').write_text('1 2 3\n')
-    with pytest.raises(ValueError, match="10.txt', line 1: 3 values, an odd number"):
+    with pytest.raises(ValueError, match="10.txt', line 1: odd number of values"):
         build(folders).get_data_info(1)

@@ -17,5 +17,5 @@ def test_points_are_multiplied(scale):
 
 
 def test_impossible_size_is_refused():
-    with pytest.raises(ValueError, match='positive width and height'):
+    with pytest.raises(ValueError, match='scale of LaneResize must be two positive sizes'):
         apply(marked(), dict(type='LaneResize', scale=(0, 5)))

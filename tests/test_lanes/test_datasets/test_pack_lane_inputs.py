@@ -72,6 +72,8 @@ def test_stock_preprocessor_takes_the_batch():
 
 
 def test_unexpected_size_is_named():
-    with pytest.raises(ValueError, match=r"'a.jpg' is 60x40 pixels, its data set declares 64x40"):
+    with pytest.raises(
+        ValueError, match=r"'a.jpg' is 60x40 pixels, but its data set declares 64x40"
+    ):
         pack([], image_size=(64, 40))
     assert 'inputs' in pack([], image_size=(60, 40))

@@ -67,8 +67,8 @@ def entry(**changes) -> str:
     ('text', 'message'),
     [
         (entry() + '\n{"raw_file": ', 'line 2: not JSON'),
-        ('[1, 2]', 'line 1: h_samples, lanes, raw_file missing'),
-        ('{"raw_file": "a.jpg"}', 'line 1: h_samples, lanes missing'),
+        ('[1, 2]', 'line 1: missing h_samples, lanes, raw_file'),
+        ('{"raw_file": "a.jpg"}', 'line 1: missing h_samples, lanes'),
         (entry(lanes=[[1, 2], [1, 2, 3]]), 'line 1: lane 2 has 3 x for 2 h_samples'),
         (entry(lanes=[[1, float('nan')]]), 'line 1: lane 1 is not a list of finite numbers'),
         (entry(lanes=[[1, 'x']]), 'line 1: lane 1 is not a list of finite numbers'),
@@ -76,7 +76,7 @@ def entry(**changes) -> str:
         (entry(lanes=None), 'line 1: h_samples must be a list of numbers and lanes'),
         (entry(h_samples=[], lanes=[]), 'line 1: h_samples must be'),
         (entry(raw_file=3), 'line 1: raw_file must be the path'),
-        ('\n', 'names no image'),
+        ('\n', 'is empty'),
         (None, 'cannot be read'),
     ],
 )
