@@ -4,14 +4,12 @@ Importing it checks the environment and registers every component, so that one l
 ``custom_imports = dict(imports=['mmptq'])``, is all that the stock tools need.
 """
 
-from .compat.config_scope import register_config_scope
+from .compat import apply_patches
 from .compat.env import check_environment
-from .compat.safe_globals import register_safe_globals
 from .version import __version__
 
 check_environment()
-register_safe_globals()
-register_config_scope()
+apply_patches()
 
 from . import (  # noqa: E402
     adapters,  # noqa: F401

@@ -11,6 +11,8 @@ from torch.nn.functional import pad
 
 from mmptq.utils.detector_parts import MIDDLE_ENCODERS
 
+from .patches import is_enabled
+
 _MARK = '_mmptq_takes_empty_scans'
 
 
@@ -28,7 +30,7 @@ def accept_empty_scans(model: nn.Module) -> None:
     found = (getattr(model, name, None) for name in MIDDLE_ENCODERS)
     encoder = next((module for module in found if module is not None), None)
     hard = getattr(preprocessor, 'voxel_type', None) == 'hard'
-    if encoder is None or not hard or hasattr(model, _MARK):
+    if encoder is None or not hard or hasattr(model, _MARK) or not is_enabled('empty_scans'):
         return
     preprocessor.register_forward_hook(_add_voxel)
     encoder.register_forward_pre_hook(_drop_voxel)

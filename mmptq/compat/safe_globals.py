@@ -15,13 +15,17 @@ _METHODS = {
 _NUMBER_CODES = '?bhilqBHILQefd'
 
 
-def register_safe_globals() -> None:
-    """Lets ``torch.load(..., weights_only=True)`` read the training checkpoints of mmengine.
+def register_safe_globals() -> Callable[[], None]:
+    """Let ``torch.load(..., weights_only=True)`` read the training checkpoints of mmengine.
 
     Their message hub holds ``HistoryBuffer``, numpy arrays and numpy scalars, and a one-cycle
     schedule refers to its own class. These are named one by one; everything else in a file is
     still refused.
+
+    Returns:
+        Callable: Undoes it.
     """
+    before = torch.serialization.get_safe_globals()
     reconstruct_array = np.zeros(0).__reduce__()[0]
     reconstruct_scalar = np.float64(0).__reduce__()[0]
     torch.serialization.add_safe_globals(
@@ -38,6 +42,12 @@ def register_safe_globals() -> None:
             (_known_method, 'builtins.getattr'),
         ]
     )
+
+    def put_back() -> None:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+    return put_back
 
 
 def _under_names(function: Callable, name: str) -> list[tuple[Callable, str]]:

@@ -1,12 +1,9 @@
-"""Makes spconv 2 right on a CPU; importing this module, or mmptq, is enough.
+"""Makes spconv 2 right on a CPU; ``import mmptq`` applies it.
 
 Two things are wrong there. With more than one thread the strided convolutions of spconv 2.3.8 race:
 outputs differ from run to run by as much as they are large. And its backward pass, which computes
 right gradients, first asks CUDA for the current stream, also for CPU tensors, and that call fails
 where there is no GPU. Tensors on a GPU are not affected.
-
-A float model that trains on spconv without a quantizer names it in its config:
-``custom_imports = dict(imports=['mmptq.compat.spconv_cpu'])``.
 """
 
 import functools
@@ -17,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 
-_MARK = '_mmptq_one_thread'
+from .patches import is_enabled, replace_attribute
 
 
 @contextmanager
@@ -39,7 +36,6 @@ def _on_one_thread(function: Callable) -> Callable:
         with one_thread():
             return function(features, *args, **kwargs)
 
-    setattr(wrapped, _MARK, True)
     return wrapped
 
 
@@ -48,42 +44,58 @@ def _no_stream() -> int:
     return 0
 
 
-def fix_spconv_on_cpu() -> bool:
-    """Makes convolutions of CPU tensors right and, where there is no GPU, lets them train.
-
-    Safe to call several times.
+def compute_on_one_thread() -> Callable[[], None] | None:
+    """Let spconv convolve CPU tensors on one thread.
 
     Returns:
-        bool: Whether spconv is there and fixed.
+        Callable | None: Undoes it; None where spconv is not installed.
     """
     try:
         import spconv.pytorch.ops as ops
     except ImportError:
-        return False
-    for name in ('indice_conv', 'indice_conv_backward'):
-        function = getattr(ops, name)
-        if not hasattr(function, _MARK):
-            setattr(ops, name, _on_one_thread(function))
-    if not torch.cuda.is_available() and hasattr(ops, 'get_current_stream'):
-        ops.get_current_stream = _no_stream
-    return True
+        return None
+    names = ('indice_conv', 'indice_conv_backward')
+    undo = [replace_attribute(ops, name, _on_one_thread(getattr(ops, name))) for name in names]
+
+    def put_back() -> None:
+        for function in undo:
+            function()
+
+    return put_back
+
+
+def ask_for_no_stream() -> Callable[[], None] | None:
+    """Let spconv's backward pass run where there is no GPU.
+
+    Returns:
+        Callable | None: Undoes it; None where spconv is not installed or CUDA works.
+    """
+    try:
+        import spconv.pytorch.ops as ops
+    except ImportError:
+        return None
+    if torch.cuda.is_available() or not hasattr(ops, 'get_current_stream'):
+        return None
+    return replace_attribute(ops, 'get_current_stream', _no_stream)
 
 
 @contextmanager
 def remembered_pairs(budget_bytes: int = 2**29) -> Iterator[None]:
     """Within this context spconv remembers, on a CPU, which sites its convolutions join.
 
-    Looking for these pairs takes more than a third of the forward of a voxel encoder. They depend
-    on the places of the active sites alone, so that layers at the same resolution share them, and
-    all passes of the same scan.
+    The search for these pairs takes more than a third of the forward of a voxel encoder. Pairs
+    depend only on the positions of the active sites: layers at the same resolution share them, and
+    so do all passes of the same scan.
 
     Args:
-        budget_bytes (int): Memory for pairs; those that were used longest ago are forgotten.
+        budget_bytes (int): Memory for pairs; beyond it the least recently used ones are dropped.
             Defaults to 512 MiB.
     """
     try:
         import spconv.pytorch.ops as ops
     except ImportError:
+        ops = None
+    if ops is None or not is_enabled('spconv_remembered_pairs'):
         yield
         return
     search, memory, used = ops.get_indice_pairs, OrderedDict(), 0
@@ -112,6 +124,3 @@ def remembered_pairs(budget_bytes: int = 2**29) -> Iterator[None]:
 
 def _num_bytes(tensors: tuple[torch.Tensor, ...]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-fix_spconv_on_cpu()

@@ -1,16 +1,13 @@
 """Quantized versions of spconv 2 sparse convolutions (import-guarded).
 
 The weight is (out, k..., in), so its channel axis is 0. Only the features of active sites are
-quantized; zero is always exactly representable, so the empty sites stay empty. A scan without a
-single active site passes through with the right shapes, which spconv itself refuses: importing this
-file makes its float convolutions accept it, too.
+quantized; zero is always exactly representable, so the empty sites stay empty. A scan without any
+active site passes through with the right shapes, which spconv itself refuses.
 """
-
-import functools
 
 import torch
 
-from mmptq.compat import spconv_cpu  # noqa: F401  (its import makes spconv right on a CPU)
+from mmptq.compat.spconv_empty import empty_output, is_empty
 
 from .registry import QuantMixin, quantized_version_of
 
@@ -20,33 +17,8 @@ except ImportError:  # spconv is optional: asked for when a sparse model is quan
     SPARSE_CONVS: tuple[type, ...] = ()
 else:
     from spconv.pytorch import SparseConvTensor
-    from spconv.pytorch.ops import get_conv_output_size
 
     SPARSE_CONVS = (spconv.conv.SparseConvolution,)
-
-    def _forward_nothing(
-        conv: spconv.conv.SparseConvolution, input: SparseConvTensor
-    ) -> SparseConvTensor:
-        """The output of a convolution for an input without active sites."""
-        output = input.replace_feature(input.features.new_zeros(0, conv.out_channels))
-        if not conv.subm:
-            output.spatial_shape = get_conv_output_size(
-                input.spatial_shape, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-            )
-        return output
-
-    def _accept_nothing() -> None:
-        forward = spconv.conv.SparseConvolution.forward
-
-        @functools.wraps(forward)
-        def accepting(self, input: SparseConvTensor, *args, **kwargs) -> SparseConvTensor:
-            if len(input.features) == 0 and not self.inverse:
-                return _forward_nothing(self, input)
-            return forward(self, input, *args, **kwargs)
-
-        spconv.conv.SparseConvolution.forward = accepting
-
-    _accept_nothing()
 
     class QuantSparseMixin(QuantMixin):
         """Forward shared by all sparse convolutions."""
@@ -54,8 +26,8 @@ else:
         def forward(
             self, input: SparseConvTensor, add_input: SparseConvTensor | None = None
         ) -> SparseConvTensor:
-            if len(input.features) == 0 and not self.inverse:
-                return _forward_nothing(self, input)
+            if is_empty(self, input):
+                return empty_output(self, input)
             quantized = input.replace_feature(self.input_quantizer(input.features))
             # What decides between spconv's two paths is whether a gradient is wanted, and not
             # self.training: the inference path calls an operator without autograd. On a CPU it

@@ -84,8 +84,6 @@ def test_scan_without_sites_or_with_one(layer, num_sites):
 
 @pytest.mark.parametrize('layer', LAYERS, ids=lambda v: str(v)[:12])
 def test_gradients_reach_the_weight_and_the_input_in_eval_mode(layer):
-    from mmptq.compat import spconv_cpu  # noqa: F401  (lets spconv train without a GPU)
-
     quantized = converted(layer)
     x = sparse_input(3, requires_grad=True)
     quantized(x).features.square().sum().backward()

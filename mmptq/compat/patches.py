@@ -1,0 +1,131 @@
+"""The table of all patches of other packages, and the switch of each."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+VARIABLE = 'MMPTQ_DISABLE_PATCHES'
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A change of another package that mmptq makes.
+
+    Attributes:
+        name (str): What ``MMPTQ_DISABLE_PATCHES`` calls it.
+        changes (str): What it changes.
+        reason (str): Why.
+        packages (str): Packages and versions that need it.
+        when (str): When it acts.
+        apply (str): ``module.function`` in this folder, which makes the change and returns the
+            function that undoes it, or None where nothing is there to change. Empty for a patch
+            that other code applies for a model or for a while; it asks ``is_enabled``.
+    """
+
+    name: str
+    changes: str
+    reason: str
+    packages: str
+    when: str = 'on import'
+    apply: str = ''
+
+
+PATCHES = (
+    Patch(
+        'safe_globals',
+        "names mmengine's types for `torch.load(weights_only=True)`",
+        "training checkpoints hold `HistoryBuffer`, numpy scalars and a scheduler's methods, which "
+        'torch refuses; everything else is still refused',
+        'torch ≥ 2.6, mmengine 0.10',
+        apply='safe_globals.register_safe_globals',
+    ),
+    Patch(
+        'config_scope',
+        "`Config._get_cfg_path` finds `mmptq::PATH` among the package's configs",
+        'mmengine resolves `PACKAGE::PATH` in `_base_` for a fixed table of OpenMMLab packages',
+        'mmengine 0.10',
+        apply='config_scope.register_config_scope',
+    ),
+    Patch(
+        'spconv_one_thread',
+        '`ops.indice_conv` and `ops.indice_conv_backward` compute CPU tensors on one thread',
+        'strided convolutions of CPU tensors race on several threads: outputs differ from run to '
+        'run',
+        'spconv 2.3.8',
+        'on import; GPU tensors are not affected',
+        apply='spconv_cpu.compute_on_one_thread',
+    ),
+    Patch(
+        'spconv_no_stream',
+        '`ops.get_current_stream` returns 0',
+        'the backward pass asks CUDA for the current stream, also for CPU tensors, and fails where '
+        'there is no GPU',
+        'spconv 2.3.8',
+        'on import, only where there is no GPU',
+        apply='spconv_cpu.ask_for_no_stream',
+    ),
+    Patch(
+        'spconv_empty_input',
+        '`SparseConvolution.forward` accepts an input without active sites',
+        'spconv refuses it, and a scan without points in range has no site',
+        'spconv 2',
+        apply='spconv_empty.accept_empty_input',
+    ),
+    Patch(
+        'spconv_remembered_pairs',
+        '`ops.get_indice_pairs` keeps the pairs of CPU tensors, up to 512 MiB',
+        'the search takes more than a third of the forward of a voxel encoder',
+        'spconv 2',
+        'within stages that run samples many times',
+    ),
+    Patch(
+        'empty_scans',
+        "hooks on a detector's preprocessor and middle encoder add and remove one voxel",
+        'mmdet3d reads the number of scans off the last voxel: a batch that ends in an empty scan '
+        'fails',
+        'mmdet3d 1.4.0, hard voxels',
+        'for each model that mmptq quantizes or loads',
+    ),
+)
+
+_undo: dict[str, Callable[[], None]] = {}
+
+
+def apply_patches() -> None:
+    """Apply all patches that are not switched off; calling it again changes nothing.
+
+    Raises:
+        ImportError: If ``MMPTQ_DISABLE_PATCHES`` names a patch that does not exist.
+    """
+    for patch in PATCHES:
+        if patch.apply and patch.name not in _undo and is_enabled(patch.name):
+            module, function = patch.apply.split('.')
+            undo = getattr(import_module(f'mmptq.compat.{module}'), function)()
+            if undo is not None:
+                _undo[patch.name] = undo
+
+
+def undo_patches() -> None:
+    """Undo what ``apply_patches`` did, the last patch first."""
+    while _undo:
+        _undo.popitem()[1]()
+
+
+def is_enabled(name: str) -> bool:
+    """Whether a patch is not switched off by ``MMPTQ_DISABLE_PATCHES=name1,name2``."""
+    known = [patch.name for patch in PATCHES]
+    disabled = [part.strip() for part in os.environ.get(VARIABLE, '').split(',') if part.strip()]
+    for other in disabled:
+        if other not in known:
+            raise ImportError(
+                f"{VARIABLE} names an unknown patch '{other}': use {', '.join(known)}"
+            )
+    return name not in disabled
+
+
+def replace_attribute(owner: object, name: str, value: object) -> Callable[[], None]:
+    """Set an attribute of a class or module; returns the function that puts the old one back."""
+    original = vars(owner)[name]
+    setattr(owner, name, value)
+    return lambda: setattr(owner, name, original)
