@@ -21,5 +21,6 @@ from . import (  # noqa: E402
     observers,  # noqa: F401
     ptq,  # noqa: F401
 )
+from .api import load, quantize  # noqa: E402
 
-__all__ = ['__version__']
+__all__ = ['__version__', 'load', 'quantize']

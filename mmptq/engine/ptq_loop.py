@@ -15,9 +15,9 @@ from mmptq.ptq.calibration_data import calibration_loader, check_overlap
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, digest
-from mmptq.ptq.run import plan_model, quantize_model
+from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.build import build_stages, check_adapter
-from mmptq.quantization import QuantizationError, model_size
+from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table
 from mmptq.utils.models import unwrap
@@ -132,23 +132,12 @@ class PTQLoop(BaseLoop):
         ctx.logger.info(coverage_text(ctx.plan))
 
     def _report(self, ctx: PTQContext, before: dict, after: dict, seconds: float) -> None:
-        float_bytes, quantized_bytes = model_size(ctx.model)
-        rows = comparison_rows(before, after)
+        result = record_result(ctx, before, after, seconds)
         ctx.logger.info(
-            f'result\n{format_table(rows)}\n'
-            f'weights: {float_bytes / 2**20:.2f} MB in float32, {quantized_bytes / 2**20:.2f} MB '
-            f'quantized; quantized in {seconds:.1f} s with {len(self.dataloader)} samples'
-        )
-        ctx.record(
-            'result',
-            dict(
-                float=before,
-                quantized=after,
-                float_bytes=float_bytes,
-                quantized_bytes=quantized_bytes,
-                seconds=seconds,
-                num_samples=len(self.dataloader),
-            ),
+            f'result\n{format_table(comparison_rows(before, after))}\n'
+            f'weights: {result["float_bytes"] / 2**20:.2f} MB in float32, '
+            f'{result["quantized_bytes"] / 2**20:.2f} MB quantized; quantized in {seconds:.1f} s '
+            f'with {result["num_samples"]} samples'
         )
 
 

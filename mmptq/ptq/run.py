@@ -10,6 +10,7 @@ from mmptq.quantization import (
     coverage_rows,
     freeze,
     make_plan,
+    model_size,
     quantized_layers,
 )
 from mmptq.utils.files import write_json
@@ -94,6 +95,31 @@ def quantize_model(ctx: PTQContext, stages: list[Any]) -> None:
     convert_model(ctx)
     run_stages(ctx, stages)
     finish_model(ctx)
+
+
+def record_result(ctx: PTQContext, before: dict, after: dict, seconds: float) -> dict[str, Any]:
+    """Record what the run gave.
+
+    Args:
+        ctx (PTQContext): After ``quantize_model``.
+        before (dict): Metrics of the float model; empty where it was not evaluated.
+        after (dict): Metrics of the quantized model.
+        seconds (float): Time of everything between.
+
+    Returns:
+        dict: The metrics, sizes in bytes, seconds, number of calibration samples.
+    """
+    float_bytes, quantized_bytes = model_size(ctx.model)
+    result = dict(
+        float=before,
+        quantized=after,
+        float_bytes=float_bytes,
+        quantized_bytes=quantized_bytes,
+        seconds=seconds,
+        num_samples=len(ctx.loader),
+    )
+    ctx.record('result', result)
+    return result
 
 
 def write_coverage(ctx: PTQContext) -> None:

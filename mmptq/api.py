@@ -1,0 +1,148 @@
+"""Quantizing any model without a Runner or a config file."""
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import MMLogger
+from torch import nn
+
+from mmptq.engine.checkpoint import load_quantized, save_quantized
+from mmptq.engine.ptq_loop import CHECKPOINT_NAME
+from mmptq.ptq.batch_store import FORMS, BatchStore
+from mmptq.ptq.context import PTQContext
+from mmptq.ptq.run import plan_model, quantize_model, record_result
+from mmptq.ptq.stages.build import build_stages, check_adapter
+from mmptq.quantization import QuantizationError
+from mmptq.quantization.limits import SchemeLimits
+from mmptq.report import coverage_text
+from mmptq.utils.config_files import base_config
+from mmptq.utils.messages import first_line
+from mmptq.utils.models import unwrap
+
+Config = dict[str, Any]
+
+
+def quantize(
+    model: nn.Module,
+    batches: Iterable[Any],
+    scheme: str | Config = 'int8',
+    recipe: str | Config | list[Any] = 'mse',
+    work_dir: str | Path | None = None,
+    backend: str | Config | None = None,
+    seed: int = 0,
+) -> nn.Module:
+    """Quantize a float model in place.
+
+    Args:
+        model (nn.Module): Any module; it is changed, and set to eval mode. After an error in a
+            stage it is of no more use; errors before that leave its weights alone.
+        batches (Iterable): Calibration batches: a list, a data loader, a generator. Each is what
+            the model's forward takes: a tensor, a tuple or list (positional arguments), or a dict
+            (keyword arguments); for a detector of OpenMMLab the dict that its data loader
+            yields, with ``inputs`` and ``data_samples``.
+        scheme (str | dict): Name of a scheme of ``configs/_base_/schemes``, or a quantizer config
+            (see ``mmptq.quantization.placement.place``). Defaults to 'int8'.
+        recipe (str | dict | list): Name of a recipe of ``configs/_base_/recipes``, or configs of
+            stages. Defaults to 'mse'.
+        work_dir (str | Path, optional): Gets ``quantized.pth``, ``coverage.json`` and
+            ``run.json``; without it nothing is left on the disk. Defaults to None.
+        backend (str | dict, optional): What the scheme is fitted to: name of a backend of
+            ``configs/_base_/backends``, or its config. Defaults to None.
+        seed (int): Of every random choice. Defaults to 0.
+
+    Returns:
+        nn.Module: The same object.
+
+    Raises:
+        QuantizationError: If anything does not fit; the message says what to change.
+
+    Example:
+        >>> import mmptq
+        >>> batches = [images for images, labels in loader]
+        >>> model = mmptq.quantize(model, batches, scheme='int8', recipe='mse', work_dir='work')
+    """
+    if not isinstance(model, nn.Module):
+        raise QuantizationError(f'model is a {type(model).__name__}: give an nn.Module')
+    model = unwrap(model)
+    quantizer = _named('scheme', scheme, 'quantizer')
+    stages = _named('recipe', recipe, 'stages')
+    stages = build_stages([stages] if isinstance(stages, dict) else stages)
+    limits = None
+    if backend is not None:
+        limits = SchemeLimits.from_config(_named('backend', backend, 'backend'))
+        quantizer = limits.constrain(quantizer)
+    check_adapter(stages, model)
+    with (
+        _folder(work_dir) as folder,
+        BatchStore(batches, model, folder / 'batches') as store,
+    ):
+        ctx = PTQContext(model.eval(), store, folder, seed, limits=limits)
+        _run(ctx, quantizer, stages)
+        if work_dir is not None:
+            _save(ctx)
+    return model
+
+
+def load(model: nn.Module, path: str | Path) -> nn.Module:
+    """Turn a freshly built float model into the quantized one that was saved.
+
+    Args:
+        model (nn.Module): Of the same architecture as the one that was quantized; it is changed.
+        path (str | Path): ``quantized.pth``.
+
+    Returns:
+        nn.Module: The same object, in eval mode.
+
+    Raises:
+        QuantizationError: If the file cannot be read, or is of another architecture.
+
+    Example:
+        >>> model = mmptq.load(Net(), 'work/quantized.pth')
+    """
+    return load_quantized(model, path)
+
+
+def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
+    try:
+        ctx.predict(ctx.first_batch())
+    except TypeError as error:
+        raise QuantizationError(
+            f'the model cannot run the first batch ({first_line(error)}): give {FORMS}'
+        ) from error
+    start = time.perf_counter()
+    plan_model(ctx, quantizer)
+    ctx.logger.info(coverage_text(ctx.plan))
+    quantize_model(ctx, stages)
+    record_result(ctx, {}, {}, time.perf_counter() - start)
+
+
+def _save(ctx: PTQContext) -> None:
+    path = ctx.work_dir / CHECKPOINT_NAME
+    config = getattr(getattr(ctx.model, 'cfg', None), 'pretty_text', '')
+    meta = getattr(ctx.model, 'dataset_meta', None) or {}
+    save_quantized(ctx.model, ctx.plan, path, meta, config)
+    MMLogger.get_current_instance().info(f'quantized checkpoint: {path}')
+
+
+def _named(kind: str, value: Any, key: str) -> Any:
+    """A part of ``configs/_base_`` by its name, or the config that was given."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return base_config(kind, value)[key]
+    except FileNotFoundError as error:
+        raise QuantizationError(str(error)) from error
+
+
+@contextmanager
+def _folder(work_dir: str | Path | None) -> Iterator[Path]:
+    """The work directory, or one that is gone at the end."""
+    if work_dir is not None:
+        yield Path(work_dir)
+        return
+    with tempfile.TemporaryDirectory(prefix='mmptq_') as folder:
+        yield Path(folder)
