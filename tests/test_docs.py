@@ -41,7 +41,7 @@ def code_of(text: str) -> list[str]:
         for line in re.sub(r'\\\n', ' ', block).split('\n'):
             for name, value in variables.items():
                 line = re.sub(rf'\${name}\b', lambda _, value=value: value, line)
-            assignment = re.match(r'^([A-Z]+)=("([^"]*)"|[^\s;]+)$', line)
+            assignment = re.match(r'^([A-Z]+)=("([^"]*)"|[^\s;]+)(\s+#.*)?$', line)
             if assignment:
                 variables[assignment[1]] = assignment[3] or assignment[2]
             else:
