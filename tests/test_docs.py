@@ -6,9 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
@@ -179,6 +182,19 @@ def test_results_tables_have_their_conditions(path):
         )
         missing = [word for word in CONDITIONS if word not in section.lower().replace('\n> ', ' ')]
         assert not missing, f'{name_of(path)}, {title!r}: the table does not say {missing}'
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/get_started/first_model.md'])
+def test_the_python_example_runs(page, tmp_path, monkeypatch):
+    blocks = re.findall(r'^```python\n(.*?)^```', (ROOT / page).read_text(), re.M | re.S)
+    (example,) = [block for block in blocks if 'mmptq.quantize' in block]
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    names = dict(model=model, float_model=deepcopy(model), batches=[torch.randn(2, 3, 32, 32)])
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, page, 'exec'), names)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(names['model'](x), names['restored'](x))
+    assert (tmp_path / 'work_dirs/mine/quantized.pth').is_file()
 
 
 def test_recorded_commits_exist():
