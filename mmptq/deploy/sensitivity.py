@@ -1,16 +1,16 @@
-"""Which layers lose most by an output in 8 bits."""
+"""Which layers are most sensitive to an output in 8 bits."""
 
 from collections.abc import Callable
 
 import numpy as np
 import onnx
-from rich.progress import track
 from torch import Tensor
 
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
+from mmptq.ptq.sensitivity import measure_sensitivity
 
 from .observe import open_unoptimized
 from .parity import SignalToNoise
@@ -27,8 +27,8 @@ def most_sensitive_outputs(
 ) -> list[str]:
     """The layers whose 8-bit outputs move the outputs of the network most.
 
-    Each layer in turn is the only one with a quantized output, in float arithmetic; what counts is
-    the sum over the network's outputs of noise by signal.
+    Each layer in turn is the only one with a quantized output, in float arithmetic. The measure is
+    the ratio of noise to signal, summed over the outputs of the network.
 
     Args:
         graph (Graph): With pairs on layer inputs; stays as it is.
@@ -38,7 +38,7 @@ def most_sensitive_outputs(
         count (int): How many layers to name.
 
     Returns:
-        list[str]: Tensors that these layers give, the worst first.
+        list[str]: Output tensors of these layers, the most sensitive first.
     """
     model = graph.finish()
     layers = integer_layers(_copy(model), profile)
@@ -54,9 +54,10 @@ def most_sensitive_outputs(
         return [session.run(graph.outputs, {session.get_inputs()[0].name: x}) for x in arrays]
 
     reference = outputs(set(layers))
-    noise = {}
-    for layer in track(layers, 'rank outputs'):
-        noise[layer] = _relative_noise(reference, outputs(set(layers) - {layer}))
+    noise = measure_sensitivity(
+        {layer: {layer} for layer in layers},
+        lambda quantized: _relative_noise(reference, outputs(set(layers) - quantized)),
+    )
     return sorted(layers, key=lambda layer: -noise[layer])[:count]
 
 

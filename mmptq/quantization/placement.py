@@ -1,8 +1,6 @@
 """Which layers are quantized, and how: ordered rules over module names, later ones win."""
 
-import difflib
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
@@ -10,6 +8,7 @@ from torch import nn
 from mmptq.quantization.graph.trace import LayerTrace, Trace
 from mmptq.quantization.layers.registry import quant_type_of
 from mmptq.utils.errors import QuantizationError
+from mmptq.utils.globs import matches, no_match
 
 from .scheme import QScheme
 
@@ -147,7 +146,7 @@ def _check(quantizer: dict) -> None:
 def _applies(rule: dict, aliases: list[str], roles: set[str]) -> bool:
     if 'role' in rule and rule['role'] not in roles:
         return False
-    return 'name' not in rule or any(fnmatchcase(alias, rule['name']) for alias in aliases)
+    return 'name' not in rule or any(matches(alias, rule['name']) for alias in aliases)
 
 
 def _merge(default: dict | None, change: dict | None) -> dict | None:
@@ -158,9 +157,11 @@ def _check_matched(rules: list[dict], matched: list[bool], names: dict) -> None:
     known = [alias for aliases in names.values() for alias in aliases]
     for rule, hit in zip(rules, matched, strict=True):
         # A rule by role is a preset: that a network has no such layer is fine.
-        if not hit and 'name' in rule:
-            close = difflib.get_close_matches(rule['name'], known, n=1, cutoff=0)
+        if hit or 'name' not in rule:
+            continue
+        if any(matches(name, rule['name']) for name in known):
             raise QuantizationError(
-                f"quantizer rule name='{rule['name']}' matches no layer: the closest is "
-                f"'{close[0] if close else 'none, the model has no layer to quantize'}'"
+                f"no layer of quantizer rule name '{rule['name']}' has the role '{rule['role']}': "
+                'drop the name or the role'
             )
+        raise no_match(rule['name'], known, 'quantizer rule name')

@@ -63,6 +63,7 @@ def test_rule_by_any_name_of_a_shared_module():
     ('rule', 'message'),
     [
         (dict(name='neck.*', act=None), "matches no layer: the closest is '"),
+        (dict(name='2', role='depthwise', act=None), "name '2' has the role 'depthwise'"),
         (dict(role='head', act=None), "unknown role 'head'"),
         (dict(act=None), 'needs a name'),
         (dict(name='*', bits=4), "unknown key 'bits'"),

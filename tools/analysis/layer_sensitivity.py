@@ -12,9 +12,7 @@ but the table.
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
+from collections.abc import Set
 from itertools import islice
 
 from mmengine.runner import Runner
@@ -23,10 +21,12 @@ from torch import nn
 from mmptq.engine.evaluate import evaluate_batches
 from mmptq.engine.ptq_config import add_ptq_arguments, prepare_runner_config, ptq_config
 from mmptq.ptq.run import calibrate_model, prepare_model
+from mmptq.ptq.sensitivity import measure_sensitivity, only_quantized
 from mmptq.quantization import QuantizationError, quantized_layers
 from mmptq.report import format_table
 from mmptq.utils.cli import build_runner, make_parser
 from mmptq.utils.files import write_json
+from mmptq.utils.globs import match
 
 PARTS = dict(weight=('weight',), input=('input',), both=('weight', 'input'))
 
@@ -53,35 +53,10 @@ def calibrate(runner: Runner) -> dict[str, nn.Module]:
 
 
 def groups_of(names: list[str], patterns: list[str] | None) -> dict[str, set[str]]:
-    """Layer names by group: those that match a glob, or each layer alone.
-
-    Raises:
-        ValueError: If a glob matches no quantized layer.
-    """
+    """Layer names by group: those that match a glob, or each layer alone."""
     if patterns is None:
         return {name: {name} for name in names}
-    groups = {glob: {name for name in names if fnmatchcase(name, glob)} for glob in patterns}
-    for glob, members in groups.items():
-        if not members:
-            raise ValueError(f"--groups: '{glob}' matches none of {len(names)} quantized layers")
-    return groups
-
-
-@contextmanager
-def only(layers: dict[str, nn.Module], on: set[str], parts: tuple[str, ...]) -> Iterator[None]:
-    """Within this context only these parts of these layers are quantized."""
-    states = []
-    for name, layer in layers.items():
-        for part in PARTS['both']:
-            quantizer = getattr(layer, f'{part}_quantizer')
-            if hasattr(quantizer, 'enabled'):
-                states.append((quantizer, quantizer.enabled))
-                quantizer.enabled = name in on and part in parts
-    try:
-        yield
-    finally:
-        for quantizer, state in states:
-            quantizer.enabled = state
+    return {glob: set(match(glob, names, '--groups', 'quantized layer')) for glob in patterns}
 
 
 def run(args: argparse.Namespace) -> list[dict]:
@@ -90,22 +65,19 @@ def run(args: argparse.Namespace) -> list[dict]:
     runner = build_runner(config)
     runner.load_or_resume()
     layers = calibrate(runner)
+    everything = set(layers)
     groups = groups_of(list(layers), args.groups)
     batches = list(islice(runner.val_dataloader, args.num_images))
-    everything = set(layers)
-    runs = {'(float)': set(), '(all)': everything}
-    for group, members in groups.items():
-        if args.mode == 'alone':
-            runs[group] = members
-        else:
-            runs[f'all but {group}'] = everything - members
-    rows = []
-    for name, on in runs.items():
-        with only(layers, on, PARTS[args.part]):
-            metrics = evaluate_batches(runner, batches)
-        rows.append(dict(quantized=name, **metrics))
-        print(rows[-1], flush=True)
-    return rows
+
+    def metrics(names: Set[str]) -> dict[str, float]:
+        with only_quantized(layers, names, PARTS[args.part]):
+            return evaluate_batches(runner, batches)
+
+    rows = {'(float)': metrics(set()), '(all)': metrics(everything)}
+    all_but = everything if args.mode == 'except' else None
+    for name, row in measure_sensitivity(groups, metrics, all_but).items():
+        rows[name if all_but is None else f'all but {name}'] = row
+    return [dict(quantized=name, **row) for name, row in rows.items()]
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from mmptq.quantization import QuantizationError
 from mmptq.report import format_table
 from mmptq.utils.cli import make_parser
 from mmptq.utils.files import complete_file
+from mmptq.utils.hooks import temporary_hooks
 
 OBSERVERS = {
     'min-max': dict(type='MinMaxObserver'),
@@ -56,12 +57,9 @@ def watch(ctx, plan) -> tuple[StreamingHistogram, dict]:
         for observer in observers.values():
             observer.update(values)
 
-    handle = ctx.model.get_submodule(plan.name).register_forward_pre_hook(hook)
-    try:
+    with temporary_hooks({ctx.model.get_submodule(plan.name): hook}):
         for data in ctx.batches('watch'):
             ctx.predict(data)
-    finally:
-        handle.remove()
     return histogram, observers
 
 
