@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
 
 import torch
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import BaseDataElement, InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from mmptq.utils import trees
@@ -36,11 +35,6 @@ class CenterHeadAdapter(Adapter):
     """
 
     head_types: ClassVar = ('CenterHead',)
-
-    def __init__(self, model: nn.Module):
-        super().__init__(model)
-        # Targets live as long as the pseudo labels that they were made from.
-        self._targets: WeakKeyDictionary[InstanceData, tuple] = WeakKeyDictionary()
 
     def outputs(self, raw: tuple[list[dict[str, Tensor]], ...]) -> list[HeadOutput]:
         outputs = []
@@ -84,18 +78,23 @@ class CenterHeadAdapter(Adapter):
             if 'vel' not in branches:
                 branches['vel'] = torch.zeros_like(branches['rot'])
         instances = [sample.gt_instances_3d for sample in pseudo_labels]
-        with self._remembered_targets():
+        with self._remembered_targets(pseudo_labels):
             return sum_losses(self.head.loss_by_feat(raw, instances))
 
     @contextmanager
-    def _remembered_targets(self) -> Iterator[None]:
-        """Within this context targets are assigned once per sample, because this is slow."""
+    def _remembered_targets(self, samples: list[BaseDataElement]) -> Iterator[None]:
+        """Within this context targets are assigned once per sample: drawing heat maps is slow.
+
+        They become a field of the data sample, so that they live as long as the pseudo labels.
+        """
         assign = self.head.get_targets_single
+        owners = {id(sample.gt_instances_3d): sample for sample in samples}
 
         def remembered(instances: InstanceData) -> tuple:
-            if instances not in self._targets:
-                self._targets[instances] = assign(_with_velocity(instances))
-            return self._targets[instances]
+            sample = owners[id(instances)]
+            if 'assigned_targets' not in sample:
+                sample.assigned_targets = assign(_with_velocity(instances))
+            return sample.assigned_targets
 
         with replaced_attribute(self.head, 'get_targets_single', remembered):
             yield

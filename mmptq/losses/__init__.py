@@ -3,5 +3,6 @@
 from .detection_output_loss import DetectionOutputLoss
 from .global_positive_loss import GlobalPositiveLoss
 from .lp_loss import LpLoss
+from .task_loss import TaskLoss
 
-__all__ = ['DetectionOutputLoss', 'GlobalPositiveLoss', 'LpLoss']
+__all__ = ['DetectionOutputLoss', 'GlobalPositiveLoss', 'LpLoss', 'TaskLoss']

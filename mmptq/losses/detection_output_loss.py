@@ -5,18 +5,20 @@ from typing import Any
 import torch
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import logsigmoid, smooth_l1_loss
 
 from mmptq.adapters import Adapter, HeadOutput
 from mmptq.quantization import QuantizationError
+
+from .task_loss import TaskLoss
 
 # A regression that is in the scores already, as a factor.
 IN_SCORES = 'quality'
 
 
 @MODELS.register_module()
-class DetectionOutputLoss(nn.Module):
+class DetectionOutputLoss(TaskLoss):
     """Object detection output loss (ODOL) of DetPTQ: a stand-in for the task loss, without labels.
 
     The outputs of float and quantized model are compared position by position, decoded but before
@@ -27,10 +29,10 @@ class DetectionOutputLoss(nn.Module):
         L_loc = sum_F v_i (1 - GIoU(b_i, b'_i)) / sum_F v_i
         loss  = L_cls + loc_weight * L_loc                         (summed over heads)
 
-    where w_i is ``background_weight`` where neither model sees anything (max(v, v') <= score_thr),
-    and elsewhere 1, or max(v, v') if ``confidence_weighted``. Heads without boxes in the image
-    plane (3D) have the smooth L1 distance of encoded regressions in L_loc. The divergence is one
-    of categories for a softmax, and a sum of binary ones for sigmoids.
+    where w_i is ``background_weight`` at background positions of both models
+    (max(v, v') <= score_thr), and elsewhere 1, or max(v, v') if ``confidence_weighted``. Heads
+    without boxes in the image plane (3D) have the smooth L1 distance of encoded regressions in
+    L_loc. The divergence is categorical for a softmax, and a sum of binary ones for sigmoids.
 
     https://arxiv.org/abs/2304.09785
 
@@ -44,8 +46,8 @@ class DetectionOutputLoss(nn.Module):
         score_thr (float): A position whose best float class probability is higher is foreground.
             Defaults to 0.05.
         loc_weight (float): Factor of the localisation term. Defaults to 1.0.
-        background_weight (float): Factor of the divergence where neither model sees anything.
-            Defaults to 1.0.
+        background_weight (float): Factor of the divergence at background positions of both
+            models. Defaults to 1.0.
         confidence_weighted (bool): Whether other divergences are weighted by max(v, v'), which
             passes no gradient. Defaults to False.
         loss_weight (float): Factor of the whole. Defaults to 1.0.
@@ -67,7 +69,7 @@ class DetectionOutputLoss(nn.Module):
             raise QuantizationError(
                 f'DetectionOutputLoss got score_thr={score_thr!r}, loc_weight={loc_weight!r}, '
                 f'background_weight={background_weight!r}, loss_weight={loss_weight!r}: use '
-                '0 <= score_thr < 1 and weights of at least 0'
+                '0 <= score_thr < 1 and weights >= 0'
             )
         self.score_thr = score_thr
         self.loc_weight = loc_weight
@@ -79,13 +81,7 @@ class DetectionOutputLoss(nn.Module):
     def make_target(
         self, adapter: Adapter, raw: Any, data: dict[str, Any]
     ) -> list[HeadOutput] | None:
-        """Outputs of the float model, or None where they have no foreground at all.
-
-        Args:
-            adapter (Adapter): Of the model.
-            raw (Any): Raw outputs of the float model.
-            data (dict): The batch that they were made from.
-        """
+        """Outputs of the float model, or None where they have no foreground at all."""
         outputs = adapter.outputs(raw)
         found = any((self.confidences(output) > self.score_thr).any() for output in outputs)
         return outputs if found else None
@@ -98,14 +94,7 @@ class DetectionOutputLoss(nn.Module):
     def forward(
         self, adapter: Adapter, raw: Any, data: dict[str, Any], target: list[HeadOutput]
     ) -> Tensor:
-        """The loss, a scalar, never negative.
-
-        Args:
-            adapter (Adapter): Of the model.
-            raw (Any): Raw outputs of the quantized model.
-            data (dict): The batch that they were made from.
-            target (list[HeadOutput]): From ``make_target``.
-        """
+        """The loss, a scalar of at least 0."""
         outputs = adapter.outputs(raw)
         return self.loss_weight * sum(map(self._head_loss, outputs, target))
 

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmptq.adapters import Adapter
+
+from .task_loss import TaskLoss
 
 
 @dataclass
@@ -25,26 +27,27 @@ class FloatDetections:
 
 
 @MODELS.register_module()
-class GlobalPositiveLoss(nn.Module):
+class GlobalPositiveLoss(TaskLoss):
     """Task-guided global positive loss (TGPL) of LiDAR-PTQ.
 
-    Detections of the float model become pseudo labels, once, with the decoding of deployment. The
-    loss of the quantized model is that of its head's training on them: the head's own target
-    assignment, classification everywhere, regression on positives only. No ground truth is read.
+    Detections of the float model, decoded as in deployment, become pseudo labels once. The
+    quantized model gets the training loss of its own head on them: the head's target assignment,
+    classification everywhere, regression on positives only. No ground truth is read.
 
     https://arxiv.org/abs/2401.15865, section 3.3:
     ``L_TGPL = L_cls + alpha * L_reg``, ``L_total = L_local + loss_weight * L_TGPL``.
 
     Note:
         Pseudo labels are hard: a detection with a score of 0.2 counts as an object, so that the
-        float model itself costs a lot, and a network that is free to (4-bit rounding, all scales)
-        becomes surer of doubtful detections than float ever was. ``clip_at_float_loss``, which
-        the paper does not have, makes the loss zero below the loss of the float model.
+        loss of the float model itself is high, and a network with enough freedom (4-bit rounding,
+        all scales) becomes more confident in doubtful detections than the float model.
+        ``clip_at_float_loss``, which the paper does not have, makes the loss zero below the loss
+        of the float model.
 
     Note:
-        ``score_thr`` and ``top_k`` are what is recalled of the paper; both equal what CenterPoint
-        decodes with. ``alpha`` is the weight of the detector's own training. In a head with
-        several tasks the two limits hold per task, and the losses of the tasks add up.
+        ``score_thr`` and ``top_k`` are from memory of the paper; both equal the decoding settings
+        of CenterPoint. ``alpha`` is the regression weight of the detector's own training. In a
+        head with several tasks the two limits hold per task, and the losses of the tasks add up.
 
     Args:
         score_thr (float): Detections must score higher. Defaults to 0.1.
@@ -74,17 +77,7 @@ class GlobalPositiveLoss(nn.Module):
     def make_target(
         self, adapter: Adapter, raw: Any, data: dict[str, Any]
     ) -> FloatDetections | None:
-        """Pseudo labels from the raw outputs of the float model.
-
-        Args:
-            adapter (Adapter): Of the model.
-            raw (Any): Raw outputs of the float model.
-            data (dict): The batch that they were made from.
-
-        Returns:
-            FloatDetections or None: None where the float model detects nothing in the whole batch,
-            so that there is nothing to learn from.
-        """
+        """Pseudo labels, or None where the float model detects nothing in the whole batch."""
         labels = adapter.pseudo_labels(raw, data, self.score_thr, self.top_k)
         if not any(map(count_boxes, labels)):
             return None
@@ -93,14 +86,7 @@ class GlobalPositiveLoss(nn.Module):
     def forward(
         self, adapter: Adapter, raw: Any, data: dict[str, Any], target: FloatDetections
     ) -> Tensor:
-        """The loss, a scalar.
-
-        Args:
-            adapter (Adapter): Of the model.
-            raw (Any): Raw outputs of the quantized model.
-            data (dict): The batch that they were made from.
-            target (FloatDetections): From ``make_target``.
-        """
+        """The loss, a scalar of at least 0 if it is clipped at the loss of the float model."""
         loss = sum_of_losses(adapter.loss(raw, data, target.labels))
         if self.clip_at_float_loss:
             loss = (loss - target.float_loss).clamp(min=0)
@@ -108,7 +94,7 @@ class GlobalPositiveLoss(nn.Module):
 
 
 def sum_of_losses(losses: dict[str, Tensor]) -> Tensor:
-    """Sum of what a head minimises in training: the entries that are called a loss."""
+    """Sum of the training losses of a head: the entries with 'loss' in their name."""
     return sum(loss for name, loss in losses.items() if 'loss' in name)
 
 

@@ -14,18 +14,24 @@ from .stages import (
     build_stages,
 )
 from .teacher.fisher_importance import FisherImportance
+from .teacher.importance import Importance
+from .units.ada_round import AdaRound
+from .units.weight_rounding import WeightRounding
 
 __all__ = [
     'ActivationCache',
+    'AdaRound',
     'BiasCorrection',
     'Calibrator',
     'CrossLayerEqualization',
     'Distillation',
     'FisherImportance',
+    'Importance',
     'LpSelector',
     'PTQContext',
     'Reconstructor',
     'LayerState',
     'Stage',
+    'WeightRounding',
     'build_stages',
 ]

@@ -22,12 +22,11 @@ from .functional import (
 )
 from .layers import QUANT_LAYERS, QuantMixin
 from .plan import QuantPlan, make_plan
-from .rounding import AdaRound, HardRounding, SoftRounding
+from .rounding import HardRounding, SoftRounding
 from .scheme import QScheme
 
 __all__ = [
     'QUANT_LAYERS',
-    'AdaRound',
     'FakeQuantizer',
     'HardRounding',
     'QScheme',

@@ -1,11 +1,7 @@
 """Learned rounding: for every weight, whether it goes to the grid point below or above."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
-
-from mmptq.utils.errors import QuantizationError
 
 from .functional import grid_position
 from .scheme import QScheme
@@ -19,11 +15,11 @@ class SoftRounding(nn.Module):
 
     AdaRound (https://arxiv.org/abs/2004.10568), equations 22 to 24:
     ``w_int = clamp(floor(w / s) + h(V) + z)`` with ``h(V) = clip(1.2 * sigmoid(V) - 0.1, 0, 1)``.
-    It starts where the soft weight is the float weight, as far as the grid reaches; or half-way
-    between that and decisions that were learned before, which it then refines.
+    At the start the soft weight equals the float weight, clipped to the grid. Where decisions were
+    learned before, it starts half-way between the two and refines these decisions.
 
-    The soft weight is computed once per step and its gradient is carried on to V by hand: a layer
-    may run many times in a step, and V has as many values as the weight.
+    The soft weight is computed once per step and its gradient is passed to V explicitly: a layer
+    may run many times in a step, and V has the size of the weight.
 
     Args:
         weight (Tensor): The values, any shape.
@@ -111,7 +107,8 @@ class HardRounding(nn.Module):
     """A fixed decision for each value; leaves with ``freeze``, which writes its result.
 
     Args:
-        round_up (Tensor): bool, of the weight's shape: whether it goes to the grid point above.
+        round_up (Tensor): bool, of the weight's shape: whether it goes to the grid point above; or
+            whole numbers of steps to go up from the grid point below.
     """
 
     def __init__(self, round_up: Tensor):
@@ -124,49 +121,3 @@ class HardRounding(nn.Module):
         scale, zero_point = (scheme.broadcast(q, weight.dim()) for q in (scale, zero_point))
         zero_point = zero_point.float()
         return ((x_int + zero_point).clamp(scheme.qmin, scheme.qmax) - zero_point) * scale
-
-
-@dataclass(frozen=True)
-class AdaRound:
-    """How rounding is learned: the penalty that drives fractions to 0 or 1, and its schedule.
-
-    Note:
-        The penalty is a mean over the values, next to a loss that starts at 1. The papers have
-        0.01 times the sum next to a loss in its own units, which comes to a few hundred here for
-        a block of a 4-bit network; between 100 and 1000 the result hardly depends on it. They
-        take 20000 steps at a learning rate of 1e-3; 500 steps need the larger one.
-
-    Args:
-        reg_weight (float): Factor of the penalty. Defaults to 100.
-        warmup (float): Share of the iterations without penalty. Defaults to 0.2.
-        start (float): Temperature after the warm-up. Defaults to 20.
-        end (float): Temperature at the end; it falls linearly. Defaults to 2.
-        lr (float): Learning rate (Adam). Defaults to 0.1.
-
-    Example:
-        >>> rounding = dict(type='AdaRound', warmup=0.2, start=20, end=2)
-
-    Raises:
-        QuantizationError: If an option is out of range.
-    """
-
-    reg_weight: float = 100.0
-    warmup: float = 0.2
-    start: float = 20.0
-    end: float = 2.0
-    lr: float = 0.1
-
-    def __post_init__(self):
-        if min(self.reg_weight, self.lr) < 0 or not 0 <= self.warmup <= 1 or self.end < 1:
-            raise QuantizationError(
-                f'AdaRound got reg_weight={self.reg_weight!r}, warmup={self.warmup!r}, '
-                f'end={self.end!r}, lr={self.lr!r}: use reg_weight >= 0, lr >= 0, '
-                '0 <= warmup <= 1 and end >= 1'
-            )
-
-    def temperature(self, progress: float) -> float | None:
-        """Temperature of the penalty at a share of the iterations; None in the warm-up."""
-        if progress < self.warmup:
-            return None
-        rest = (progress - self.warmup) / max(1 - self.warmup, 1e-9)
-        return self.end + (self.start - self.end) * max(0.0, 1 - rest)

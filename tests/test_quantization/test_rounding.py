@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from mmptq.ptq import AdaRound
 from mmptq.quantization import (
-    AdaRound,
     FakeQuantizer,
     HardRounding,
     QScheme,

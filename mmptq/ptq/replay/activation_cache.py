@@ -1,5 +1,7 @@
 """Recorded activations under a memory budget."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmptq.quantization import QuantizationError
+from mmptq.utils.errors import QuantizationError
 from mmptq.utils.trees import flatten, unflatten
 
 LARGEST_HALF = 65504.0
@@ -22,9 +24,10 @@ class _Stored:
         dtype (torch.dtype): What it is given back as.
         tensor (Tensor, optional): The values, maybe in half precision.
         offset (int): Position in the file, in bytes, if ``tensor`` is None.
-        saved (torch.dtype, optional): What the file holds.
+        saved (torch.dtype): What memory or file holds.
         shape (tuple[int]): Shape of the tensor.
         device (torch.device): Where it is given back.
+        exact (bool): Whether it must not go to half precision.
     """
 
     dtype: torch.dtype
@@ -33,14 +36,15 @@ class _Stored:
     saved: torch.dtype
     shape: tuple[int, ...]
     device: torch.device
+    exact: bool
 
 
 class ActivationCache:
     """A list of nested tensors that never takes more memory than its budget.
 
     Beyond the budget all entries go to half precision, and when that is too much as well, further
-    ones go to a memory-mapped file (in half precision, too). Entries come back as copies, which
-    in-place operations may change.
+    ones go to a memory-mapped file (in half precision, too). Exact entries go to the file without
+    the loss of precision. Entries come back as copies, which in-place operations may change.
 
     Args:
         budget_bytes (int): Memory for tensors.
@@ -59,18 +63,23 @@ class ActivationCache:
         self.file_bytes = 0
         self.half = False
         self._entries: list[tuple[list[_Stored], Any]] = []
+        self._path: Path | None = None
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, tree: Any) -> None:
+    def append(self, tree: Any, exact: bool = False) -> None:
         """Add an entry: nested tuples, lists and dicts of tensors and sparse tensors.
+
+        Args:
+            tree (Any): The entry.
+            exact (bool): Whether it keeps its precision beyond the budget. Defaults to False.
 
         Raises:
             QuantizationError: If the file cannot be written.
         """
         tensors, structure = flatten(tree)
-        stored = [self._store(tensor.detach()) for tensor in tensors]
+        stored = [self._store(tensor.detach(), exact) for tensor in tensors]
         self._entries.append((stored, structure))
 
     def __getitem__(self, index: int) -> Any:
@@ -87,17 +96,17 @@ class ActivationCache:
         """Forget everything and remove the file."""
         self._entries = []
         self.used_bytes = self.file_bytes = 0
-        self._path.unlink(missing_ok=True)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
 
-    @property
-    def _path(self) -> Path:
-        return self.directory / f'activations_{id(self):x}.bin'
-
-    def _store(self, tensor: Tensor) -> _Stored:
-        if not self.half and self.used_bytes + _num_bytes(tensor) > self.budget_bytes:
+    def _store(self, tensor: Tensor, exact: bool) -> _Stored:
+        too_large = self.used_bytes + _num_bytes(tensor) > self.budget_bytes
+        if too_large and not (self.half or exact):
             self._go_half()
-        saved = _to_half(tensor) if self.half else tensor
-        item = _Stored(tensor.dtype, None, 0, saved.dtype, tuple(tensor.shape), tensor.device)
+        saved = _to_half(tensor) if self.half and not exact else tensor
+        shape, device = tuple(tensor.shape), tensor.device
+        item = _Stored(tensor.dtype, None, 0, saved.dtype, shape, device, exact)
         if self.used_bytes + _num_bytes(saved) > self.budget_bytes:
             item.offset = self._write(saved)
         else:
@@ -108,19 +117,22 @@ class ActivationCache:
     def _go_half(self) -> None:
         self.half = True
         self.used_bytes = 0
-        for stored, _ in self._entries:
-            for item in stored:
+        for item in (item for stored, _ in self._entries for item in stored):
+            if item.tensor is None:
+                continue
+            if not item.exact:
                 item.tensor = _to_half(item.tensor)
                 item.saved = item.tensor.dtype
-                self.used_bytes += _num_bytes(item.tensor)
+            self.used_bytes += _num_bytes(item.tensor)
 
     def _write(self, tensor: Tensor) -> int:
         offset = self.file_bytes
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with open(self._path, 'r+b' if offset else 'wb') as file:
+            if self._path is None:
+                self._path = self._make_file()
+            with open(self._path, 'r+b') as file:
                 file.seek(offset)
-                file.write(tensor.cpu().contiguous().numpy().data)
+                file.write(_as_bytes(tensor).numpy().data)
         except OSError as error:
             raise QuantizationError(
                 f"the activation cache in '{self.directory}' cannot be written "
@@ -130,18 +142,31 @@ class ActivationCache:
         self.file_bytes += _num_bytes(tensor)
         return offset
 
+    def _make_file(self) -> Path:
+        """An empty file with a name that no other process has."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        handle, path = tempfile.mkstemp('.bin', 'activations_', self.directory)
+        os.close(handle)
+        return Path(path)
+
     def _load(self, item: _Stored) -> Tensor:
         if item.tensor is not None:
             return item.tensor.to(item.dtype, copy=True)
         if 0 in item.shape:
             return torch.empty(item.shape, dtype=item.dtype, device=item.device)
-        kind = torch.empty(0, dtype=item.saved).numpy().dtype
-        values = np.memmap(self._path, kind, 'r', item.offset, item.shape)
-        return torch.from_numpy(np.array(values)).to(item.device, item.dtype)
+        count = int(np.prod(item.shape)) * item.saved.itemsize
+        values = np.memmap(self._path, np.uint8, 'r', item.offset, (count,))
+        tensor = torch.from_numpy(np.array(values)).view(item.saved).view(item.shape)
+        return tensor.to(item.device, item.dtype)
 
 
 def _num_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
+
+
+def _as_bytes(tensor: Tensor) -> Tensor:
+    """All bytes of a tensor of any type, also of those that numpy does not have."""
+    return tensor.cpu().contiguous().view(-1).view(torch.uint8)
 
 
 def _to_half(tensor: Tensor) -> Tensor:

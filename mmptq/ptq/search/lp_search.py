@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.replay.replay import Replay
-from mmptq.ptq.teacher.task_samples import TaskSamples
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import FakeQuantizer, QuantizationError
 
 from .lp_candidates import Candidate, LayerInputs, choose, observed_candidates, weight_candidates
@@ -40,20 +40,22 @@ class LpSearch:
 
     Args:
         settings (SearchSettings): The settings.
-        samples (TaskSamples): Of a model whose quantizers are off but for layers that are done.
+        teacher (TeacherOutputs): Loss and targets; the model's quantizers are off except for the
+            layers that are done.
     """
 
-    def __init__(self, settings: SearchSettings, samples: TaskSamples):
+    def __init__(self, settings: SearchSettings, teacher: TeacherOutputs):
         self.settings = settings
-        self.samples = samples
-        step = max(1, len(samples) // settings.search_samples)
-        self.kept = set(range(0, len(samples), step)[: settings.search_samples])
+        self.teacher = teacher
+        self.count = len(teacher.found)
+        step = max(1, self.count // settings.search_samples)
+        self.kept = set(range(0, self.count, step)[: settings.search_samples])
 
     def layer(self, replay: Replay, unit: LayerState, pending: set[nn.Module]) -> dict[str, Any]:
         """Choose the exponents of a layer, set its scales and turn its quantizers on.
 
         Args:
-            replay (Replay): Runs ``raw_outputs`` of the samples.
+            replay (Replay): Runs ``raw_outputs`` of the samples that have a target.
             unit (LayerState): The layer; gets ``p``.
             pending (set[nn.Module]): This layer and those whose turn comes later.
 
@@ -74,8 +76,8 @@ class LpSearch:
             best = choose(
                 candidates,
                 quantizer,
-                lambda index: float(self.samples.distance(index, replay.run(index))),
-                len(self.samples),
+                lambda position: self._loss(position, replay),
+                self.count,
                 self.settings.fast,
                 self.settings.tolerance,
             )
@@ -87,6 +89,10 @@ class LpSearch:
             found[name] = _report(best, candidates)
         unit.p = next(entry['p'] for entry in found.values())
         return found
+
+    def _loss(self, position: int, replay: Replay) -> float:
+        raw = replay.run(position)
+        return float(self.teacher.distance(self.teacher.found[position], raw))
 
     def _candidates(self, name: str, unit: LayerState, inputs: LayerInputs) -> list[Candidate]:
         exponents = self.settings.exponents

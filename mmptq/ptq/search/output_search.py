@@ -34,7 +34,8 @@ def search_output(
     quantizer = layer.weight_quantizer
     candidates = _candidates(layer, quantizer, fractions)
     before = quantizer.scale.clone(), quantizer.zero_point.clone()
-    errors = {p: torch.zeros(len(candidates), quantizer.scale.numel()) for p in exponents}
+    shape = len(candidates), quantizer.scale.numel()
+    errors = {p: torch.zeros(shape, device=quantizer.scale.device) for p in exponents}
     states = [_switch(slot, False) for slot in (layer.input_quantizer, quantizer)]
     try:
         for args in calls:

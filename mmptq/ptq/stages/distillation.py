@@ -1,5 +1,6 @@
-"""The stage that trains a quantized network as a whole to give what the float network gives."""
+"""The stage that trains a quantized network as a whole to reproduce the float outputs."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ from torch import Tensor, nn
 
 from mmptq.adapters import build_adapter
 from mmptq.compat.spconv_cpu import remembered_pairs
+from mmptq.losses import TaskLoss
+from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
-from mmptq.ptq.teacher.task_samples import TaskSamples
+from mmptq.ptq.teacher.task_objective import mean_parts
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
-from mmptq.quantization import QuantizationError
+from mmptq.utils.errors import QuantizationError
 from mmptq.utils.trees import copy_tensors
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
@@ -38,18 +42,19 @@ class Distillation(Stage):
     """Trains weights, biases and input scales of all quantized layers at once; needs no labels.
 
     The float model is the teacher: the loss compares the outputs of the heads on the calibration
-    samples. Weights move as in training
-    with quantization; the gradient passes straight through the rounding, and scales get that of
-    LSQ (https://arxiv.org/abs/1902.08153). That takes more samples and time than reconstruction
-    of units, and gives back what rounding of weights cannot: errors of 4-bit layer inputs that
-    add up over the network. Where the loss did not become smaller, everything is as it was.
+    samples. Weights are trained as in quantization-aware training: the gradient passes straight
+    through the rounding, and scales get that of LSQ (https://arxiv.org/abs/1902.08153). This
+    takes more samples and time than reconstruction of units, and corrects what learned rounding
+    cannot: errors of 4-bit layer inputs that add up over the network. If the loss did not
+    decrease, everything is reverted.
 
     Note:
         Weights and biases change, so that the float model is no longer at hand: put it last.
         BatchNorms that were not folded and layers that stay float do not change.
 
     Args:
-        loss (dict): Loss on head outputs. Defaults to ``dict(type='DetectionOutputLoss')``.
+        loss (dict): Loss on head outputs, a subclass of ``TaskLoss``. Defaults to
+            ``dict(type='DetectionOutputLoss')``.
         lr (float): Learning rate (Adam) of weight and bias of each layer, relative to the root
             mean square of the weight; it falls to zero along a cosine. Where the loss rises to
             three times its value in a hundred steps, training starts again with a tenth of the
@@ -79,10 +84,10 @@ class Distillation(Stage):
         if min(num_iters, batch_size, cache_budget) < 1 or lr < 0:
             raise QuantizationError(
                 f'Distillation got num_iters={num_iters!r}, batch_size={batch_size!r}, '
-                f'cache_budget={cache_budget!r}, lr={lr!r}: use numbers and sizes of at least 1, '
-                'and a rate of at least 0'
+                f'cache_budget={cache_budget!r}, lr={lr!r}: num_iters, batch_size and '
+                'cache_budget must be >= 1 and lr >= 0'
             )
-        self.loss = MODELS.build(loss)
+        self.loss = build_component(loss, 'Distillation: loss', MODELS, TaskLoss)
         self.lr, self.act_lr = lr, act_lr
         self.num_iters, self.batch_size = num_iters, batch_size
         self.cache_budget = cache_budget
@@ -91,32 +96,42 @@ class Distillation(Stage):
         """Train, and keep the result if the loss became smaller."""
         adapter = build_adapter(ctx.model)
         directory, half = ctx.work_dir / 'cache', self.cache_budget // 2
-        with (
-            ActivationCache(half, directory) as batches,
-            ActivationCache(half, directory) as targets,
-            remembered_pairs(),
-        ):
-            samples = TaskSamples(ctx, adapter, self.loss, batches, targets)
-            with torch.no_grad():
-                (unit,) = find_units(ctx.model, lambda: samples.raw_outputs(0), 'network')
-            student = _Student(ctx.model, UnitQuantizers(unit))
-            original = student.state()
-            before = _mean_loss(samples)
-            for rate in RATES:
-                limit = math.inf if rate == RATES[-1] else DIVERGED * before
-                if self._train(ctx, student, samples, rate, limit):
-                    break
-                student.load_state(original)
-            after = _mean_loss(samples)
-            if not after <= before:
-                student.load_state(original)
-        note = '' if after <= before else ', taken back: it did not become smaller'
+        with ActivationCache(half, directory) as samples, remembered_pairs():
+            for data in ctx.batches('load'):
+                samples.append(data, exact=True)
+            with TeacherOutputs(ctx.model, adapter, self.loss, samples, half, True) as teacher:
+                before, after = self._distill(ctx, teacher)
+        note = '' if after <= before else ', reverted: loss did not decrease'
         report = ctx.logger.warning if note else ctx.logger.info
         report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
         ctx.record('distillation', dict(before=before, after=after, kept=not note))
 
+    def _distill(self, ctx: PTQContext, teacher: TeacherOutputs) -> tuple[float, float]:
+        """Train at the highest learning rate that works; the loss before and after."""
+        with torch.no_grad():
+            first = teacher.found[0]
+            (unit,) = find_units(ctx.model, lambda: teacher.raw_outputs(first), 'network')
+        student = _Student(ctx.model, UnitQuantizers(unit))
+        original, loss_state = student.state(), copy.deepcopy(self.loss.state_dict())
+        before = _mean_loss(teacher)
+        for rate in RATES:
+            limit = math.inf if rate == RATES[-1] else DIVERGED * before
+            if self._train(ctx, student, teacher, rate, limit):
+                break
+            student.load_state(original)
+            self.loss.load_state_dict(loss_state)
+        after = _mean_loss(teacher)
+        if not after <= before:
+            student.load_state(original)
+        return before, after
+
     def _train(
-        self, ctx: PTQContext, student: '_Student', samples: TaskSamples, rate: float, limit: float
+        self,
+        ctx: PTQContext,
+        student: '_Student',
+        teacher: TeacherOutputs,
+        rate: float,
+        limit: float,
     ) -> bool:
         """Train at a share of the learning rate; False if the loss rose above the limit at once."""
         first = 0
@@ -126,17 +141,20 @@ class Distillation(Stage):
         with student.learning(rate * self.lr, self.act_lr) as optimizer:
             if state:
                 student.load_progress(optimizer, state)
+                self.loss.load_state_dict(state['loss'])
             start, total = time.perf_counter(), 0.0
             for step in range(first, self.num_iters):
                 cosine = 0.5 * (1 + math.cos(math.pi * step / self.num_iters))
                 for group in optimizer.param_groups:
                     group['lr'] = cosine * group['initial_lr']
                 optimizer.zero_grad()
-                total += self._backward(samples, self._chosen(ctx.seed, step, len(samples)))
+                loss, parts = self._backward(teacher, ctx.seed, step)
+                total += loss
                 if not math.isfinite(total):
                     ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
                     return math.isinf(limit) or step >= LOG_INTERVAL
                 optimizer.step()
+                self.loss.after_step(step, parts)
                 done = step + 1
                 if done % LOG_INTERVAL or done == self.num_iters:
                     continue
@@ -153,17 +171,25 @@ class Distillation(Stage):
                     return False
                 if ctx.resume:
                     progress = student.progress(optimizer)
+                    progress['loss'] = dict(self.loss.state_dict())
                     ctx.resume.save('step', dict(step=done, rate=rate, **progress))
         return True
 
-    def _backward(self, samples: TaskSamples, chosen: list[int]) -> float:
-        """Mean loss of some samples; its gradients are added to those of the parameters."""
-        total = 0.0
-        for index in chosen:
-            loss = _loss(samples, index) / len(chosen)
+    def _backward(
+        self, teacher: TeacherOutputs, seed: int, step: int
+    ) -> tuple[float, dict[str, Tensor]]:
+        """Mean loss of the samples of a step and its parts; gradients go to the parameters."""
+        chosen = self._chosen(seed, step, len(teacher.found))
+        total, losses = 0.0, []
+        self.loss.train()
+        for index in (teacher.found[position] for position in chosen):
+            parts = teacher.parts(index, teacher.raw_outputs(index))
+            loss = sum(parts.values()) / len(chosen)
             loss.backward()
+            losses.append(parts)
             total += loss.item()
-        return total
+        self.loss.eval()
+        return total, mean_parts(losses)
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
         """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""
@@ -171,14 +197,13 @@ class Distillation(Stage):
         return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
 
 
-def _mean_loss(samples: TaskSamples) -> float:
-    """Mean loss on all samples: stages before may have learned a part of them by heart."""
-    with torch.no_grad():
-        return sum(_loss(samples, index).item() for index in range(len(samples))) / len(samples)
-
-
-def _loss(samples: TaskSamples, index: int) -> Tensor:
-    return samples.distance(index, samples.raw_outputs(index))
+@torch.no_grad()
+def _mean_loss(teacher: TeacherOutputs) -> float:
+    """Mean loss over all samples, because earlier stages may overfit a part of them."""
+    total = 0.0
+    for index in teacher.found:
+        total += teacher.distance(index, teacher.raw_outputs(index)).item()
+    return total / len(teacher.found)
 
 
 class _Student:

@@ -1,4 +1,4 @@
-"""The stage that chooses, for each layer, how its quantization error is measured."""
+"""The stage that selects, for each layer, the exponent p of its quantization error."""
 
 import json
 import time
@@ -10,13 +10,16 @@ from mmengine.registry import MODELS, TASK_UTILS
 from rich.progress import track
 
 from mmptq.adapters import build_adapter
+from mmptq.losses import TaskLoss
+from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.search.lp_search import SLOTS, LpSearch, SearchSettings
-from mmptq.ptq.teacher.task_samples import TaskSamples
-from mmptq.quantization import FakeQuantizer, QuantizationError, quantizers_off
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
+from mmptq.quantization import FakeQuantizer, quantizers_off
+from mmptq.utils.errors import QuantizationError
 from mmptq.utils.files import write_json
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
@@ -27,21 +30,21 @@ LOSS = dict(type='DetectionOutputLoss', confidence_weighted=True, background_wei
 
 @TASK_UTILS.register_module()
 class LpSelector(Stage):
-    """DetPTQ: per layer the exponent p whose Lp-optimal scales disturb the detections least.
+    """DetPTQ: selects per layer the exponent p whose Lp-optimal scales change detections least.
 
-    For each layer in the order in which they run, first for its weight, then for its input: each
-    exponent p gives the scales that minimise the Lp error of a feature map, and of those the ones
-    win with which the outputs of the whole detector, computed with the layers before quantized
-    and those after still float, are closest to the float outputs. The feature map of an input
-    quantizer is that input, the one of a weight quantizer the output of the layer.
+    Layers are processed in order of execution, first the weight, then the input. Each exponent p
+    gives the scales that minimise the Lp error of a feature map. The scales are kept that bring
+    the outputs of the whole detector closest to the float outputs, with earlier layers quantized
+    and later ones float. The feature map of an input quantizer is that input; the one of a weight
+    quantizer is the output of the layer.
 
     https://arxiv.org/abs/2304.09785: ``p_l = argmin_p ODOL(s_l(p))`` with
     ``s_l(p) = argmin_s |O_l - O_l(s)|_p``.
 
-    A stage before this one has to calibrate the model: layers that the loss does not depend on
-    keep their scales. The exponent chosen for the weight (for the input, where the weight stays
-    float) is left in ``unit.p`` for stages that reconstruct. ``lp_selection.json`` in the work
-    directory lists the candidates of each tensor with their losses; ``run.json`` has the choice.
+    An earlier stage has to calibrate the model: layers that the loss does not depend on keep their
+    scales. The exponent selected for the weight (for the input, where the weight stays float) goes
+    to ``LayerState.p``, where later stages read it. ``lp_selection.json`` in the work directory
+    lists the candidates of each tensor with their losses; ``run.json`` has the choice.
 
     Note:
         Exponents, numbers of samples, the grid and the order of layers are our choice: the paper
@@ -92,21 +95,21 @@ class LpSelector(Stage):
         if not exponents or min(exponents) <= 0 or weight_metric not in ('output', 'weight'):
             raise QuantizationError(
                 f'LpSelector got exponents={exponents!r}, weight_metric={weight_metric!r}: use '
-                "positive exponents, and 'output' or 'weight'"
+                "exponents > 0, and weight_metric='output' or 'weight'"
             )
         numbers = min(num_samples, search_samples, num_candidates)
         if numbers < 1 or not 0 < smallest <= 1 or not 0 <= tolerance < 1:
             raise QuantizationError(
                 f'LpSelector got num_samples={num_samples!r}, search_samples={search_samples!r}, '
                 f'num_candidates={num_candidates!r}, smallest={smallest!r}, '
-                f'tolerance={tolerance!r}: use numbers of at least 1, 0 < smallest <= 1 and 0 <= '
-                'tolerance < 1'
+                f'tolerance={tolerance!r}: use numbers >= 1, 0 < smallest <= 1 and '
+                '0 <= tolerance < 1'
             )
         fractions = None
         if weight_metric == 'output':
             # From large to small: the larger of two equally good ranges wins.
             fractions = torch.linspace(1.0, smallest, num_candidates, dtype=torch.float64)
-        self.loss = MODELS.build(loss)
+        self.loss = build_component(loss, 'LpSelector: loss', MODELS, TaskLoss)
         self.settings = SearchSettings(list(exponents), fractions, search_samples, tolerance, fast)
         self.num_samples = num_samples
         self.cache_budget = cache_budget
@@ -122,21 +125,28 @@ class LpSelector(Stage):
         adapter = build_adapter(ctx.model)
         directory = ctx.work_dir / 'cache'
         quarter = self.cache_budget // 4
-        with (
-            ActivationCache(quarter, directory) as batches,
-            ActivationCache(quarter, directory) as targets,
-            quantizers_off(ctx.model),
-        ):
-            samples = TaskSamples(ctx, adapter, self.loss, batches, targets, self.num_samples)
-            search = LpSearch(self.settings, samples)
-            count, fast = len(samples), self.settings.fast
-            with Replay(
-                ctx.model, samples.raw_outputs, count, 2 * quarter, directory, fast
-            ) as replay:
-                tensors = self._search(ctx, search, replay)
+        with ActivationCache(quarter, directory) as samples, quantizers_off(ctx.model):
+            for data in ctx.batches('load', self.num_samples):
+                samples.append(data, exact=True)
+            with TeacherOutputs(ctx.model, adapter, self.loss, samples, quarter, True) as teacher:
+                tensors = self._replayed_search(ctx, teacher, 2 * quarter)
+                count = len(teacher.found)
         seconds = time.perf_counter() - start
         _keep(ctx, dict(seconds=seconds, num_samples=count, tensors=tensors))
         ctx.logger.info(f'selected p for {len(tensors)} tensors ({seconds:.0f} s)')
+
+    def _replayed_search(
+        self, ctx: PTQContext, teacher: TeacherOutputs, budget: int
+    ) -> list[dict[str, Any]]:
+        """The search on all samples that have a target."""
+        search, found = LpSearch(self.settings, teacher), teacher.found
+
+        def run(position: int) -> Any:
+            return teacher.raw_outputs(found[position])
+
+        directory, fast = teacher.samples.directory, self.settings.fast
+        with Replay(ctx.model, run, len(found), budget, directory, fast) as replay:
+            return self._search(ctx, search, replay)
 
     def _search(self, ctx: PTQContext, search: LpSearch, replay: Replay) -> list[dict[str, Any]]:
         units = [ctx.layers[plan.name] for plan in ctx.plan.layers if plan.name in ctx.layers]
@@ -185,7 +195,7 @@ def take_selection(ctx: PTQContext, path: Path) -> None:
     for name, entries in found.items():
         restore(ctx.layers[name], entries)
     _keep(ctx, content)
-    ctx.logger.info(f"p of {len(content['tensors'])} tensors taken from '{path}'")
+    ctx.logger.info(f"loaded p of {len(content['tensors'])} tensors from '{path}'")
 
 
 def _keep(ctx: PTQContext, content: dict[str, Any]) -> None:

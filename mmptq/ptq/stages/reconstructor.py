@@ -1,28 +1,30 @@
-"""The stage that learns rounding and scales, unit by unit, to give the float outputs again."""
+"""The stage that learns rounding and scales, unit by unit, to reproduce the float outputs."""
 
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS, TASK_UTILS
+from torch import nn
 
 from mmptq.adapters import Adapter, build_adapter
 from mmptq.compat.spconv_cpu import remembered_pairs
+from mmptq.losses import TaskLoss
+from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
-from mmptq.ptq.teacher.task_objective import TaskObjective
+from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.units.find import GRANULARITIES, find_units, without
+from mmptq.ptq.units.reconstruction import Reconstruction, ReconstructionSettings
 from mmptq.ptq.units.unit import Unit
-from mmptq.ptq.units.unit_data import UnitRecorder
-from mmptq.ptq.units.unit_objective import UnitObjective
-from mmptq.ptq.units.unit_quantizers import UnitQuantizers
-from mmptq.ptq.units.unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
-from mmptq.quantization import AdaRound, QuantizationError
+from mmptq.ptq.units.unit_training import TrainingSettings
+from mmptq.ptq.units.weight_rounding import WeightRounding
+from mmptq.utils.errors import QuantizationError
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+
+WHERE = 'Reconstructor: '
 
 
 @TASK_UTILS.register_module()
@@ -39,29 +41,31 @@ class Reconstructor(Stage):
     ``drop_prob=0.5``, PD-Quant (https://arxiv.org/abs/2212.07048) with a ``task_loss``; see
     ``configs/_base_/recipes``.
 
-    Where stages before chose settings for the last layer of a unit, these are used: ``p`` as the
-    exponent of the local objective, ``importance`` as factors of the errors.
+    Where an earlier stage chose the exponent ``p`` of the last layer of a unit, the local loss uses
+    this exponent.
 
     Note:
-        The local objective is divided by its value before learning, so that the weight of the
-        penalty (see :class:`AdaRound`) means the same for every unit, exponent and network; the
-        papers' is for sums over channels. Learning rates of scales are relative to the scale.
+        The loss is divided by its value before learning, so that the weight of the penalty (see
+        :class:`AdaRound`) means the same for every unit, exponent and network; in the papers it
+        is for sums over channels. Learning rates of scales are relative to the scale.
 
     Args:
         granularity (str): 'layer', 'block' or 'network'. Defaults to 'block'.
         units (list, optional): Names or globs of modules that are one unit each, or
             ``dict(name=glob, granularity=...)``; see ``find_units``. Defaults to None.
         skip (list[str]): Names or globs of units that are left as they are. Defaults to ().
-        rounding (dict, optional): How rounding is learned; None leaves the rounding as it is.
-            Defaults to ``dict(type='AdaRound')``.
+        rounding (dict, optional): How rounding is learned, a subclass of ``WeightRounding``; None
+            leaves the rounding as it is. Defaults to ``dict(type='AdaRound')``.
         act_lr (float, optional): Learning rate of the scales of layer inputs; None leaves them.
             Defaults to None.
         drop_prob (float): Share of the values of unit inputs that are taken from the float model,
             and of layer inputs that are not quantized, at random in every step. Defaults to 0.
-        loss (dict): Local objective. Defaults to ``dict(type='LpLoss', p=2.0)``.
-        importance (dict, optional): Config of what weighs the errors, like
+        loss (dict, optional): Local loss, between outputs of a unit; None learns from the
+            ``task_loss`` alone. Defaults to ``dict(type='LpLoss', p=2.0)``.
+        importance (dict, optional): Weights of the local errors, a subclass of ``Importance`` like
             ``dict(type='FisherImportance')``. Defaults to None.
-        task_loss (dict, optional): Loss on head outputs that is added. Defaults to None.
+        task_loss (dict, optional): Loss on head outputs that is added, a subclass of ``TaskLoss``.
+            Defaults to None.
         num_iters (int): Steps per unit. Defaults to 500.
         batch_size (int): Samples per step. Defaults to 4.
         num_samples (int, optional): Calibration samples used at most, evenly spread; None takes
@@ -82,7 +86,7 @@ class Reconstructor(Stage):
         rounding: dict[str, Any] | None = dict(type='AdaRound'),  # noqa: B006 (never changed)
         act_lr: float | None = None,
         drop_prob: float = 0.0,
-        loss: dict[str, Any] = dict(type='LpLoss', p=2.0),  # noqa: B006
+        loss: dict[str, Any] | None = dict(type='LpLoss', p=2.0),  # noqa: B006
         importance: dict[str, Any] | None = None,
         task_loss: dict[str, Any] | None = None,
         num_iters: int = 500,
@@ -90,26 +94,25 @@ class Reconstructor(Stage):
         num_samples: int | None = None,
         cache_budget: int = 4 * 2**30,
     ):
-        if granularity not in GRANULARITIES or not 0 <= drop_prob <= 1:
-            raise QuantizationError(
-                f'Reconstructor got granularity={granularity!r}, drop_prob={drop_prob!r}: use '
-                f'one of {", ".join(GRANULARITIES)} and a share from 0 to 1'
-            )
-        if min(num_iters, batch_size, cache_budget, 1 if num_samples is None else num_samples) < 1:
-            raise QuantizationError(
-                f'Reconstructor got num_iters={num_iters!r}, batch_size={batch_size!r}, '
-                f'num_samples={num_samples!r}, cache_budget={cache_budget!r}: use numbers of at '
-                'least 1'
-            )
-        self.settings = TrainingSettings(
-            _rounding(rounding), act_lr, drop_prob, num_iters, batch_size
+        _check_options(granularity, drop_prob, num_iters, batch_size, num_samples, cache_budget)
+        _check_losses(loss, task_loss, importance)
+        training = TrainingSettings(
+            rounding and build_component(rounding, f'{WHERE}rounding', TASK_UTILS, WeightRounding),
+            act_lr,
+            drop_prob,
+            num_iters,
+            batch_size,
+        )
+        self.settings = ReconstructionSettings(
+            training,
+            loss,
+            task_loss,
+            importance
+            and build_component(importance, f'{WHERE}importance', TASK_UTILS, Importance),
+            cache_budget,
         )
         self.granularity, self.units, self.skip = granularity, units, skip
-        self.loss = _known(loss, 'loss', MODELS)
-        self.importance = importance and TASK_UTILS.build(_known(importance, 'importance'))
-        self.task_loss = task_loss and _known(task_loss, 'task_loss', MODELS)
         self.num_samples = num_samples
-        self.cache_budget = cache_budget
         if granularity == 'network' or importance or task_loss:
             self.needs = self.needs | {ADAPTER}
 
@@ -117,16 +120,15 @@ class Reconstructor(Stage):
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""
         adapter = self._adapter(ctx)
         forward = ctx.predict if adapter is None else adapter.raw_outputs
-        directory = ctx.work_dir / 'cache'
-        with (
-            ActivationCache(self.cache_budget // 4, directory) as samples,
-            fixed_parameters(ctx.model),
-        ):
+        budget, directory = self.settings.cache_budget // 4, ctx.work_dir / 'cache'
+        with ActivationCache(budget, directory) as samples, fixed_parameters(ctx.model):
             for data in ctx.batches('load', self.num_samples):
-                samples.append(data)
+                samples.append(data, exact=True)
             with remembered_pairs():
                 units = self._find(ctx, lambda: forward(samples[0]))
-                _Run(self, ctx, samples, units, forward, adapter).reconstruct()
+                run = Reconstruction(self.settings, ctx, samples, units, forward, adapter)
+                rows = run.run()
+        ctx.record('reconstruction', rows)
 
     def _adapter(self, ctx: PTQContext) -> Adapter | None:
         try:
@@ -138,138 +140,48 @@ class Reconstructor(Stage):
 
     def _find(self, ctx: PTQContext, run: Callable[[], Any]) -> list[Unit]:
         with torch.no_grad():
-            run()  # what an adapter prepares once per sample is no part of what is watched next
+            run()  # an adapter may prepare something once per sample, which is not traced
         units = find_units(ctx.model, run, self.granularity, self.units)
         return without(units, self.skip)
 
 
-class _Run:
-    """One run of a Reconstructor: what its settings mean for this model and these samples."""
-
-    def __init__(
-        self,
-        stage: Reconstructor,
-        ctx: PTQContext,
-        samples: ActivationCache,
-        units: list[Unit],
-        forward: Callable[[Any], Any],
-        adapter: Adapter | None,
-    ):
-        self.stage, self.ctx, self.samples, self.units = stage, ctx, samples, units
-        self.forward = forward
-        layers = [layer for unit in units for layer in unit.layers.values()]
-
-        def task(loss: dict[str, Any] | None, required: bool) -> TaskObjective | None:
-            return loss and TaskObjective(ctx.model, adapter, loss, samples, layers, required)
-
-        self.task = task(stage.task_loss, False)
-        self.importance_task = task(stage.importance and stage.importance.loss, True)
-        keep_float = stage.settings.drop_prob > 0
-        self.recorder = UnitRecorder(ctx.model, samples, forward, keep_float)
-
-    def reconstruct(self) -> None:
-        """All units, one after the other."""
-        rows, start = [], time.perf_counter()
-        for index, unit in enumerate(self.units):
-            quantizers = UnitQuantizers(unit)
-            result = self.ctx.resume and self.ctx.resume.load(unit.name)
-            if result is None:
-                result = self._learn(unit, quantizers, self.ctx.seed + index)
-                if self.ctx.resume:
-                    self.ctx.resume.save(unit.name, result)
-            quantizers.load_state(result['quantizers'])
-            for task in filter(None, (self.task, self.importance_task)):
-                task.finish(unit)
-            row = {key: result[key] for key in ('before', 'after', 'note')}
-            rows.append(dict(unit=unit.name or 'network', **row))
-            left = (time.perf_counter() - start) / (index + 1) * (len(self.units) - index - 1)
-            self._report(index, rows[-1], left)
-        self.ctx.record('reconstruction', rows)
-
-    def _report(self, index: int, row: dict[str, Any], left: float) -> None:
-        text = f'unit {index + 1}/{len(self.units)} {row["unit"]}: '
-        text += f'loss {row["before"]:.4g} -> {row["after"]:.4g}'
-        if row['note']:
-            self.ctx.logger.warning(f'{text}, {row["note"]}')
-        self.ctx.logger.info(f'{text}, {left:.0f} s left')
-
-    def _learn(self, unit: Unit, quantizers: UnitQuantizers, seed: int) -> dict[str, Any]:
-        """Learn one unit; returns what is kept of it, and the loss before and after."""
-        budget = max(1, self.stage.cache_budget - self.samples.used_bytes)
-        quarter = budget // 4 if self.task else 0
-        with (
-            ActivationCache(budget - quarter, self.samples.directory) as cache,
-            ExitStack() as stack,
-        ):
-            stack.enter_context(torch.random.fork_rng())
-            torch.manual_seed(seed)
-            objective = self._objective(unit)
-            self._record(unit, objective, cache)
-            if self.task:
-                stack.enter_context(self.task.replaying(unit, quarter))
-            original = quantizers.state()
-            before = mean_loss(cache, objective)
-            after = self._train(quantizers, cache, objective, before)
-        if after <= before:
-            return dict(before=before, after=after, note='', quantizers=quantizers.state())
-        note = 'is worse' if after > before else 'is not finite'
-        note = f'rolled back: the loss {note} after learning'
-        return dict(before=before, after=after, note=note, quantizers=original)
-
-    def _train(
-        self,
-        quantizers: UnitQuantizers,
-        cache: ActivationCache,
-        objective: UnitObjective,
-        before: float,
-    ) -> float:
-        if before == 0:
-            return before  # nothing is lost, so that there is nothing to learn
-        try:
-            train_unit(quantizers, cache, objective, self.stage.settings, before)
-            return mean_loss(cache, objective)
-        except NotFiniteError:
-            return float('nan')
-
-    def _objective(self, unit: Unit) -> UnitObjective:
-        settings = [self.ctx.layers[name] for name in unit.layers if name in self.ctx.layers]
-        exponents = [setting.p for setting in settings if setting.p is not None]
-        weights = [setting.importance for setting in settings if setting.importance is not None]
-        local = dict(self.stage.loss, **(dict(p=exponents[-1]) if exponents else {}))
-        return UnitObjective(
-            unit,
-            unit.module if unit.name else self.forward,
-            MODELS.build(local),
-            self.task,
-            weights[-1] if weights else None,
-        )
-
-    def _record(self, unit: Unit, objective: UnitObjective, cache: ActivationCache) -> None:
-        for index in range(len(self.samples)):
-            entry = self.recorder.record(unit, index)
-            if self.importance_task:
-                with torch.no_grad():
-                    outputs = objective.outputs(entry, 0.0)
-                entry['importance'] = self.stage.importance.estimate(
-                    self.importance_task, unit, index, outputs
-                )
-            cache.append(entry)
-
-
-def _rounding(cfg: dict[str, Any] | None) -> AdaRound | None:
-    if cfg is None:
-        return None
-    cfg = dict(cfg)
-    kind = cfg.pop('type', None)
-    if kind != 'AdaRound':
-        raise QuantizationError(f"rounding.type='{kind}' is unknown: use 'AdaRound', or None")
-    return AdaRound(**cfg)
-
-
-def _known(cfg: dict[str, Any], key: str, registry: Any = TASK_UTILS) -> dict[str, Any]:
-    if registry.get(cfg.get('type')) is None:
+def _check_options(
+    granularity: str,
+    drop_prob: float,
+    num_iters: int,
+    batch_size: int,
+    num_samples: int | None,
+    cache_budget: int,
+) -> None:
+    if granularity not in GRANULARITIES or not 0 <= drop_prob <= 1:
         raise QuantizationError(
-            f"Reconstructor: {key}.type='{cfg.get('type')}' is unknown: check the name, and that "
-            'custom_imports imports its file'
+            f'Reconstructor got granularity={granularity!r}, drop_prob={drop_prob!r}: use one of '
+            f'{", ".join(GRANULARITIES)} and 0 <= drop_prob <= 1'
         )
-    return cfg
+    if min(num_iters, batch_size, cache_budget, 1 if num_samples is None else num_samples) < 1:
+        raise QuantizationError(
+            f'Reconstructor got num_iters={num_iters!r}, batch_size={batch_size!r}, '
+            f'num_samples={num_samples!r}, cache_budget={cache_budget!r}: all must be >= 1'
+        )
+
+
+def _check_losses(
+    loss: dict[str, Any] | None,
+    task_loss: dict[str, Any] | None,
+    importance: dict[str, Any] | None,
+) -> None:
+    """Refuse unknown losses, and combinations that leave nothing to learn from."""
+    if loss is None and task_loss is None:
+        raise QuantizationError(
+            "Reconstructor got loss=None and no task_loss: set task_loss=dict(type='...') to "
+            "learn from head outputs alone, or loss=dict(type='LpLoss')"
+        )
+    if loss is None and importance is not None:
+        raise QuantizationError(
+            'Reconstructor got importance and loss=None: importance weighs the errors of the '
+            "local loss, so remove it or set loss=dict(type='LpLoss')"
+        )
+    if loss is not None:
+        build_component(loss, f'{WHERE}loss', MODELS, nn.Module)
+    if task_loss is not None:
+        build_component(task_loss, f'{WHERE}task_loss', MODELS, TaskLoss)

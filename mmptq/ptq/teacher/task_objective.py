@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.logging import MMLogger
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from mmptq.adapters import Adapter
-from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.units.unit import Unit
-from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
+from mmptq.quantization import FakeQuantizer, QuantMixin
+from mmptq.utils.hooks import replaced_forwards
+from mmptq.utils.trees import clone_tensors, flatten, map_tensors
+
+from .teacher_outputs import TeacherOutputs
 
 
 class TaskObjective:
@@ -22,76 +22,73 @@ class TaskObjective:
     The units before the one in question are quantized, those after it compute in float.
 
     Args:
-        model (nn.Module): The detector.
-        adapter (Adapter): Of the model.
-        loss (dict): Config of a loss with ``make_target(adapter, raw, data)`` and
-            ``forward(adapter, raw, data, target)``.
-        samples (ActivationCache): Batches as the model's forward takes them.
+        teacher (TeacherOutputs): The loss and its targets.
         layers (list[QuantMixin]): All layers of all units; they are pending until ``finish``.
-        required (bool): Whether nothing else could take the place of this loss. Defaults to False.
-
-    Raises:
-        QuantizationError: If the float model gives a required loss no target on any sample.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        adapter: Adapter,
-        loss: dict[str, Any],
-        samples: ActivationCache,
-        layers: list[QuantMixin],
-        required: bool = False,
-    ):
-        self.model = model
-        self.adapter = adapter
-        self._replay: Replay | None = None
-        self.loss = MODELS.build(loss)
-        self.samples = samples
+    def __init__(self, teacher: TeacherOutputs, layers: list[QuantMixin]):
+        self.teacher = teacher
         self.pending = set(layers)
-        self.targets = [self._target(model, samples[index]) for index in range(len(samples))]
-        self._report_missing(required)
-
-    def _report_missing(self, required: bool) -> None:
-        missing = sum(target is None for target in self.targets)
-        if not missing:
-            return
-        found = (
-            f'the float model finds nothing in {missing} of {len(self.targets)} calibration '
-            f'samples that {type(self.loss).__name__} could compare with'
-        )
-        hint = 'check the checkpoint and the calibration data, or lower score_thr of the loss'
-        if required and missing == len(self.targets):
-            raise QuantizationError(f'{found}: {hint}')
-        MMLogger.get_current_instance().warning(f'{found}, only the local loss counts: {hint}')
-
-    @torch.no_grad()
-    def _target(self, model: nn.Module, data: Any) -> Any:
-        with quantizers_off(model):
-            return self.loss.make_target(self.adapter, self.adapter.raw_outputs(data), data)
+        self._replay: Replay | None = None
 
     def finish(self, unit: Unit) -> None:
-        """From now on this unit is one of those before."""
+        """From now on this unit is quantized while others are learned."""
         self.pending -= set(unit.layers.values())
 
-    def __call__(self, unit: Unit, sample: int, outputs: list[Any] | None) -> Tensor:
-        """The loss on a sample.
+    def parts(self, unit: Unit, sample: int, outputs: list[Any] | None) -> dict[str, Tensor]:
+        """The loss on a sample by head.
 
         Args:
             unit (Unit): The unit in question.
             sample (int): Index of the sample.
             outputs (list, optional): What the calls of the unit return; None lets it run.
-        """
-        target = self.targets[sample]
-        if target is None:
-            return torch.zeros(())
-        with self._float_after(unit), given_outputs(unit.module, outputs):
-            run = self._run if self._replay is None else self._replay.run
-            raw = run(sample) if unit.name else outputs[0]
-            return self.loss(self.adapter, raw, self.samples[sample], target)
 
-    def _run(self, sample: int) -> Any:
-        return self.adapter.raw_outputs(self.samples[sample])
+        Returns:
+            dict[str, Tensor]: Scalars; empty for a sample without target.
+        """
+        if sample not in self.teacher.found:
+            return {}
+        with self._float_after(unit), given_outputs(unit.module, outputs):
+            run = self.teacher.raw_outputs if self._replay is None else self._replay.run
+            raw = run(sample) if unit.name or outputs is None else outputs[0]
+            return self.teacher.parts(sample, raw)
+
+    def __call__(self, unit: Unit, sample: int, outputs: list[Any] | None) -> Tensor:
+        """Sum of ``parts``; a zero for a sample without target."""
+        parts = list(self.parts(unit, sample, outputs).values())
+        return sum(parts[1:], start=parts[0]) if parts else torch.zeros(())
+
+    def gradients(self, unit: Unit, sample: int, outputs: list[Any]) -> list[list[Tensor | None]]:
+        """Gradients of the loss at the outputs of a unit, with one backward.
+
+        Args:
+            unit (Unit): The unit.
+            sample (int): Index of the sample.
+            outputs (list): What the calls of the unit return.
+
+        Returns:
+            list[list[Tensor | None]]: For each call one entry per tensor that it returns; None
+            where the loss does not depend on the tensor.
+        """
+        leaves = map_tensors(_leaf, outputs)
+        # Modules after the unit may work in place, which a leaf does not allow.
+        loss = self(unit, sample, clone_tensors(leaves))
+        if loss.requires_grad:
+            loss.backward()
+        return [[x.grad for x in flatten(call)[0]] for call in leaves]
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Within this context the loss is in training mode."""
+        self.teacher.loss.train()
+        try:
+            yield
+        finally:
+            self.teacher.loss.eval()
+
+    def after_step(self, step: int, losses: list[dict[str, Tensor]]) -> None:
+        """Tell the loss its values in a learning step; samples without target do not count."""
+        self.teacher.loss.after_step(step, mean_parts(losses))
 
     @contextmanager
     def replaying(self, unit: Unit, budget_bytes: int) -> Iterator[None]:
@@ -107,8 +104,10 @@ class TaskObjective:
         if not unit.name:
             yield
             return
-        size, directory = len(self.samples), self.samples.directory
-        with Replay(self.model, self._run, size, budget_bytes, directory) as replay:
+        teacher, directory = self.teacher, self.teacher.samples.directory
+        with Replay(
+            teacher.model, teacher.raw_outputs, len(teacher), budget_bytes, directory
+        ) as replay:
             with self._float_after(unit):
                 replay.prepare(unit.module, {unit.module}, lambda *_: None)
             self._replay = replay
@@ -131,6 +130,13 @@ class TaskObjective:
                 quantizer.enabled = True
 
 
+def mean_parts(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Detached means by name over the samples of a step that have a target."""
+    found = [parts for parts in losses if parts]
+    names = found[0] if found else ()
+    return {name: torch.stack([parts[name].detach() for parts in found]).mean() for name in names}
+
+
 @contextmanager
 def given_outputs(module: nn.Module, outputs: list[Any] | None) -> Iterator[None]:
     """Within this context the calls of a module return ``outputs``, one after the other."""
@@ -138,11 +144,9 @@ def given_outputs(module: nn.Module, outputs: list[Any] | None) -> Iterator[None
         yield
         return
     rest = iter(outputs)
-    before = module.__dict__.get('forward')
-    module.forward = lambda *_, **__: next(rest)
-    try:
+    with replaced_forwards({module: lambda *_, **__: next(rest)}):
         yield
-    finally:
-        del module.forward
-        if before is not None:
-            module.forward = before
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_(x.is_floating_point())

@@ -1,13 +1,15 @@
 """What a unit is reconstructed on: its inputs and float outputs on the calibration data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
-from mmptq.quantization import QuantizationError, mix, quantizers_off, random_mask
+from mmptq.ptq.teacher.importance import Importance
+from mmptq.quantization import mix, quantizers_off, random_mask
+from mmptq.utils.errors import QuantizationError
 from mmptq.utils.trees import TensorSlot, flatten, unflatten
 
 from .recorder import Call, record_calls
@@ -22,6 +24,7 @@ class UnitRecorder:
         samples (ActivationCache): Batches as the model's forward takes them.
         run (Callable): Runs the model on one of them.
         keep_float (bool): Whether inputs in the float model are wanted.
+        keep_target (bool): Whether outputs of the float model are wanted. Defaults to True.
     """
 
     def __init__(
@@ -30,36 +33,41 @@ class UnitRecorder:
         samples: ActivationCache,
         run: Callable[[Any], Any],
         keep_float: bool,
+        keep_target: bool = True,
     ):
         self.model = model
         self.samples = samples
         self.run = run
         self.keep_float = keep_float
+        self.keep_target = keep_target
 
     def record(self, unit: Unit, index: int) -> dict[str, Any]:
         """What a unit takes and gives on a sample, as lists with one element per call.
 
         Returns:
-            dict: ``input`` (args, kwargs) behind the quantized units before it; ``float_input``
-            the same in the float model, if that is wanted; ``target`` the output in the float
-            model; ``sample`` the index.
+            dict: ``input`` (args, kwargs) behind the quantized units before it, which the whole
+            network reads from the samples instead; ``float_input`` the same in the float model,
+            if that is wanted; ``target`` the output in the float model, if that is wanted;
+            ``sample`` the index.
 
         Raises:
             QuantizationError: If float and quantized inputs are of different shapes.
         """
         if not unit.name:
             return dict(sample=index, **self._whole_network(index))
-        with quantizers_off(self.model):
-            float_calls = self._calls(unit, index, True)
+        float_calls = None
+        if self.keep_float or self.keep_target:
+            with quantizers_off(self.model):
+                float_calls = self._calls(unit, index, self.keep_target)
         calls = self._calls(unit, index, False)
-        if _shapes(calls) != _shapes(float_calls):
+        if float_calls and _shapes(calls) != _shapes(float_calls):
             raise QuantizationError(
-                f"'{unit.name}' gets inputs of other shapes in the quantized model than in the "
-                'float one, so that they cannot be compared: leave it out with skip'
+                f"inputs of '{unit.name}' have other shapes in the quantized model than in the "
+                f"float model and cannot be compared: leave it out with skip=['{unit.name}']"
             )
-        entry = dict(
-            sample=index, input=_arguments(calls), target=[call.output for call in float_calls]
-        )
+        entry = dict(sample=index, input=_arguments(calls))
+        if self.keep_target:
+            entry['target'] = [call.output for call in float_calls]
         if self.keep_float:
             entry['float_input'] = _arguments(float_calls)
         return entry
@@ -70,9 +78,60 @@ class UnitRecorder:
 
     @torch.no_grad()
     def _whole_network(self, index: int) -> dict[str, list]:
-        data = self.samples[index]
+        if not self.keep_target:
+            return {}
         with quantizers_off(self.model):
-            return dict(input=[((data,), {})], target=[self.run(data)])
+            return dict(target=[self.run(self.samples[index])])
+
+
+class UnitEntries:
+    """What a unit is trained on, one entry per sample, with the weights of its errors.
+
+    Args:
+        unit (Unit): The unit.
+        samples (ActivationCache): Batches as the model's forward takes them.
+        cache (ActivationCache): What ``UnitRecorder.record`` returned for each of them.
+        importance (Importance, optional): Gives the weights, fitted. Defaults to None.
+        found (Collection[int]): Samples that it has weights for.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        samples: ActivationCache,
+        cache: ActivationCache,
+        importance: Importance | None = None,
+        found: Collection[int] = (),
+    ):
+        self.unit, self.samples, self.cache = unit, samples, cache
+        self.importance, self.found = importance, found
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def with_input(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A recorded entry with its inputs; the whole network reads the samples."""
+        if self.unit.name:
+            return entry
+        return dict(entry, input=[((self.samples[entry['sample']],), {})])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        entry = self.with_input(self.cache[index])
+        if self.importance is not None:
+            calls = enumerate(entry['target'])
+            entry['importance'] = [self._weights(entry['sample'], *call) for call in calls]
+        return entry
+
+    def _weights(self, sample: int, call: int, target: Any) -> list[Tensor]:
+        """One weight per tensor of a call."""
+        targets = flatten(target)[0]
+        weights: list[Tensor | float] = [1.0] * len(targets)
+        if sample in self.found:
+            weights = self.importance.weights(self.unit.name, sample, call)
+        return [
+            w if isinstance(w, Tensor) else torch.full_like(x, w)
+            for w, x in zip(weights, targets, strict=True)
+        ]
 
 
 def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:

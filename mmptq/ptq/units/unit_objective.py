@@ -14,43 +14,45 @@ from .unit_data import mix_arguments
 
 
 class UnitObjective:
-    """Distance of a unit's outputs from the float ones, and maybe a loss on head outputs.
+    """Distance of a unit's outputs from the float ones, a loss on head outputs, or their sum.
 
     Args:
         unit (Unit): The unit.
         forward (Callable): Runs it on the arguments of one call.
-        local (nn.Module): Loss ``(pred, target, weight)`` of an output.
-        task (TaskObjective, optional): Loss on head outputs.
-        weight (Tensor, optional): Factors of the errors, broadcast to each output; entries may
-            have their own under ``importance`` on top.
+        local (nn.Module, optional): Loss ``(pred, target, weight)`` of an output. Defaults to
+            None, which leaves the loss on head outputs alone.
+        task (TaskObjective, optional): Loss on head outputs. Defaults to None.
     """
 
     def __init__(
         self,
         unit: Unit,
         forward: Callable[..., Any],
-        local: nn.Module,
+        local: nn.Module | None = None,
         task: TaskObjective | None = None,
-        weight: Tensor | None = None,
     ):
         self.unit = unit
         self.forward = forward
         self.local = local
         self.task = task
-        self.weight = weight
 
-    def __call__(self, entry: dict[str, Any], drop_prob: float) -> Tensor:
-        """The loss on an entry made by ``record_unit``.
+    def losses(self, entry: dict[str, Any], drop_prob: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss on an entry made by ``UnitRecorder.record``.
 
         Args:
             entry (dict): Inputs and targets of all calls.
             drop_prob (float): Share of the input that is taken from the float model.
+
+        Returns:
+            tuple: The loss, a scalar; those parts of it that are losses on head outputs.
         """
         outputs = self.outputs(entry, drop_prob)
-        loss = self._local_loss(outputs, entry)
+        parts = {}
         if self.task is not None:
-            loss = loss + self.task(self.unit, entry['sample'], outputs)
-        return loss
+            parts = self.task.parts(self.unit, entry['sample'], outputs)
+        terms = [] if self.local is None else [self._local_loss(outputs, entry)]
+        terms += parts.values()
+        return sum(terms[1:], start=terms[0]) if terms else _zero(outputs), parts
 
     def outputs(self, entry: dict[str, Any], drop_prob: float) -> list[Any]:
         """What the calls of the unit return."""
@@ -63,16 +65,20 @@ class UnitObjective:
 
     def _local_loss(self, outputs: list[Any], entry: dict[str, Any]) -> Tensor:
         preds, targets = flatten(outputs)[0], flatten(entry['target'])[0]
-        weights = [self.weight] * len(preds)
+        weights = [None] * len(preds)
         if 'importance' in entry:
             weights = flatten(entry['importance'])[0]
-            weights = [w if self.weight is None else w * self.weight for w in weights]
         losses = [
             self.local(pred, target, weight)
             for pred, target, weight in zip(preds, targets, weights, strict=True)
             if target.is_floating_point() and target.numel()
         ]
         if not losses:  # a scan without points, an image without proposals
-            return torch.zeros(())
+            return _zero(outputs)
         # Calls on several levels of a pyramid count the same, whatever their size.
         return torch.stack(losses).mean()
+
+
+def _zero(outputs: list[Any]) -> Tensor:
+    """A scalar zero on the device of the outputs."""
+    return torch.zeros((), device=next((x.device for x in flatten(outputs)[0]), None))

@@ -5,15 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmptq.quantization import (
-    AdaRound,
-    FakeQuantizer,
-    HardRounding,
-    QuantizationError,
-    SoftRounding,
-)
+from mmptq.quantization import FakeQuantizer, HardRounding
+from mmptq.utils.errors import QuantizationError
 
 from .unit import Unit
+from .weight_rounding import WeightRounding
 
 
 class UnitQuantizers:
@@ -23,15 +19,18 @@ class UnitQuantizers:
         unit (Unit): The unit, calibrated.
 
     Attributes:
-        roundings (list[SoftRounding]): Of the weights, while they are being learned.
+        roundings (list[nn.Module]): Of the weights, while they are being learned.
         scale_deltas (list[nn.Parameter]): Of the input scales, while they are being learned.
+
+    Raises:
+        QuantizationError: If a quantizer of the unit was not calibrated.
     """
 
     def __init__(self, unit: Unit):
         self.layers = unit.layers
         self.weights = self._slots('weight_quantizer')
         self.inputs = self._slots('input_quantizer')
-        self.roundings: list[SoftRounding] = []
+        self.roundings: list[nn.Module] = []
         self.scale_deltas: list[nn.Parameter] = []
 
     def _slots(self, slot: str) -> dict[str, FakeQuantizer]:
@@ -40,24 +39,21 @@ class UnitQuantizers:
         for name, quantizer in found.items():
             if not quantizer.calibrated:
                 raise QuantizationError(
-                    f"'{name}' has no scale yet: put a stage that calibrates before the one that "
-                    'reconstructs'
+                    f"'{name}' has no scale yet: put a stage that calibrates, such as "
+                    "dict(type='Calibrator'), before the one that learns"
                 )
         return found
 
-    def learn(self, rounding: AdaRound | None, act_scale: bool, drop_prob: float) -> None:
+    def learn(self, rounding: WeightRounding | None, act_scale: bool, drop_prob: float) -> None:
         """Start learning.
 
         Args:
-            rounding (AdaRound, optional): None leaves the rounding of weights as it is.
+            rounding (WeightRounding, optional): None leaves the rounding of weights as it is.
             act_scale (bool): Whether scales of layer inputs are learned.
             drop_prob (float): Share of the values of layer inputs that stay float at random.
         """
         for name, quantizer in self.weights.items() if rounding is not None else ():
-            scale, zero_point = quantizer.scale, quantizer.zero_point
-            round_up = getattr(quantizer.rounding, 'round_up', None)
-            weight = self.layers[name].weight
-            quantizer.rounding = SoftRounding(weight, scale, zero_point, quantizer.scheme, round_up)
+            quantizer.rounding = rounding.begin(self.layers[name].weight, quantizer)
             self.roundings.append(quantizer.rounding)
         for quantizer in self.inputs.values():
             quantizer.drop_prob = drop_prob
@@ -69,7 +65,7 @@ class UnitQuantizers:
     def commit(self) -> None:
         """Stop learning: every weight rounded for good, every learned scale in its buffer."""
         for quantizer in self.weights.values():
-            if isinstance(quantizer.rounding, SoftRounding):
+            if any(quantizer.rounding is learned for learned in self.roundings):
                 quantizer.rounding = quantizer.rounding.harden()
         for quantizer in self.inputs.values():
             quantizer.scale.copy_(quantizer.learned_scale())
@@ -80,15 +76,16 @@ class UnitQuantizers:
     def state(self) -> dict[str, Any]:
         """What was learned, as tensors and plain data."""
         round_up = {name: getattr(q.rounding, 'round_up', None) for name, q in self.weights.items()}
-        return dict(
-            round_up=round_up, scale={name: q.scale.clone() for name, q in self.inputs.items()}
-        )
+        scale = {name: q.scale.clone() for name, q in self.inputs.items()}
+        return dict(round_up=round_up, scale=scale)
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of ``state``; ends learning."""
         self.commit()
         for name, round_up in state['round_up'].items():
-            self.weights[name].rounding = None if round_up is None else HardRounding(round_up)
+            device = self.layers[name].weight.device
+            rounding = None if round_up is None else HardRounding(round_up.to(device))
+            self.weights[name].rounding = rounding
         for name, scale in state['scale'].items():
             self.inputs[name].scale.copy_(scale)

@@ -9,7 +9,7 @@ from reconstruction import toy_context
 from mmptq.ptq import Distillation
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.stages.distillation import _Student
-from mmptq.ptq.teacher.task_samples import TaskSamples
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
@@ -79,14 +79,14 @@ def test_rounding_of_an_earlier_stage_is_where_it_starts(tmp_path):
 
 
 @pytest.mark.parametrize('lr', [10.0, 1e30])
-def test_a_worse_or_infinite_result_is_taken_back(tmp_path, lr, caplog):
+def test_a_worse_or_infinite_result_is_reverted(tmp_path, lr, caplog):
     ctx = toy_context(tmp_path)
     first = tensors(ctx)
     ctx.logger.addHandler(caplog.handler)
     with caplog.at_level(logging.WARNING):
         assert not distill(ctx, num_iters=4, lr=lr)['kept']
     ctx.logger.removeHandler(caplog.handler)
-    assert 'taken back' in caplog.text
+    assert 'reverted: loss did not decrease' in caplog.text
     last = tensors(ctx)
     assert first.keys() == last.keys() and all(torch.equal(first[k], last[k]) for k in first)
 
@@ -95,7 +95,9 @@ def test_all_samples_decide_whether_it_became_better(tmp_path, monkeypatch):
     ctx = toy_context(tmp_path)
     seen = []
     monkeypatch.setattr(
-        TaskSamples, 'distance', lambda self, index, raw: seen.append(index) or raw[0][0].sum()
+        TeacherOutputs,
+        'parts',
+        lambda self, index, raw: seen.append(index) or dict(loss=raw[0][0].sum()),
     )
     distill(ctx, num_iters=1, batch_size=1)
     count = len(ctx.loader)
@@ -158,7 +160,7 @@ def test_a_rate_that_is_too_high_is_lowered(tmp_path, monkeypatch, caplog):
 def test_no_foreground_is_an_error(tmp_path):
     ctx = toy_context(tmp_path)
     loss = dict(type='DetectionOutputLoss', score_thr=0.999999)
-    with pytest.raises(QuantizationError, match='no foreground in . calibration samples'):
+    with pytest.raises(QuantizationError, match='no target in 6 of 6 calibration samples'):
         Distillation(loss).run(ctx)
 
 

@@ -121,9 +121,9 @@ def test_scans_without_a_float_detection_fall_back_to_the_local_loss(tmp_path, m
     ctx = make_context('pillar', tmp_path)
     before, after = run(ctx, task_loss=dict(type='GlobalPositiveLoss', score_thr=0.9999))
     assert after < before
-    (message,) = [text for text in messages if 'finds nothing' in text]
-    assert 'in 3 of 3 calibration samples that GlobalPositiveLoss' in message
-    assert 'only the local loss counts' in message
+    (message,) = [text for text in messages if 'no target' in text]
+    assert 'GlobalPositiveLoss no target in 3 of 3 calibration samples' in message
+    assert 'this loss ignores them' in message
 
 
 def test_one_voxel_and_more_than_max_voxels(tmp_path):

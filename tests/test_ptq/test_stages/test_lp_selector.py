@@ -167,7 +167,7 @@ def test_two_stages_and_the_error_of_weights(tmp_path):
 def test_no_foreground(tmp_path):
     ctx = context('retinanet', tmp_path)
     selector = LpSelector(loss=dict(type='DetectionOutputLoss', score_thr=0.999999))
-    with pytest.raises(QuantizationError, match='no foreground in 3 calibration samples'):
+    with pytest.raises(QuantizationError, match='no target in 3 of 3 calibration samples'):
         selector.run(ctx)
     quantizers = [m for m in ctx.model.modules() if isinstance(m, FakeQuantizer)]
     assert all(quantizer.enabled for quantizer in quantizers)

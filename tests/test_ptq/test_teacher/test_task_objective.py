@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 from reconstruction import ToyAdapter, images, toy_context
 
 from mmptq.ptq import ActivationCache, FisherImportance
+from mmptq.ptq.teacher.gradients import Gradients
 from mmptq.ptq.teacher.task_objective import TaskObjective, given_outputs
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.recorder import record_calls
 from mmptq.quantization import QuantizationError, quantizers_off
@@ -23,7 +26,9 @@ def parts(tmp_path):
         samples.append(data)
     units = find_units(ctx.model, lambda: ctx.predict(samples[0]))
     layers = [layer for unit in units for layer in unit.layers.values()]
-    task = TaskObjective(ctx.model, ToyAdapter(ctx.model), LOSS, samples, layers)
+    loss = MODELS.build(LOSS)
+    teacher = TeacherOutputs(ctx.model, ToyAdapter(ctx.model), loss, samples, 2**20)
+    task = TaskObjective(teacher, layers)
     return ctx.model, {unit.name: unit for unit in units}, task
 
 
@@ -63,12 +68,18 @@ def test_gradient_reaches_given_outputs(parts):
     assert leaf.grad.abs().sum() > 0
 
 
-def test_importance_has_mean_one_and_a_floor(parts):
+def test_importance_has_mean_one_and_a_floor(parts, tmp_path):
     model, units, task = parts
     with torch.no_grad():
         outputs = [model.blocks[0](model.stem(images()[0]))]
-    (plain,) = FisherImportance(LOSS, floor=0.0).estimate(task, units['blocks.0'], 0, outputs)
-    (raised,) = FisherImportance(LOSS, floor=1.0).estimate(task, units['blocks.0'], 0, outputs)
+    gradients = Gradients(2**20, tmp_path)
+    gradients.append('blocks.0', 0, task.gradients(units['blocks.0'], 0, outputs))
+    found = []
+    for floor in (0.0, 1.0):
+        importance = FisherImportance(LOSS, floor)
+        importance.fit(gradients)
+        found += importance.weights('blocks.0', 0, 0)
+    plain, raised = found
     assert plain.shape == outputs[0].shape
     assert plain.mean().item() == pytest.approx(1, abs=1e-4)
     torch.testing.assert_close(raised, (plain + 1) / 2)
@@ -80,10 +91,12 @@ def test_importance_has_mean_one_and_a_floor(parts):
 
 def test_nothing_found_is_one_sentence(parts):
     model, units, task = parts
-    layers = list(units['stem'].layers.values())
-    loss = dict(type='DetectionOutputLoss', score_thr=0.999)
-    with pytest.raises(QuantizationError, match='finds nothing in 6 of 6 calibration samples'):
-        TaskObjective(model, task.adapter, loss, task.samples, layers, required=True)
+    loss = MODELS.build(dict(type='DetectionOutputLoss', score_thr=0.999))
+    options = dict(samples=task.teacher.samples, budget_bytes=1000)
+    with pytest.raises(QuantizationError, match='no target in 6 of 6 calibration samples'):
+        TeacherOutputs(model, task.teacher.adapter, loss, required=True, **options)
+    teacher = TeacherOutputs(model, task.teacher.adapter, loss, **options)
+    assert teacher.found == [] and teacher.target(0) is None and teacher.parts(0, None) == {}
 
 
 def test_given_outputs_are_taken_in_order_and_undone():

@@ -62,7 +62,7 @@ def test_inputs_of_other_shapes_are_refused(tmp_path):
     ctx = toy_context(tmp_path)
     ctx.model.__class__ = Chooser
     record, units = recorder(ctx)
-    with pytest.raises(QuantizationError, match="'bbox_head' gets inputs of other shapes"):
+    with pytest.raises(QuantizationError, match="inputs of 'bbox_head' have other shapes"):
         record.record(units['bbox_head'], 0)
 
 

@@ -1,0 +1,193 @@
+"""Gradients of a task loss at many modules, one backward per sample."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmptq.ptq.replay.activation_cache import ActivationCache
+from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.trees import is_sparse
+
+from .fixed_parameters import fixed_parameters
+from .teacher_outputs import TeacherOutputs
+
+SIDES = ('input', 'output')
+
+
+class Gradients:
+    """Gradients by module, side, sample and call, kept under a memory budget.
+
+    Beyond the budget they go to half precision, and then to a file. Each tensor is scaled by a
+    power of two meanwhile, so that small gradients do not become zero.
+
+    Args:
+        budget_bytes (int): Memory.
+        directory (str | Path): For what does not fit into that.
+    """
+
+    def __init__(self, budget_bytes: int, directory: str | Path):
+        self._cache = ActivationCache(budget_bytes, directory)
+        self._places: dict[tuple[str, str, int], list[int]] = {}
+
+    def __enter__(self) -> 'Gradients':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._cache.close()
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory that the gradients take."""
+        return self._cache.used_bytes
+
+    def append(
+        self, name: str, sample: int, calls: list[list[Tensor | None]], side: str = 'output'
+    ) -> None:
+        """Add the gradients of a module on a sample: one list of tensors per call."""
+        places = self._places.setdefault((name, side, sample), [])
+        for tensors in calls:
+            places.append(len(self._cache))
+            self._cache.append([None if x is None else _scaled(x) for x in tensors])
+
+    def of(self, name: str, sample: int, call: int, side: str = 'output') -> list[Tensor | None]:
+        """Gradients at the tensors of one call; None where the loss does not depend on one.
+
+        Args:
+            name (str): The module.
+            sample (int): Index of the sample.
+            call (int): Index of the module's call.
+            side (str): 'output' for what it returned, 'input' for its arguments. Tensors are in
+                the order of ``mmptq.utils.trees.flatten``, and of sparse tensors the features
+                come before the places, which have no gradient.
+        """
+        stored = self._cache[self._places[name, side, sample][call]]
+        return [None if x is None else x[0] * x[1] for x in stored]
+
+    def num_calls(self, name: str, sample: int, side: str = 'output') -> int:
+        """How often the module ran on a sample."""
+        return len(self._places[name, side, sample])
+
+    def samples(self, name: str, side: str = 'output') -> list[int]:
+        """Samples with gradients at a module."""
+        return [key[2] for key in self._places if key[:2] == (name, side)]
+
+
+def _scaled(x: Tensor) -> tuple[Tensor, float]:
+    """A tensor with values up to 2, and the power of two to multiply it with."""
+    largest = x.abs().max().item() if x.numel() else 0.0
+    if not math.isfinite(largest) or largest == 0:
+        return x, 1.0
+    scale = 2.0 ** (math.frexp(largest)[1] - 1)
+    return x / scale, scale
+
+
+def collect_gradients(
+    teacher: TeacherOutputs,
+    modules: Mapping[str, nn.Module],
+    gradients: Gradients,
+    sides: tuple[str, ...] = ('output',),
+) -> None:
+    """Gradients at the inputs or outputs of modules on all samples that have a target.
+
+    There is one forward and one backward per sample, whatever the number of modules, through the
+    model in its present state: put ``quantizers_off`` around the call for those of the float
+    model. Modules work on copies of what is recorded, so that in-place operations do no harm.
+    BatchNorms are in eval mode meanwhile, and parameters get no gradients. The gradient at an
+    input is the one through that module alone, also where others read the same tensor.
+
+    Args:
+        teacher (TeacherOutputs): The loss and the samples.
+        modules (Mapping[str, nn.Module]): Modules of the model by name; '' stands for the raw
+            outputs.
+        gradients (Gradients): Gets the gradients.
+        sides (tuple[str]): 'input', 'output', or both. Defaults to ('output',).
+    """
+    with fixed_parameters(teacher.model), _eval_mode(teacher.model), torch.enable_grad():
+        for sample in teacher.found:
+            recorder = _Recorder(modules, sides)
+            with recorder.hooks():
+                raw = teacher.raw_outputs(sample)
+            if '' in modules:
+                raw = recorder.record('', 'output', raw)
+            loss = teacher.distance(sample, raw)
+            if loss.requires_grad:
+                loss.backward()
+            for (name, side), calls in recorder.found.items():
+                gradients.append(name, sample, [[x.grad for x in call] for call in calls], side)
+
+
+class _Recorder:
+    """Puts copies with a gradient into what modules take and return.
+
+    Attributes:
+        found (dict): The copies by module and side, one list of tensors per call.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], sides: tuple[str, ...]):
+        self.found: dict[tuple[str, str], list[list[Tensor]]] = {
+            (name, side): [] for name in modules for side in sides if name or side == 'output'
+        }
+        self._modules = {module: name for name, module in modules.items() if name}
+        self._sides = sides
+
+    def record(self, name: str, side: str, data: Any) -> Any:
+        """The same nested data; gradients of its tensors are recorded."""
+        tensors: list[Tensor] = []
+        self.found[name, side].append(tensors)
+        return _replace(data, lambda x: _with_gradient(x, tensors))
+
+    def hooks(self) -> Any:
+        """A context in which the modules are watched."""
+
+        def enter(module, args, kwargs):
+            return self.record(self._modules[module], 'input', (args, kwargs))
+
+        def leave(module, args, output):
+            return self.record(self._modules[module], 'output', output)
+
+        before = dict.fromkeys(self._modules, enter) if 'input' in self._sides else None
+        after = dict.fromkeys(self._modules, leave) if 'output' in self._sides else None
+        return temporary_hooks(before, after, with_kwargs=True)
+
+
+def _with_gradient(x: Tensor, tensors: list[Tensor]) -> Tensor:
+    if not x.is_floating_point():
+        tensors.append(x)
+        return x
+    copy = x.clone() if x.requires_grad else x.detach().clone().requires_grad_()
+    copy.retain_grad()
+    tensors.append(copy)
+    return copy.clone()
+
+
+def _replace(data: Any, function: Any) -> Any:
+    """Nested data with all tensors replaced; sparse tensors keep what they know of their sites."""
+    if isinstance(data, Tensor):
+        return function(data)
+    if is_sparse(data):
+        features = function(data.features)
+        function(data.indices)
+        return data.replace_feature(features)
+    if isinstance(data, dict):
+        return {key: _replace(value, function) for key, value in data.items()}
+    if isinstance(data, tuple) and hasattr(data, '_fields'):
+        return type(data)(*(_replace(value, function) for value in data))
+    if type(data) in (list, tuple):
+        return type(data)(_replace(value, function) for value in data)
+    return data
+
+
+@contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,58 @@
+"""The protocol of what weighs the errors of a unit."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from .gradients import Gradients
+
+
+class Importance(ABC):
+    """Weights of the errors of units' outputs, from gradients of a task loss.
+
+    A subclass is registered in ``TASK_UTILS``. There are two ways to get gradients, and a subclass
+    chooses one by ``per_unit``:
+
+    - False: one backward per sample gives the gradients at all units, in the float model and
+      before anything is learned. ``fit`` is called once. Use this for new methods.
+    - True: before each unit is learned, one backward per sample gives the gradients at this unit,
+      where it and the units before it are quantized and those after it are float, as in BRECQ.
+      ``fit`` is called for each unit, and ``weights`` asked for this one only.
+
+    Args:
+        loss (dict): Config of the task loss.
+
+    Attributes:
+        per_unit (bool): See above. Defaults to False.
+        sides (tuple[str]): Where gradients are collected if not ``per_unit``: 'input', 'output'.
+            Defaults to ('output',).
+    """
+
+    per_unit: ClassVar[bool] = False
+    sides: ClassVar[tuple[str, ...]] = ('output',)
+
+    def __init__(self, loss: dict[str, Any]):
+        self.loss = loss
+
+    @abstractmethod
+    def fit(self, gradients: Gradients) -> None:
+        """Take in the gradients of all samples that have a target.
+
+        Args:
+            gradients (Gradients): They can be read as long as weights are asked for.
+        """
+
+    @abstractmethod
+    def weights(self, name: str, sample: int, call: int) -> list[Tensor | float]:
+        """Factors of the errors of what one call of a unit returns.
+
+        Args:
+            name (str): The unit; '' is the whole network.
+            sample (int): Index of a sample that has a target; others have weights of 1.
+            call (int): Index of the call.
+
+        Returns:
+            list[Tensor | float]: One for each tensor that the call returns, in the order of
+            ``gradients.of(name, sample, call)``; a tensor is broadcast to the shape of the error.
+        """

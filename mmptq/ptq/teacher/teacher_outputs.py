@@ -1,0 +1,124 @@
+"""The float model's outputs on the calibration samples, and a task loss that compares with them."""
+
+from typing import Any
+
+import torch
+from mmengine.logging import MMLogger
+from torch import Tensor, nn
+
+from mmptq.adapters import Adapter
+from mmptq.losses import TaskLoss
+from mmptq.ptq.replay.activation_cache import ActivationCache
+from mmptq.quantization import quantizers_off
+from mmptq.utils.errors import QuantizationError
+
+from .packing import pack, unpack
+
+
+class TeacherOutputs:
+    """A task loss with its target on every calibration sample, kept under a memory budget.
+
+    Targets come from the very samples that the loss is computed on, so that the float model
+    has no distance from itself. They keep their precision; beyond the budget they go to a file.
+    ``prepare`` of the loss is called at the end of the construction.
+
+    Args:
+        model (nn.Module): The detector, with its float weights.
+        adapter (Adapter): Adapter of the model.
+        loss (TaskLoss): The loss.
+        samples (ActivationCache): Batches as the model's forward takes them, stored exactly.
+        budget_bytes (int): Memory for the targets.
+        required (bool): Whether learning depends on this loss alone. Defaults to False.
+
+    Attributes:
+        found (list[int]): Indices of the samples that have a target.
+
+    Raises:
+        QuantizationError: If the float model gives no target on any sample and the loss is
+            required.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Adapter,
+        loss: TaskLoss,
+        samples: ActivationCache,
+        budget_bytes: int,
+        required: bool = False,
+    ):
+        self.model, self.adapter, self.samples = model, adapter, samples
+        self.loss = loss.eval()
+        self._targets = ActivationCache(budget_bytes, samples.directory)
+        self._last: tuple[int, Any] = (-1, None)  # searches try many settings on one sample
+        self.found = [index for index in range(len(samples)) if self._make_target(index)]
+        self._places = {index: place for place, index in enumerate(self.found)}
+        self._report_missing(required)
+        loss.prepare(self)
+
+    def _make_target(self, index: int) -> bool:
+        if not self.loss.needs_target:
+            return True
+        with torch.no_grad():
+            target = self.loss.make_target(self.adapter, self.float_raw(index), self.data(index))
+        if target is not None:
+            self._targets.append(pack(target), exact=True)
+        return target is not None
+
+    def _report_missing(self, required: bool) -> None:
+        missing = len(self) - len(self.found)
+        if not missing:
+            return
+        text = (
+            f'the float model gives {type(self.loss).__name__} no target in {missing} of '
+            f'{len(self)} calibration samples'
+        )
+        hint = 'check the checkpoint and the calibration data, or lower score_thr of the loss'
+        if required and not self.found:
+            raise QuantizationError(f'{text}: {hint}')
+        MMLogger.get_current_instance().warning(f'{text}, this loss ignores them: {hint}')
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __enter__(self) -> 'TeacherOutputs':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._targets.close()
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory that the targets take."""
+        return self._targets.used_bytes
+
+    def data(self, index: int) -> dict[str, Any]:
+        """A sample as the model's forward takes it."""
+        return self.samples[index]
+
+    def target(self, index: int) -> Any:
+        """Target of a sample; None where there is none, or the loss needs none."""
+        if index not in self._places or not self.loss.needs_target:
+            return None
+        if self._last[0] != index:
+            self._last = index, unpack(self._targets[self._places[index]])
+        return self._last[1]
+
+    def raw_outputs(self, index: int) -> Any:
+        """Raw outputs of the model in its present state."""
+        return self.adapter.raw_outputs(self.data(index))
+
+    def float_raw(self, index: int) -> Any:
+        """Raw outputs of the float model."""
+        with torch.no_grad(), quantizers_off(self.model):
+            return self.raw_outputs(index)
+
+    def parts(self, index: int, raw: Any) -> dict[str, Tensor]:
+        """The loss of raw outputs of a sample by head; empty for a sample without target."""
+        if index not in self._places:
+            return {}
+        return self.loss.parts(self.adapter, raw, self.data(index), self.target(index))
+
+    def distance(self, index: int, raw: Any) -> Tensor:
+        """Sum of the parts of a sample that has a target."""
+        return sum(self.parts(index, raw).values())
