@@ -109,13 +109,19 @@ def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:
         for part, cfg in chosen.items()
     }
     plan = LayerPlan(name, type(module).__name__, reason=reason, **schemes)
-    if plan.quantized and getattr(module, 'transposed', False) and module.groups > 1:
+    if plan.quantized:
+        refuse_grouped_transposed(name, module)
+    return plan
+
+
+def refuse_grouped_transposed(name: str, module: nn.Module) -> None:
+    """Raise for a layer that has a quantized version and cannot be quantized."""
+    if getattr(module, 'transposed', False) and module.groups > 1:
         raise QuantizationError(
             f"'{name}' is a transposed convolution with groups={module.groups}, which cannot be "
             f"quantized: keep it float with --float '{name}' on the command line, or the rule "
             f"dict(name='{name}', weight=None, act=None) in the config"
         )
-    return plan
 
 
 def _check(quantizer: dict) -> None:

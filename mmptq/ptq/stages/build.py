@@ -119,6 +119,8 @@ def _problem(stage: Any, fact: str, broken: dict[str, tuple], later: list[Any]) 
 
 def _stale(breaker: Any, giver: Any) -> str:
     first, second = _name(breaker), _name(giver)
+    if RANGES in stage_facts(breaker, 'needs'):
+        return f'{first} makes the ranges that {second} found stale: put {second} after {first} too'
     return f'{first} makes the ranges that {second} found stale: put {first} before {second}'
 
 

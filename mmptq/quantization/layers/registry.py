@@ -41,6 +41,11 @@ def quant_type_of(float_type: type) -> type | None:
     return quant_type
 
 
+def float_type_of(quant_type: type) -> type:
+    """Inverse of ``quant_type_of``; the plain layer of torch for mmcv's wrapper around it."""
+    return next(known for known, found in QUANT_LAYERS.items() if found is quant_type)
+
+
 class QuantMixin:
     """A weighted layer that quantizes its own input and weight.
 
@@ -59,18 +64,25 @@ class QuantMixin:
 
     def attach(self, weight: QScheme | None, act: QScheme | None) -> None:
         """Add the two quantizer slots; None leaves that tensor float."""
-        num_outputs = self.weight.shape[self.weight_axis]
-        self.weight_quantizer = self._slot(weight, num_outputs)
-        self.input_quantizer = self._slot(act, self.num_input_channels)
-        self.to(self.weight.device)
+        self.set_quantizer('weight', weight)
+        self.set_quantizer('input', act)
+
+    def set_quantizer(self, tensor: str, scheme: QScheme | None) -> None:
+        """Give the slot of 'weight' or 'input' a new quantizer; None leaves that tensor float."""
+        if scheme is None:
+            quantizer = nn.Identity()
+        else:
+            is_weight = tensor == 'weight'
+            size = self.weight.shape[self.weight_axis] if is_weight else self.num_input_channels
+            quantizer = FakeQuantizer(scheme, 1 if scheme.channel_axis is None else size)
+        setattr(self, f'{tensor}_quantizer', quantizer.to(self.weight.device))
+
+    def detach(self) -> None:
+        """Become a float layer again, without quantizer slots."""
+        del self.weight_quantizer, self.input_quantizer
+        self.__class__ = float_type_of(type(self))
 
     @property
     def num_input_channels(self) -> int:
         """Channels of the input."""
         return self.in_channels
-
-    @staticmethod
-    def _slot(scheme: QScheme | None, num_channels: int) -> nn.Module:
-        if scheme is None:
-            return nn.Identity()
-        return FakeQuantizer(scheme, 1 if scheme.channel_axis is None else num_channels)

@@ -1,0 +1,134 @@
+"""The only writers of what is quantized, after the plan is made."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from torch import nn
+
+from mmptq.quantization import QScheme, QuantizationError, QuantMixin
+from mmptq.quantization.layers import quant_type_of
+from mmptq.quantization.placement import LayerPlan, refuse_grouped_transposed
+from mmptq.utils.globs import no_match
+
+from .context import PTQContext
+from .layer_state import LayerState
+
+KEEP = object()
+Change = QScheme | dict[str, Any] | None
+
+
+def set_scheme(
+    ctx: PTQContext,
+    layer: str,
+    weight: Change | object = KEEP,
+    act: Change | object = KEEP,
+    reason: str = '',
+) -> None:
+    """Quantize a layer in another way than planned: plan and quantizers change together.
+
+    A quantizer whose grid changes is not calibrated any more, and what was learned for it is gone;
+    one whose grid stays keeps its range. A layer that was float is quantized from now on.
+
+    Args:
+        ctx (PTQContext): Planned and converted.
+        layer (str): Name of the layer, as in the plan.
+        weight (QScheme | dict, optional): A dict changes these fields of the scheme, with
+            ``per_channel`` for one scale per output channel; None makes the weight float. Without
+            it the weight stays as it is.
+        act (QScheme | dict, optional): The same for the input of the layer.
+        reason (str): Note in the coverage table. Defaults to the stage that runs.
+
+    Raises:
+        QuantizationError: If there is no such layer, or the backend cannot run the scheme; nothing
+            has changed then.
+
+    Example:
+        >>> set_scheme(ctx, 'backbone.conv1', weight=dict(bits=8), act=dict(bits=8))
+    """
+    plan = _find(ctx, layer)
+    module = ctx.model.get_submodule(layer)
+    kind = type(module) if isinstance(module, QuantMixin) else quant_type_of(type(module))
+    axes = dict(weight=kind.weight_axis, act=kind.channel_axis)
+    changes = {part: value for part, value in (('weight', weight), ('act', act)) if value != KEEP}
+    schemes = {
+        part: _changed(getattr(plan, part), value, axes[part], f"the {part} scheme of '{layer}'")
+        for part, value in changes.items()
+    }
+    schemes = {part: new for part, new in schemes.items() if new != getattr(plan, part)}
+    if not schemes:
+        return None
+    reason = reason or _set_by(ctx)
+    wanted = replace(plan, **schemes, reason=reason)
+    if not wanted.quantized:
+        return detach(ctx, layer, reason)
+    refuse_grouped_transposed(layer, module)
+    if ctx.limits is not None:
+        ctx.limits.check_plan([wanted])
+    _quantize(ctx, layer, module)
+    for part, scheme in schemes.items():
+        _set_quantizer(module, 'weight' if part == 'weight' else 'input', scheme)
+        setattr(plan, part, scheme)
+    plan.reason = reason
+    return None
+
+
+def detach(ctx: PTQContext, layer: str, reason: str = '') -> None:
+    """Make a layer float again: plan, module and layer states know nothing of it any more.
+
+    A BatchNorm that was folded into it stays folded.
+
+    Args:
+        ctx (PTQContext): Planned and converted.
+        layer (str): Name of the layer, as in the plan.
+        reason (str): Note in the coverage table. Defaults to the stage that runs.
+
+    Raises:
+        QuantizationError: If there is no such layer.
+    """
+    plan = _find(ctx, layer)
+    module = ctx.model.get_submodule(layer)
+    if not isinstance(module, QuantMixin):
+        return
+    module.detach()
+    plan.weight = plan.act = None
+    plan.reason = reason or _set_by(ctx)
+    ctx.layers.pop(layer, None)
+
+
+def _find(ctx: PTQContext, layer: str) -> LayerPlan:
+    for plan in ctx.plan.layers:
+        if plan.name == layer:
+            return plan
+    raise no_match(layer, [plan.name for plan in ctx.plan.layers], 'set_scheme')
+
+
+def _set_by(ctx: PTQContext) -> str:
+    return f'set by {ctx.stage.split("-", 1)[1]}' if ctx.stage else 'set after the plan'
+
+
+def _changed(old: QScheme | None, change: Change, axis: int, where: str) -> QScheme | None:
+    if change is None:
+        return None
+    if isinstance(change, QScheme):
+        if change.channel_axis not in (None, axis):
+            raise QuantizationError(f'{where} has channel_axis={change.channel_axis}: use {axis}')
+        return change
+    before = {} if old is None else {f.name: getattr(old, f.name) for f in fields(old)}
+    per_channel = before.pop('channel_axis', None) is not None
+    return QScheme.from_config({**before, 'per_channel': per_channel, **change}, axis, where)
+
+
+def _quantize(ctx: PTQContext, layer: str, module: nn.Module) -> None:
+    """Turn a float layer into a quantized one with both slots empty."""
+    if not isinstance(module, QuantMixin):
+        module.__class__ = quant_type_of(type(module))
+        module.attach(None, None)
+        ctx.layers[layer] = LayerState(layer, module)
+
+
+def _set_quantizer(module: QuantMixin, tensor: str, scheme: QScheme | None) -> None:
+    """A new quantizer, switched on or off as the old one was."""
+    enabled = getattr(getattr(module, f'{tensor}_quantizer'), 'enabled', True)
+    module.set_quantizer(tensor, scheme)
+    if scheme is not None:
+        getattr(module, f'{tensor}_quantizer').enabled = enabled
