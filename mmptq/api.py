@@ -12,8 +12,8 @@ from torch import nn
 
 from mmptq.engine.checkpoint import load_quantized, save_quantized
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
-from mmptq.ptq.batch_store import FORMS, BatchStore
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.inputs.batch_store import FORMS, BatchStore
 from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.build import build_stages, check_adapter
 from mmptq.quantization import QuantizationError

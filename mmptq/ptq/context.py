@@ -10,11 +10,11 @@ from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
+from mmptq.ptq.inputs.model_inputs import device_of, prepare_batch, run_model
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
 from mmptq.quantization.limits import SchemeLimits
 
 from .layer_state import LayerState
-from .model_inputs import device_of, prepare_batch, run_model
 from .resume import ResumeStore
 from .run_record import RUN_FILE, RunRecord
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.quantization import QuantizationError
 from mmptq.utils.trees import flatten, unflatten
 
 from .model_inputs import check_finite, is_detector, sample_name
-from .replay.activation_cache import ActivationCache
 
 CACHE_BUDGET = 4 * 2**30
 FORMS = (

@@ -5,7 +5,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import nn
 
-from mmptq.ptq.model_inputs import check_finite, prepare_batch, run_model, sample_name
+from mmptq.ptq.inputs.model_inputs import check_finite, prepare_batch, run_model, sample_name
 from mmptq.quantization import QuantizationError
 
 

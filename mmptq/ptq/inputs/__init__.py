@@ -1,0 +1,1 @@
+"""How batches enter a model."""
