@@ -1,4 +1,4 @@
-"""Choice of anchors by the lanes of the training data."""
+"""Choose anchors from the lanes of the training data."""
 
 import numpy as np
 import torch
@@ -16,12 +16,12 @@ MAX_IMAGES = 2000
 class LaneAnchorHook(Hook):
     """Before training, choose the anchors that match most lanes of the training data.
 
-    Goes through evenly spaced images of the training set with its transforms. An anchor matches a
-    lane within twice the distance that makes it positive, as in LaneATT's published choice. Leaves
-    the anchors alone where they were chosen before: by a loaded checkpoint or by a file.
+    Reads evenly spaced images of the training set with its transforms. An anchor matches a lane
+    within twice the distance of a positive anchor, as in LaneATT's published anchors. Anchors that
+    a checkpoint or a file has chosen are kept.
 
     Args:
-        max_images (int): Images to look at.
+        max_images (int): Maximum number of images to read.
 
     Example:
         >>> custom_hooks = [dict(type='LaneAnchorHook')]
@@ -31,10 +31,10 @@ class LaneAnchorHook(Hook):
         self.max_images = max_images
 
     def before_train(self, runner) -> None:
-        """Count matches and choose.
+        """Count the matches and choose the anchors.
 
         Args:
-            runner (Runner): Of the training.
+            runner (Runner): The training.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         anchors = model.lane_head.anchors
@@ -50,5 +50,5 @@ class LaneAnchorHook(Hook):
         broadcast(frequency)  # random transforms differ between processes
         anchors.choose(frequency)
         MMLogger.get_current_instance().info(
-            f'{len(anchors.index)} of {len(frequency)} lane anchors chosen by {number} images'
+            f'chose {len(anchors.index)} of {len(frequency)} lane anchors from {number} images'
         )

@@ -1,4 +1,4 @@
-"""Lane detectors, which mmdet lacks; ordinary mmdet components."""
+"""Lane detectors for mmdet."""
 
 from .backbones import ENet, ReducedResNet
 from .decoders import BUSDDecoder, ENetDecoder, LinearDecoder

@@ -10,16 +10,15 @@ from torch import Tensor
 class LaneDetector(BaseDetector):
     """Backbone, optional neck and a lane head (:class:`~mmptq.lanes.models.LaneHead`).
 
-    Predictions are ``pred_lanes`` of each sample: a list of (N, 2) tensors, pixels of the original
-    image.
+    Predictions are ``pred_lanes`` of each sample: a list of (N, 2) tensors, in pixels of the
+    original image.
 
     Args:
-        backbone (dict): Config; gives a tuple of stage features.
+        backbone (dict): Config; returns a tuple of stage features.
         lane_head (dict): Config.
-        neck (dict, optional): Config; takes what the backbone gives.
+        neck (dict, optional): Config; takes the features of the backbone.
         distillation (dict, optional): Config of a loss on the stage features alone, such as
-            ``SADLoss``. It plays a role in training only, and there only while its attribute
-            ``enabled`` is true.
+            ``SADLoss``. It is used in training only, while its attribute ``enabled`` is true.
         data_preprocessor (dict, optional): Config.
         init_cfg (dict, optional): Config.
 
@@ -54,7 +53,7 @@ class LaneDetector(BaseDetector):
             batch_inputs (Tensor): (B, 3, H, W) normalised images.
 
         Returns:
-            tuple[Tensor, ...]: Of the neck, or of the backbone where there is no neck.
+            tuple[Tensor, ...]: Features of the neck, or of the backbone if there is no neck.
         """
         return self._refine(self.backbone(batch_inputs))
 
@@ -66,7 +65,7 @@ class LaneDetector(BaseDetector):
             batch_data_samples (list[DetDataSample]): With ``gt_lanes`` and ``gt_lane_slots``.
 
         Returns:
-            dict[str, Tensor]: Losses of the head, and ``loss_distillation`` while that is enabled.
+            dict[str, Tensor]: Losses of the head, and ``loss_distillation`` if it is enabled.
         """
         stages = self.backbone(batch_inputs)
         losses = self.lane_head.loss(self._refine(stages), batch_data_samples)
@@ -84,7 +83,7 @@ class LaneDetector(BaseDetector):
             batch_data_samples (list[DetDataSample]): One per image.
 
         Returns:
-            list[DetDataSample]: The same samples, with ``pred_lanes`` in original pixels.
+            list[DetDataSample]: The same samples with ``pred_lanes`` in original pixels.
         """
         lanes = self.lane_head.predict(self.extract_feat(batch_inputs), batch_data_samples)
         for sample, of_image in zip(batch_data_samples, lanes, strict=True):

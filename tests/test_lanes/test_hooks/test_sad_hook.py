@@ -52,12 +52,12 @@ def test_from_the_start(tmp_path):
 
 
 def test_a_model_without_distillation_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='found no distillation loss'):
+    with pytest.raises(ValueError, match='needs a distillation loss'):
         train(Distilled(with_distillation=False), tmp_path, begin=3)
 
 
 def test_it_does_not_begin_before_the_training():
     from mmptq.lanes.hooks import SADHook
 
-    with pytest.raises(ValueError, match='iteration 0 or later'):
+    with pytest.raises(ValueError, match='at least 0, got'):
         SADHook(begin=-1)

@@ -1,4 +1,4 @@
-"""Encoder of ENet with the stages that self attention distillation works on."""
+"""Encoder of ENet, with the stages for self attention distillation."""
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -11,23 +11,23 @@ from .enet_blocks import ENetBottleneck, ENetDownBottleneck, ENetInitialBlock, i
 class ENet(BaseModule):
     """Encoder of ENet (https://arxiv.org/abs/1606.02147) as ENet-SAD uses it.
 
-    Gives the features of the initial block (stride 2), of stage 1 (stride 4) and of each deep stage
-    of eight bottlenecks (stride 8): the blocks E1 to E4 of ENet-SAD
-    (https://arxiv.org/abs/1908.00821) with two deep stages.
+    Returns the features of the initial block (stride 2), of stage 1 (stride 4) and of each deep
+    stage of eight bottlenecks (stride 8). With two deep stages these are the blocks E1 to E4 of
+    ENet-SAD (https://arxiv.org/abs/1908.00821).
 
     Note:
-        Papers and code of ENet-SAD do not say which layers E1 to E4 are. Of the two readings, this
-        one has 0.95 million parameters with decoder and existence branch, next to the published
-        0.98 million. The other, E1 = stage 1 and E2 to E4 = three deep stages of common weights, is
-        ``num_deep_stages=3, shared=True``.
+        Neither paper nor code of ENet-SAD say which layers E1 to E4 are. The default has 0.95
+        million parameters with decoder and existence branch; the published number is 0.98 million.
+        Use ``num_deep_stages=3, shared=True`` for the other reading: E1 is stage 1, and E2 to E4
+        are three deep stages with shared weights.
 
     Args:
-        in_channels (int): Of the image.
-        base_channels (int): Of the initial block; stage 1 has 4 times as many, deep stages 8 times.
+        in_channels (int): Number of channels of the image.
+        base_channels (int): Number of channels of the initial block; stage 1 has 4 times and deep
+            stages have 8 times this number.
         num_deep_stages (int): Number of stages of eight bottlenecks at stride 8.
-        shared (bool): Whether all deep stages have the same weights.
-        dropout (float): Share of channels dropped in deep stages while training; stage 1 has a
-            tenth of it.
+        shared (bool): Whether all deep stages share their weights.
+        dropout (float): Dropout rate of channels in deep stages; stage 1 has a tenth of it.
         init_cfg (dict, optional): Config.
     """
 
@@ -58,7 +58,7 @@ class ENet(BaseModule):
         self.num_deep_stages = num_deep_stages
 
     def init_weights(self) -> None:
-        """Initialise; bottlenecks begin as identities."""
+        """Initialise the weights; bottlenecks start as identities."""
         super().init_weights()
         init_as_identity(self)
 
@@ -74,8 +74,8 @@ class ENet(BaseModule):
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise ValueError(
-                f'ENet needs images whose sides are divisible by 8, not {width}x{height}: choose '
-                'another scale of LaneResize'
+                f'ENet needs images with sides divisible by 8, got {width}x{height}: change scale '
+                'of LaneResize'
             )
         features = [self.initial(images)]
         features.append(self.stage1(features[-1]))

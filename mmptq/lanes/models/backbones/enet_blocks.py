@@ -1,8 +1,8 @@
 """Building blocks of ENet (https://arxiv.org/abs/1606.02147, section 4).
 
 Each bottleneck adds a main branch and an extension of three convolutions (projection, middle
-convolution, expansion), then applies an activation. Batch normalization follows every convolution,
-an activation the first two.
+convolution, expansion), then applies an activation. Batch normalization follows each convolution,
+and an activation the first two.
 """
 
 import torch
@@ -10,7 +10,7 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# With stride 2 and padding 1, the transposed convolution of exactly twice the size.
+# With stride 2 and padding 1, a transposed convolution that exactly doubles the size.
 DOUBLING = dict(type='deconv', output_padding=1)
 
 
@@ -20,7 +20,7 @@ def activation_cfg(kind: str, channels: int) -> dict:
 
 
 def make_activation(kind: str, channels: int) -> nn.Module:
-    """The activation itself."""
+    """Build an activation."""
     return nn.PReLU(channels) if kind == 'PReLU' else nn.ReLU()
 
 
@@ -32,14 +32,14 @@ def conv_norm(
     conv_cfg: dict | None = None,
     **geometry,
 ) -> ConvModule:
-    """Convolution without bias, batch normalization and, unless None, an activation.
+    """Convolution without bias, batch normalization and an optional activation.
 
     Args:
-        in_channels (int): Of the input.
-        out_channels (int): Of the output.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels.
         kernel_size (int | tuple[int, int]): Height and width.
         act (str, optional): 'PReLU' or 'ReLU'.
-        conv_cfg (dict, optional): Kind of convolution, see mmcv.
+        conv_cfg (dict, optional): Type of the convolution, see mmcv.
         **geometry: ``stride``, ``padding``, ``dilation`` of the convolution.
     """
     return ConvModule(
@@ -54,12 +54,12 @@ def conv_norm(
 
 
 def init_as_identity(module: nn.Module) -> None:
-    """Let all bottlenecks that keep their size begin without what their extension adds.
+    """Zero the last BatchNorm weight of all bottlenecks that keep their size.
 
-    As ``zero_init_residual`` of mmdet's ResNet; training then gets going faster.
+    Like ``zero_init_residual`` of mmdet's ResNet; training converges faster.
 
     Args:
-        module (nn.Module): What holds the bottlenecks.
+        module (nn.Module): Contains the bottlenecks.
     """
     for block in module.modules():
         if isinstance(block, ENetBottleneck):
@@ -67,11 +67,12 @@ def init_as_identity(module: nn.Module) -> None:
 
 
 class ENetInitialBlock(nn.Module):
-    """Strided convolution beside max pooling: half the size, ``out_channels`` in all.
+    """Strided convolution and max pooling, concatenated; halves the size.
 
     Args:
-        in_channels (int): Of the image; the pooled image takes as many of the output channels.
-        out_channels (int): Of the output.
+        in_channels (int): Number of channels of the image; the pooled image takes the same number
+            of output channels.
+        out_channels (int): Number of output channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -89,10 +90,10 @@ class ENetBottleneck(nn.Module):
     """Bottleneck that keeps size and channels.
 
     Args:
-        channels (int): Of input and output.
-        dilation (int): Of the middle 3x3 convolution.
+        channels (int): Number of input and output channels.
+        dilation (int): Dilation of the middle 3x3 convolution.
         asymmetric (bool): Whether the middle convolution is a 5x1 followed by a 1x5 one.
-        dropout (float): Share of channels dropped from the extension while training.
+        dropout (float): Dropout rate of the channels of the extension in training.
         act (str): 'PReLU' (encoder) or 'ReLU' (decoder).
     """
 
@@ -127,9 +128,9 @@ class ENetDownBottleneck(nn.Module):
     """Bottleneck that halves the size; the main branch is max pooling, padded with zero channels.
 
     Args:
-        in_channels (int): Of the input.
-        out_channels (int): Of the output, not less than ``in_channels``.
-        dropout (float): Share of channels dropped from the extension while training.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels, at least ``in_channels``.
+        dropout (float): Dropout rate of the channels of the extension in training.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
@@ -154,9 +155,9 @@ class ENetUpBottleneck(nn.Module):
     """Bottleneck that doubles the size; the main branch is max unpooling.
 
     Args:
-        in_channels (int): Of the input.
-        out_channels (int): Of the output.
-        dropout (float): Share of channels dropped from the extension while training.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels.
+        dropout (float): Dropout rate of the channels of the extension in training.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dropout: float = 0.1) -> None:
@@ -174,18 +175,18 @@ class ENetUpBottleneck(nn.Module):
     def forward(self, x: Tensor, pooled_from: Tensor) -> Tensor:
         """Undo one max pooling.
 
-        The places of the maxima are those of ``pooled_from``. Finding them again costs one pooling
-        and spares the encoder to hand out indices besides its features.
+        The positions of the maxima are those of ``pooled_from``. They are computed again, so that
+        the encoder need not return indices.
 
         Args:
             x (Tensor): (B, in_channels, H, W).
-            pooled_from (Tensor): (B, out_channels, 2H, 2W), the encoder's input of that pooling.
+            pooled_from (Tensor): (B, out_channels, 2H, 2W), the encoder's input of the pooling.
 
         Returns:
             Tensor: (B, out_channels, 2H, 2W).
         """
         places = F.max_pool2d(pooled_from, 2, return_indices=True)[1]
-        # Max unpooling, but an operator that can be traced and exported.
+        # Max unpooling with operators that can be traced and exported.
         flat = torch.zeros_like(pooled_from).flatten(2)
         main = flat.scatter(2, places.flatten(2), self.main(x).flatten(2)).view_as(pooled_from)
         return self.act(main + self.extension(x))

@@ -7,7 +7,7 @@ from mmdet.registry import MODELS
 
 @MODELS.register_module()
 class ReducedResNet(ResNet):
-    """ResNet-18 with one block less in its first stage ("R18s").
+    """ResNet-18 with one block fewer in its first stage ("R18s").
 
     LSTR uses it with 16, 32, 64 and 128 channels (``base_channels=16``), section 4.2 of
     https://arxiv.org/abs/2011.04233.

@@ -15,12 +15,12 @@ NORM = dict(type='BN', eps=1e-3)
 class BUSDDecoder(BaseModule):
     """Bilateral up-sampling decoder (https://arxiv.org/abs/2008.13719, section 3.3).
 
-    Three blocks, each of which doubles the size and halves the channels by a coarse branch
-    (bilinear) and a fine branch (transposed convolution and two residual blocks of ERFNet).
+    Three blocks double the size and halve the channels with a coarse branch (bilinear) and a fine
+    branch (transposed convolution and two residual blocks of ERFNet).
 
     Args:
         num_classes (int): Number of output channels.
-        in_channels (int): Of the last feature.
+        in_channels (int): Number of channels of the last feature.
         init_cfg (dict, optional): Config.
     """
 
@@ -47,7 +47,7 @@ class BUSDDecoder(BaseModule):
 
 
 class _BilateralBlock(nn.Module):
-    """Twice the size, by a coarse and a fine branch that are added."""
+    """Double the size with the sum of a coarse and a fine branch."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

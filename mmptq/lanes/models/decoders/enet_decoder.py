@@ -16,12 +16,12 @@ from mmptq.lanes.models.backbones.enet_blocks import (
 
 @MODELS.register_module()
 class ENetDecoder(BaseModule):
-    """Decoder D1 and D2 of ENet-SAD, on the last two stages of :class:`ENet` side by side.
+    """Decoder D1 and D2 of ENet-SAD on the last two stages of :class:`ENet`, concatenated.
 
     Args:
         num_classes (int): Number of output channels.
-        base_channels (int): As of the encoder.
-        dropout (float): Share of channels dropped while training.
+        base_channels (int): The same as for the encoder.
+        dropout (float): Dropout rate of channels in training.
         init_cfg (dict, optional): Config.
     """
 
@@ -47,7 +47,7 @@ class ENetDecoder(BaseModule):
         self.classify = nn.ConvTranspose2d(base_channels, num_classes, 2, stride=2)
 
     def init_weights(self) -> None:
-        """Initialise; bottlenecks begin as identities."""
+        """Initialise the weights; bottlenecks start as identities."""
         super().init_weights()
         init_as_identity(self)
 
@@ -55,10 +55,10 @@ class ENetDecoder(BaseModule):
         """Class scores of pixels.
 
         Args:
-            feats (Sequence[Tensor]): Of :class:`ENet`.
+            feats (Sequence[Tensor]): Output of :class:`ENet`.
 
         Returns:
-            Tensor: (B, num_classes, H, W) logits, of the image's size.
+            Tensor: (B, num_classes, H, W) logits at the size of the image.
         """
         x = self.up1(torch.cat(feats[-2:], dim=1), feats[1])
         x = self.up2(self.stage1(x), feats[0])

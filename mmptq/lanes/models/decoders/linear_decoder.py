@@ -1,4 +1,4 @@
-"""The plainest decoder of a segmentation."""
+"""The simplest decoder for segmentation."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 @MODELS.register_module()
 class LinearDecoder(BaseModule):
-    """Class scores from the last feature by a 1x1 convolution, as in SCNN.
+    """A 1x1 convolution on the last feature, as in SCNN.
 
     Args:
         num_classes (int): Number of output channels.
-        in_channels (int): Of the last feature.
-        dropout (float): Share of channels dropped while training.
+        in_channels (int): Number of channels of the last feature.
+        dropout (float): Dropout rate of channels in training.
         init_cfg (dict, optional): Config.
     """
 

@@ -1,4 +1,4 @@
-"""What heads of lane detectors have in common."""
+"""Base of the heads of lane detectors."""
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from mmptq.lanes.geometry import lanes_to_original
 
 
 class LaneHead(BaseModule, metaclass=ABCMeta):
-    """Base of heads that turn features into lanes.
+    """Base of heads that predict lanes from features.
 
-    A head implements three methods, so that its raw outputs can be compared, changed and decoded
-    without running the network again:
+    A head implements three methods, so that raw outputs can be compared, changed and decoded
+    without another run of the network:
 
     - :meth:`forward`: features to named raw outputs;
     - :meth:`loss_by_output`: raw outputs and labelled samples to losses;
     - :meth:`decode`: raw outputs to lanes in pixels of the input.
 
-    A head encodes its own targets from ``gt_lanes`` (list of (N, 2) tensors, input pixels, bottom
-    to top, on the CPU) and ``gt_lane_slots`` of each sample, and handles samples without lanes.
+    A head encodes its own targets from ``gt_lanes`` (list of (N, 2) tensors in pixels of the input,
+    bottom to top, on the CPU) and ``gt_lane_slots`` of each sample. Samples may have no lanes.
     """
 
     @abstractmethod
@@ -29,7 +29,7 @@ class LaneHead(BaseModule, metaclass=ABCMeta):
         """Raw outputs of the head.
 
         Args:
-            feats (Sequence[Tensor]): Of the neck, or of the backbone where there is no neck.
+            feats (Sequence[Tensor]): Features of the neck, or of the backbone if there is no neck.
 
         Returns:
             dict[str, Tensor]: Outputs by name, batch first.
@@ -42,7 +42,7 @@ class LaneHead(BaseModule, metaclass=ABCMeta):
         """Losses of raw outputs.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): With ``gt_lanes``, one per image.
 
         Returns:
@@ -56,11 +56,11 @@ class LaneHead(BaseModule, metaclass=ABCMeta):
         """Lanes of raw outputs.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
-            data_samples (list[DetDataSample]): Their meta information tells the image sizes.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
+            data_samples (list[DetDataSample]): One per image; provide the image sizes.
 
         Returns:
-            list[list[Tensor]]: For each image its lanes, (N, 2) x and y in pixels of the input.
+            list[list[Tensor]]: The lanes of each image, (N, 2) x and y in pixels of the input.
         """
 
     def loss(self, feats: Sequence[Tensor], data_samples: list[DetDataSample]) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ class LaneHead(BaseModule, metaclass=ABCMeta):
             data_samples (list[DetDataSample]): One per image.
 
         Returns:
-            list[list[Tensor]]: For each image its lanes, (N, 2) x and y in pixels of the original
+            list[list[Tensor]]: The lanes of each image, (N, 2) x and y in pixels of the original
             image.
         """
         lanes = self.decode(self(feats), data_samples)

@@ -13,31 +13,30 @@ from torch.nn import functional as F
 class SADLoss(nn.Module):
     """Self attention distillation, SAD (https://arxiv.org/abs/1908.00821, section 3.1).
 
-    Each stage of a backbone learns the attention map of the next deeper one: with A the feature of
-    a stage, the map is softmax over all positions of the sum over channels of A^2, and the loss of
-    a pair of stages is the squared difference of their maps. Needs no labels and has no parameters;
-    the network for inference is the same with and without it.
+    Each stage of a backbone learns the attention map of the next deeper stage. The attention map of
+    a feature A is the softmax over all positions of the sum of A^2 over channels; the loss of a
+    pair of stages is the squared difference of their maps. The loss needs no labels and has no
+    parameters, and it does not change the network for inference.
 
-    ``enabled`` is false at first; :class:`~mmptq.engine.SADHook` sets it when the deep stages have
-    learned something worth copying.
+    ``enabled`` is initially false; :class:`~mmptq.lanes.hooks.SADHook` sets it.
 
     Note:
-        - The maps of a pair have the size of the shallower feature: the deeper sum of squares is
-          up-sampled before its softmax, so that each map sums to 1.
-        - Squared differences are summed over positions and averaged over the batch. Their mean over
-          positions would be about 1e-7 and train nothing.
-        - The deeper map is detached: the arrow of imitation points from the shallow stage to the
-          deep one only. Papers and code do not say so, but without it the deep stage would learn
-          from the shallow one as well.
-        - The softmax of the paper's plain sums saturates: in an ENet they reach several thousand,
-          so that one position has all attention and no gradient remains. ``relative=True`` keeps
-          the form and makes the maps independent of the scale of features.
+        - Both maps of a pair have the size of the shallower feature: the deeper sum of squares is
+          upsampled before the softmax, so that each map sums to 1.
+        - Squared differences are summed over positions and averaged over the batch. A mean over
+          positions would be about 1e-7, too small to train anything.
+        - The deeper map is detached, so that only the shallow stage imitates the deep one. Paper
+          and code do not mention this; without it the deep stage would also imitate the shallow
+          one.
+        - The softmax of the paper's sums saturates: in an ENet they reach several thousand, one
+          position gets all attention and gradients vanish. ``relative=True`` makes the maps
+          independent of the scale of features.
 
     Args:
-        stages (Sequence[int]): Indices of stage features, shallow to deep. In ENet-SAD E2, E3 and
-            E4; the shallowest block is left out because distilling it does harm.
+        stages (Sequence[int]): Indices of stage features, shallow to deep. ENet-SAD uses E2, E3
+            and E4, because distilling E1 reduces accuracy.
         loss_weight (float): Weight of the loss.
-        relative (bool): Whether sums of squares are divided by their mean over positions before the
+        relative (bool): Whether to divide sums of squares by their mean over positions before the
             softmax; see the note.
 
     Example:
@@ -51,7 +50,7 @@ class SADLoss(nn.Module):
     ) -> None:
         super().__init__()
         if len(stages) < 2:
-            raise ValueError(f'SADLoss needs two stages or more, not {list(stages)}')
+            raise ValueError(f'SADLoss needs at least two stages, got {list(stages)}')
         self.stages = tuple(stages)
         self.loss_weight = loss_weight
         self.relative = relative
@@ -84,7 +83,7 @@ def attention_energy(feature: Tensor) -> Tensor:
         feature (Tensor): (B, C, H, W).
 
     Returns:
-        Tensor: (B, H, W) float32 or wider; half precision could not hold the sums.
+        Tensor: (B, H, W) in float32 or wider, because the sums overflow in half precision.
     """
     return feature.to(torch.promote_types(feature.dtype, torch.float32)).square().sum(dim=1)
 
@@ -94,10 +93,10 @@ def attention_map(energy: Tensor, size: Sequence[int]) -> Tensor:
 
     Args:
         energy (Tensor): (B, h, w).
-        size (Sequence[int]): Height and width of the map; bilinear up-sampling leads there.
+        size (Sequence[int]): Height and width of the map; the energy is upsampled bilinearly.
 
     Returns:
-        Tensor: (B, H, W) positive shares that sum to 1.
+        Tensor: (B, H, W) positive values that sum to 1.
     """
     if energy.shape[-2:] != tuple(size):
         energy = F.interpolate(

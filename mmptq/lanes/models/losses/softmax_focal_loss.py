@@ -1,4 +1,4 @@
-"""Focal loss of classes that exclude each other."""
+"""Focal loss for mutually exclusive classes."""
 
 import torch.nn.functional as F
 from mmdet.registry import MODELS
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 class SoftmaxFocalLoss(nn.Module):
     """Focal loss on softmax probabilities, summed over samples.
 
-    alpha * (1 - p)^gamma * -log p, with p the probability of the true class and one alpha for all
-    classes, as in LaneATT (https://arxiv.org/abs/2010.12035, section 3.5).
+    alpha * (1 - p)^gamma * -log p with p the probability of the true class and the same alpha for
+    all classes, as in LaneATT (https://arxiv.org/abs/2010.12035, section 3.5).
 
     Args:
-        alpha (float): Factor of all classes.
+        alpha (float): Weight of all classes.
         gamma (float): Focusing exponent.
-        loss_weight (float): Factor of the loss.
+        loss_weight (float): Weight of the loss.
 
     Example:
         >>> loss_cls = dict(type='SoftmaxFocalLoss', alpha=0.25, gamma=2.0, loss_weight=10.0)

@@ -1,4 +1,4 @@
-"""Feature pyramid whose finest level is aggregated along lanes."""
+"""Feature pyramid with aggregation along lanes on the finest level."""
 
 from collections.abc import Sequence
 
@@ -21,13 +21,13 @@ class DeformFPN(BaseModule):
     Paper: https://arxiv.org/abs/2204.07335, figure 2.
 
     Note:
-        The published code (https://github.com/Wolfwjs/GANet) also makes outputs of the coarser
-        levels, which its head does not use; they are left out.
+        The published code (https://github.com/Wolfwjs/GANet) also returns the coarser levels, which
+        its head does not use; they are omitted here.
 
     Args:
-        in_channels (Sequence[int]): Of the backbone's levels, finest first.
-        out_channels (int): Of all levels of the pyramid.
-        aggregator (dict, optional): More arguments of :class:`LaneFeatureAggregator`.
+        in_channels (Sequence[int]): Numbers of channels of the backbone's levels, finest first.
+        out_channels (int): Number of channels of all levels of the pyramid.
+        aggregator (dict, optional): Further arguments of :class:`LaneFeatureAggregator`.
         init_cfg (dict): Config.
 
     Example:
@@ -57,11 +57,11 @@ class DeformFPN(BaseModule):
         """Fuse the levels.
 
         Args:
-            feats (Sequence[Tensor]): Of the backbone, finest first.
+            feats (Sequence[Tensor]): Features of the backbone, finest first.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: On the finest level aggregated features and plain
-            features, (B, out_channels, H, W) each, and the aggregator's points.
+            tuple[Tensor, Tensor, Tensor]: Aggregated and plain features of the finest level,
+            (B, out_channels, H, W) each, and the aggregator's points.
         """
         levels = [*feats[:-1], self.attention(feats[-1])]
         fused = None

@@ -14,13 +14,13 @@ NORM = dict(type='BN')
 
 
 class FeatureFlipFusion(BaseModule):
-    """Adds the mirrored feature, because lanes of a road are about symmetric.
+    """Add the horizontally flipped feature, because the lanes of a road are roughly symmetric.
 
-    A deformable convolution, whose offsets are found from both, brings the mirrored feature to
-    where its counterpart is; section 3.3 of https://arxiv.org/abs/2203.02431.
+    A deformable convolution aligns the flipped feature; its offsets are predicted from both. See
+    section 3.3 of https://arxiv.org/abs/2203.02431.
 
     Args:
-        channels (int): Of the feature.
+        channels (int): Number of channels of the feature.
     """
 
     def __init__(self, channels: int) -> None:
@@ -31,12 +31,12 @@ class FeatureFlipFusion(BaseModule):
         self.norm = build_norm_layer(NORM, channels)[1]
 
     def init_weights(self) -> None:
-        """Start from an ordinary convolution: no offsets."""
+        """Start with zero offsets, as a regular convolution."""
         super().init_weights()
         constant_init(self.offset, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fuse ``x`` (B, C, H, W) with its mirror image."""
+        """Fuse ``x`` (B, C, H, W) with its horizontal flip."""
         straight, mirrored = self.project(x), x.flip(-1)
         offset_y, offset_x, mask = self.offset(torch.cat([mirrored, straight], dim=1)).chunk(3, 1)
         offset = torch.cat([offset_y, offset_x], dim=1)
@@ -45,12 +45,12 @@ class FeatureFlipFusion(BaseModule):
 
 @MODELS.register_module()
 class FeatureFlipNeck(BaseModule):
-    """Dilated blocks that see further, and feature flip fusion.
+    """Dilated blocks for a larger receptive field, and feature flip fusion.
 
     Args:
-        in_channels (int): Of the backbone's last feature.
-        mid_channels (int): Inside of the dilated blocks.
-        dilations (Sequence[int]): Of the blocks, one each.
+        in_channels (int): Number of channels of the backbone's last feature.
+        mid_channels (int): Number of hidden channels of the dilated blocks.
+        dilations (Sequence[int]): One dilation per block.
 
     Example:
         >>> neck = dict(type='FeatureFlipNeck', in_channels=256, mid_channels=64)
@@ -66,5 +66,5 @@ class FeatureFlipNeck(BaseModule):
         self.fusion = FeatureFlipFusion(in_channels)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The backbone's last feature as it was, and fused; both (B, C, h, w)."""
+        """The backbone's last feature, unchanged and fused; both (B, C, h, w)."""
         return feats[-1], self.fusion(self.blocks(feats[-1]))

@@ -1,4 +1,4 @@
-"""Features of each position, collected from points of the lane that passes there."""
+"""Aggregate features of each position from points along its lane."""
 
 import torch
 from mmcv.cnn import ConvModule
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 class LaneFeatureAggregator(BaseModule):
     """Lane-aware feature aggregator (LFA) of GANet: a deformable convolution on predicted points.
 
-    One branch predicts where the lane through each position has its points, the other takes
-    features there. The points are trained by their own loss and only a share of the convolution's
-    gradient reaches them.
+    One branch predicts points along the lane through each position, the other samples features
+    there. The points have their own loss; only a fraction of the convolution's gradient reaches
+    them.
 
     Paper: https://arxiv.org/abs/2204.07335, section 3.3.
 
     Args:
-        in_channels (int): Of input and output.
-        feat_channels (int): Inside of both branches.
-        num_points (int): Points per position, odd.
-        stacked_convs (int): Convolutions per branch.
-        gradient_share (float): Share of the gradient that reaches the points.
+        in_channels (int): Number of input and output channels.
+        feat_channels (int): Number of hidden channels of both branches.
+        num_points (int): Number of points per position, odd.
+        stacked_convs (int): Number of convolutions per branch.
+        gradient_share (float): Fraction of the gradient that reaches the points.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class LaneFeatureAggregator(BaseModule):
     ) -> None:
         super().__init__()
         if num_points % 2 == 0:
-            raise ValueError(f'LaneFeatureAggregator needs an odd num_points, not {num_points}')
+            raise ValueError(f'LaneFeatureAggregator needs an odd num_points, got {num_points}')
         self.gradient_share = gradient_share
         self.feature_convs = self._stack(in_channels, feat_channels, stacked_convs)
         self.point_convs = self._stack(in_channels, feat_channels, stacked_convs)
@@ -51,20 +51,20 @@ class LaneFeatureAggregator(BaseModule):
             padding=(0, reach),
             im2col_step=1,  # divides any batch size
         )
-        # The kernel's own points as (y, x) pairs, from which the convolution counts its offsets.
+        # The regular kernel positions as (y, x) pairs; offsets are relative to them.
         steps = torch.arange(-reach, reach + 1.0)
         grid = torch.stack([torch.zeros_like(steps), steps], dim=1).reshape(1, -1, 1, 1)
         self.register_buffer('grid', grid, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Aggregate.
+        """Aggregate features along lanes.
 
         Args:
             x (Tensor): (B, C, H, W).
 
         Returns:
             tuple[Tensor, Tensor]: Features (B, C, H, W) and points (B, 2 * num_points, H, W), pairs
-            of y and x in cells, relative to the position.
+            (y, x) in cells, relative to the position.
         """
         points = self.points(self.point_convs(x))
         damped = points.detach().lerp(points, self.gradient_share)

@@ -1,4 +1,4 @@
-"""The transformer of LSTR, of layers that can be quantized one by one."""
+"""The transformer of LSTR, made of layers that can be quantized."""
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN
@@ -8,21 +8,20 @@ from torch import Tensor, nn
 
 
 class Attention(BaseModule):
-    """Multi-head attention whose projections are ordinary linear layers.
+    """Multi-head attention with linear layers as projections.
 
-    It computes what ``nn.MultiheadAttention`` does, which keeps its projections as bare
-    parameters.
+    Equals ``nn.MultiheadAttention``, whose projections are parameters without a module.
 
     Args:
         embed_dims (int): Channels C.
-        num_heads (int): Must divide the channels.
-        dropout (float): Of the attention weights.
+        num_heads (int): Number of heads; must divide the channels.
+        dropout (float): Dropout rate of the attention weights.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if embed_dims % num_heads:
-            raise ValueError(f'embed_dims={embed_dims} is no multiple of num_heads={num_heads}')
+            raise ValueError(f'embed_dims={embed_dims} must be a multiple of num_heads={num_heads}')
         self.num_heads = num_heads
         self.scale = (embed_dims // num_heads) ** -0.5
         self.query_proj = nn.Linear(embed_dims, embed_dims)
@@ -32,7 +31,7 @@ class Attention(BaseModule):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend.
+        """Compute the attention.
 
         Args:
             query (Tensor): (B, N, C).
@@ -53,13 +52,13 @@ class Attention(BaseModule):
 
 
 class EncoderLayer(BaseModule):
-    """Self attention and a feed-forward net, each followed by its normalisation.
+    """Self attention and a feed-forward net, each followed by a normalisation.
 
     Args:
         embed_dims (int): Channels C.
-        num_heads (int): Of the attention.
+        num_heads (int): Number of attention heads.
         feedforward_channels (int): Hidden channels of the feed-forward net.
-        dropout (float): Everywhere.
+        dropout (float): Dropout rate.
     """
 
     def __init__(
@@ -83,9 +82,9 @@ class DecoderLayer(EncoderLayer):
 
     Args:
         embed_dims (int): Channels C.
-        num_heads (int): Of both attentions.
+        num_heads (int): Number of heads of both attentions.
         feedforward_channels (int): Hidden channels of the feed-forward net.
-        dropout (float): Everywhere.
+        dropout (float): Dropout rate.
     """
 
     def __init__(
@@ -105,17 +104,17 @@ class DecoderLayer(EncoderLayer):
 
 @MODELS.register_module()
 class LaneTransformer(BaseModule):
-    """Encoder over image features and decoder of lane queries, with normalisation behind.
+    """Encoder of image features and decoder of lane queries, with a final normalisation.
 
     DETR's transformer (https://arxiv.org/abs/2005.12872) in the small size that LSTR uses
     (https://arxiv.org/abs/2011.04233).
 
     Args:
         embed_dims (int): Channels C.
-        num_heads (int): Of all attentions.
+        num_heads (int): Number of heads of all attentions.
         feedforward_channels (int): Hidden channels of the feed-forward nets.
-        num_layers (int): Of the encoder and of the decoder.
-        dropout (float): Everywhere.
+        num_layers (int): Number of encoder layers and of decoder layers.
+        dropout (float): Dropout rate.
 
     Example:
         >>> transformer = dict(type='LaneTransformer', embed_dims=32, feedforward_channels=128)
@@ -137,7 +136,7 @@ class LaneTransformer(BaseModule):
         self.norm = nn.LayerNorm(embed_dims)
 
     def forward(self, memory: Tensor, places: Tensor, queries: Tensor) -> Tensor:
-        """Look for lanes in an image.
+        """Decode the lane queries of an image.
 
         Args:
             memory (Tensor): (B, N, C) features.
@@ -145,8 +144,8 @@ class LaneTransformer(BaseModule):
             queries (Tensor): (Q, C) learned positions of the lane queries.
 
         Returns:
-            Tensor: (B, L, Q, C) after each decoder layer in training, and after the last one alone
-            (L = 1) otherwise.
+            Tensor: (B, L, Q, C), after each of the L decoder layers in training, and after the last
+            one otherwise (L = 1).
         """
         for layer in self.encoder:
             memory = layer(memory, places)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 class PositionAttention(BaseModule):
     """Convolution, attention between all positions, and convolution, as in GANet's encoder.
 
-    The attention's share starts at 0 and is learned. Paper: https://arxiv.org/abs/2204.07335,
+    The weight of the attention starts at 0 and is learned. Paper: https://arxiv.org/abs/2204.07335,
     section 3.1; layers as in the published code (https://github.com/Wolfwjs/GANet).
 
     Args:
-        in_channels (int): Of the input.
-        out_channels (int): Of the output, divisible by 4.
-        ratio (int): Of these to the channels of queries and keys.
+        in_channels (int): Number of input channels.
+        out_channels (int): Number of output channels, divisible by 4.
+        ratio (int): Ratio of ``out_channels`` to the channels of queries and keys.
     """
 
     def __init__(self, in_channels: int, out_channels: int, ratio: int = 4) -> None:

@@ -17,15 +17,14 @@ DIRECTIONS = dict(down=(2, 1), up=(2, -1), right=(3, 1), left=(3, -1))
 class RESA(BaseModule):
     """Recurrent feature shift aggregator (https://arxiv.org/abs/2008.13719, section 3.2) as a neck.
 
-    In each direction, all rows (or columns) add at once what a convolution makes of the feature
-    shifted by 1/2^K, ..., 1/4, 1/2 of the height (or width); what leaves on one side comes in on
-    the other.
+    In each direction a convolution of the feature, cyclically shifted by 1/2^K, ..., 1/4, 1/2 of
+    the height (or width), is added to all rows (or columns) at once.
 
     Args:
-        in_channels (int): Of the last feature.
-        channels (int): Of the output.
-        iterations (int): The number of shifts K in each direction.
-        alpha (float): Weight of what is added.
+        in_channels (int): Number of channels of the last feature.
+        channels (int): Number of output channels.
+        iterations (int): Number of shifts K in each direction.
+        alpha (float): Weight of the added features.
         kernel_size (int): Width of the convolution along a row or column.
         init_cfg (dict, optional): Config.
 
@@ -56,7 +55,7 @@ class RESA(BaseModule):
         self.alpha = alpha
 
     def init_weights(self) -> None:
-        """Small weights in the passes, whose gain adds up over all shifts."""
+        """Initialise the passes with small weights, because their gain accumulates over shifts."""
         super().init_weights()
         for convs in self.passes.values():
             for conv in convs:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 class SCNN(BaseModule):
     """Spatial CNN (https://arxiv.org/abs/1712.06080, section 3.1) as a neck.
 
-    The last feature is reduced in channels; then each row adds what a convolution makes of the row
-    above it, after that row was updated itself. Downward, upward, rightward and leftward passes
-    follow each other with one convolution each.
+    After a channel reduction, a convolution of the updated row above is added to each row. A
+    downward, an upward, a rightward and a leftward pass follow each other, with one convolution
+    each.
 
     Args:
-        in_channels (int): Of the last feature.
-        channels (int): Of the output.
+        in_channels (int): Number of channels of the last feature.
+        channels (int): Number of output channels.
         kernel_size (int): Width of the convolution along a row or column.
         init_cfg (dict, optional): Config.
 
@@ -46,7 +46,7 @@ class SCNN(BaseModule):
         self.left = nn.Conv2d(channels, channels, **column)
 
     def init_weights(self) -> None:
-        """Small weights in the passes, whose gain adds up over all rows and columns."""
+        """Initialise the passes with small weights, because their gain accumulates over rows."""
         super().init_weights()
         for conv in (self.down, self.up, self.right, self.left):
             init_passing(conv)
@@ -78,13 +78,13 @@ def init_passing(conv: nn.Conv2d) -> None:
 
 
 def pass_messages(x: Tensor, conv: nn.Module, dim: int, backward: bool) -> Tensor:
-    """Let each slice add the convolved and rectified slice before it.
+    """Add to each slice the convolved and rectified previous slice.
 
     Args:
         x (Tensor): (B, C, H, W).
-        conv (nn.Module): Keeps the shape of a slice.
+        conv (nn.Module): A convolution that keeps the shape of a slice.
         dim (int): 2 to pass from row to row, 3 from column to column.
-        backward (bool): Whether the last slice comes first.
+        backward (bool): Whether to start at the last slice.
 
     Returns:
         Tensor: (B, C, H, W).

@@ -54,5 +54,5 @@ def test_unpooling_puts_values_where_the_maxima_were():
 
 
 def test_sides_must_be_divisible_by_eight():
-    with pytest.raises(ValueError, match='not 50x32'):
+    with pytest.raises(ValueError, match='got 50x32'):
         ENet()(torch.zeros(1, 3, 32, 50))

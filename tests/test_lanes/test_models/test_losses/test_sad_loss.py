@@ -75,7 +75,7 @@ def test_relative_energies_neither_saturate_nor_depend_on_scale():
 
 
 def test_one_stage_is_refused():
-    with pytest.raises(ValueError, match='two stages or more'):
+    with pytest.raises(ValueError, match='at least two stages'):
         SADLoss(stages=(1,))
 
 

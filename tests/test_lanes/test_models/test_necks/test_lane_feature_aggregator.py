@@ -47,5 +47,5 @@ def test_any_batch_size():
 
 
 def test_even_numbers_of_points_are_refused():
-    with pytest.raises(ValueError, match='odd num_points, not 4'):
+    with pytest.raises(ValueError, match='odd num_points, got 4'):
         LaneFeatureAggregator(1, num_points=4)

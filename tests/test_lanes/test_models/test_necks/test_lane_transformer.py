@@ -20,7 +20,7 @@ def test_same_as_torch():
 
 
 def test_heads_must_divide_the_channels():
-    with pytest.raises(ValueError, match='embed_dims=10 is no multiple of num_heads=4'):
+    with pytest.raises(ValueError, match='embed_dims=10 must be a multiple of num_heads=4'):
         Attention(10, 4)
 
 

@@ -1,4 +1,4 @@
-"""Heads that refine lane anchors."""
+"""Anchor-based lane heads."""
 
 from .lane_anchor_generator import LaneAnchorGenerator
 from .laneatt_head import LaneATTHead

@@ -11,20 +11,19 @@ from torch import Tensor
 class LaneAnchorGenerator:
     """Anchors of Line-CNN and LaneATT: rays from the left, lower and right border of the image.
 
-    An anchor is a point of the border and an angle, counted in a unit square that the image is
-    stretched to. They come in the order left, bottom, right, each from the first to the last
-    origin, each with all angles. Origins are even, from the bottom up and from the right to the
-    left.
+    An anchor is a point on the border and an angle, both in the image scaled to a unit square.
+    Anchors are ordered by side (left, bottom, right), origin and angle. Origins are evenly spaced,
+    from bottom to top and from right to left.
 
     Paper: https://arxiv.org/abs/2010.12035, section 3.1. The angles are those of the published
     code (https://github.com/lucastabelini/LaneATT).
 
     Args:
-        lateral_origins (int): Origins on the left and on the right border.
-        bottom_origins (int): Origins on the lower border.
-        left_angles (Sequence[float]): Degrees from the x axis towards the top.
-        bottom_angles (Sequence[float]): The same from the lower border.
-        right_angles (Sequence[float]): The same from the right border.
+        lateral_origins (int): Number of origins on the left and on the right border.
+        bottom_origins (int): Number of origins on the lower border.
+        left_angles (Sequence[float]): Angles on the left border, in degrees from the x axis up.
+        bottom_angles (Sequence[float]): Angles on the lower border.
+        right_angles (Sequence[float]): Angles on the right border.
 
     Example:
         >>> anchor_generator = dict(type='LaneAnchorGenerator')  # 2784 anchors
@@ -58,17 +57,17 @@ class LaneAnchorGenerator:
         return len(self.rays)
 
     def start_heights(self) -> Tensor:
-        """(A,) height of the origins as a share of the image: 0 at the bottom, 1 at the top."""
+        """(A,) relative height of the origins: 0 at the bottom, 1 at the top."""
         return (1 - self.rays[:, 1]).float()
 
     def xs_at(self, ys: Tensor) -> Tensor:
-        """x of all anchors at some heights, also before their origins and outside of the image.
+        """x of all anchors at given heights, also below their origins and outside the image.
 
         Args:
-            ys (Tensor): (R,) shares of the image height, 0 at the top and 1 at the bottom.
+            ys (Tensor): (R,) y relative to the image height, 0 at the top and 1 at the bottom.
 
         Returns:
-            Tensor: (A, R) float32 shares of the image width.
+            Tensor: (A, R) float32, relative to the image width.
         """
         x, y, angle = self.rays.T[..., None]
         return (x + (y - ys.double()) / torch.tan(torch.deg2rad(angle))).float()

@@ -1,4 +1,4 @@
-"""Which anchors are lanes."""
+"""Assignment of anchors to lanes."""
 
 import torch
 from torch import Tensor
@@ -10,19 +10,20 @@ from .row_lanes import RowLanes, row_lane_distances
 def match_lane_anchors(
     anchors: RowLanes, targets: RowLanes, positive_distance: float, negative_distance: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Anchors near a lane, anchors far from all lanes, and the nearest lane of each.
+    """Positive and negative anchors, and the nearest lane of each.
 
-    Anchors in between are neither, except where none is near a lane: then all are background.
+    Anchors in between are ignored, unless there is no positive anchor: then all are negative.
     See section 3.5 of https://arxiv.org/abs/2010.12035.
 
     Args:
         anchors (RowLanes): N anchors.
-        targets (RowLanes): M lanes, may be none.
-        positive_distance (float): Pixels, mean over the common rows; an anchor below it is a lane.
-        negative_distance (float): Pixels; an anchor above it is background.
+        targets (RowLanes): M lanes; M may be 0.
+        positive_distance (float): Pixels, mean over the common rows; closer anchors are positive.
+        negative_distance (float): Pixels; anchors farther from all lanes are negative.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: (N,) bool, (N,) bool and (N,) int64, 0 without lanes.
+        tuple[Tensor, Tensor, Tensor]: Positive anchors (N,) bool, negative anchors (N,) bool, and
+        index of the nearest lane (N,) int64, which is 0 without lanes.
     """
     if not len(targets):
         background = torch.ones_like(anchors.starts, dtype=torch.bool)

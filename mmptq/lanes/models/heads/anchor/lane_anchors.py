@@ -1,4 +1,4 @@
-"""The anchors of an anchor-based lane head, and features along them."""
+"""Anchors of a lane head, and features along them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ from .row_lanes import RowLanes, lanes_to_rows, row_lane_distances
 
 
 class LaneAnchors(nn.Module):
-    """Chosen ones of many generated anchors.
+    """A subset of the generated anchors.
 
-    All anchors follow from the config; the choice (``index``, and ``chosen``, whether it came from
-    data) is part of the checkpoint. Without data, evenly spaced ones are chosen.
+    All anchors follow from the config. The checkpoint stores which are used (``index``) and whether
+    they were chosen from data (``chosen``). Without data they are evenly spaced.
 
     Args:
         generator (dict): Config of a :class:`LaneAnchorGenerator`.
-        num_anchors (int): A, how many to choose.
-        num_rows (int): S, rows with an x, from the bottom to the top.
+        num_anchors (int): Number of anchors A to choose.
+        num_rows (int): Number of rows S with an x, from bottom to top.
         image_size (tuple[int, int]): Width and height of the input in pixels.
-        stride (int): Of the feature map in pixels.
+        stride (int): Stride of the feature map in pixels.
 
     Raises:
         ValueError: If ``num_anchors`` is less than 2 or more than are generated.
@@ -40,8 +40,8 @@ class LaneAnchors(nn.Module):
         generator = TASK_UTILS.build(generator)
         if not 2 <= num_anchors <= len(generator):
             raise ValueError(
-                f'num_anchors must be between 2 and the {len(generator)} generated ones, not '
-                f'{num_anchors}'
+                f'num_anchors must be between 2 and {len(generator)}, the number of generated '
+                f'anchors, got {num_anchors}'
             )
         self.image_size = tuple(image_size)
         self.stride = stride
@@ -59,7 +59,7 @@ class LaneAnchors(nn.Module):
 
     @property
     def pooled_rows(self) -> int:
-        """Rows of the feature map that are used."""
+        """Number of rows of the feature map that are used."""
         return self.all_columns.shape[1]
 
     def lanes(self) -> RowLanes:
@@ -67,7 +67,7 @@ class LaneAnchors(nn.Module):
         return self._all_lanes()[self.index]
 
     def pool(self, features: Tensor) -> Tensor:
-        """Features along the chosen anchors, zero outside of the image.
+        """Features along the chosen anchors, zero outside the image.
 
         Args:
             features (Tensor): (B, C, H, W).
@@ -76,20 +76,20 @@ class LaneAnchors(nn.Module):
             Tensor: (B, A, C * pooled_rows).
 
         Raises:
-            ValueError: If the features are those of another image size.
+            ValueError: If the features belong to another image size.
         """
         height, width = features.shape[2:]
         if width != -(-self.image_size[0] // self.stride) or height < self.pooled_rows:
             raise ValueError(
-                f'anchors are made for images of {self.image_size[0]}x{self.image_size[1]} pixels, '
-                f'but the feature map has {width}x{height} cells of {self.stride} pixels: set '
-                'image_size of the head to the size that the pipeline makes'
+                f'anchors are for images of {self.image_size[0]}x{self.image_size[1]} pixels, but '
+                f'the feature map has {width}x{height} cells of {self.stride} pixels: set '
+                'image_size of the head to the size of the images in the pipeline'
             )
         columns = self.all_columns[self.index].T
-        # Column `width` is the right half of the last cell, because columns are rounded.
+        # Columns are rounded, so column `width` is the right half of the last cell.
         outside = (columns < 0) | (columns > width)
-        # The rows that are not used are dropped afterwards: OpenVINO 2026.4 takes a slice before a
-        # gather for needless and then finds the shapes inconsistent.
+        # Unused rows are dropped after the gather: OpenVINO 2026.4 removes a slice before a gather
+        # and then reports inconsistent shapes.
         index = F.pad(columns.clamp(0, width - 1), (0, 0, 0, height - self.pooled_rows))
         pooled = features.gather(3, index.expand(*features.shape[:2], -1, -1))
         pooled = pooled[:, :, : self.pooled_rows].masked_fill(outside, 0)
@@ -97,11 +97,11 @@ class LaneAnchors(nn.Module):
 
     @torch.no_grad()
     def count_matches(self, lanes: Sequence[Tensor], max_distance: float) -> Tensor:
-        """Of how many lanes each generated anchor is near.
+        """Count the lanes near each generated anchor.
 
         Args:
-            lanes (Sequence[Tensor]): (P, 2) points each, pixels of the input, on the CPU.
-            max_distance (float): Mean difference of x over the common rows that counts as near.
+            lanes (Sequence[Tensor]): (P, 2) points each, in pixels of the input, on the CPU.
+            max_distance (float): Lanes with a smaller mean difference of x over common rows count.
 
         Returns:
             Tensor: (all anchors,) int64.
@@ -121,18 +121,18 @@ class LaneAnchors(nn.Module):
         self.chosen.fill_(True)
 
     def choose_by_file(self, path: str) -> None:
-        """Use the anchors that match most lanes, by numbers from a file.
+        """Use the anchors that match most lanes according to a file.
 
         Args:
-            path (str): File with one tensor, saved by ``torch.save``.
+            path (str): File with one tensor, saved with ``torch.save``.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it holds anything else.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file does not hold one number per generated anchor.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"anchor_frequency '{path}' does not exist: leave it out and use LaneAnchorHook"
+                f"anchor_frequency '{path}' does not exist: remove it and use LaneAnchorHook"
             )
         frequency = torch.load(path, map_location='cpu', weights_only=True)
         num_all = len(self.all_xs)

@@ -11,16 +11,16 @@ from .row_lanes import RowLanes, row_lane_distances
 def lane_nms(
     lanes: RowLanes, scores: Tensor, max_distance: float, max_kept: int | None = None
 ) -> Tensor:
-    """Keep the best lane of each group of close ones.
+    """Keep the best lane of each group of close lanes.
 
-    All distances are computed at once; only the greedy choice goes from lane to lane.
+    All distances are computed at once; only the greedy selection is a loop.
 
     Args:
         lanes (RowLanes): N lanes.
-        scores (Tensor): (N,) higher is better; of equal ones the earlier counts as better.
-        max_distance (float): Pixels; a lane is dropped when its mean distance to a better kept lane
-            over their common rows is below. Lanes without a common row never drop each other.
-        max_kept (int, optional): The best of the kept ones only.
+        scores (Tensor): (N,) higher is better; the first of equal scores is preferred.
+        max_distance (float): Pixels; a lane is dropped if its mean distance to a better lane over
+            their common rows is smaller. Lanes without common rows do not suppress each other.
+        max_kept (int, optional): Maximum number of lanes to keep.
 
     Returns:
         Tensor: (K,) int64 indices, best first.

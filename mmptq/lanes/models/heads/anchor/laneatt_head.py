@@ -1,4 +1,4 @@
-"""Lanes as anchors with attention among them."""
+"""The anchor-based head of LaneATT."""
 
 from collections.abc import Sequence
 
@@ -20,37 +20,37 @@ INIT_CFG = dict(type='Normal', layer=['Conv2d', 'Linear'], std=0.001)
 
 @MODELS.register_module()
 class LaneATTHead(LaneHead):
-    """Head of LaneATT: features along each anchor, mixed by attention, give a score and a lane.
+    """Head of LaneATT: a score and a lane per anchor, from pooled features and attention.
 
     Paper: https://arxiv.org/abs/2010.12035. Raw outputs: ``logits`` (B, A, 2) of background and
-    lane, and ``reg`` (B, A, 1 + S), the number of rows and for each row what to add to x, in
-    pixels of the input.
+    lane, and ``reg`` (B, A, 1 + S), the number of rows and an offset of x for each row, in pixels
+    of the input.
 
-    Of all generated anchors those are used that match most lanes of the training data, by
-    ``anchor_frequency`` or :class:`LaneAnchorHook`.
+    ``anchor_frequency`` or :class:`LaneAnchorHook` selects the generated anchors that match most
+    lanes of the training data.
 
     Note:
         As in the published code (https://github.com/lucastabelini/LaneATT) and unlike equation 1,
-        the heights at which features are taken span the whole image and columns are rounded.
-        Between annotated points lanes are straight here, splines there.
+        the heights of pooled features span the whole image and columns are rounded. Between
+        annotated points lanes are straight here and splines in the published code.
 
     Args:
-        in_channels (int): Of the last feature map.
+        in_channels (int): Number of channels of the last feature map.
         image_size (tuple[int, int]): Width and height of the input in pixels.
-        stride (int): Of the last feature map in pixels.
-        feat_channels (int): After the reduction.
-        num_rows (int): S, rows with an x, from the bottom to the top.
-        num_anchors (int): A.
+        stride (int): Stride of the last feature map in pixels.
+        feat_channels (int): Number of channels after the reduction.
+        num_rows (int): Number of rows S with an x, from bottom to top.
+        num_anchors (int): Number of anchors A.
         anchor_generator (dict): Config.
-        anchor_frequency (str, optional): File with a tensor: for each generated anchor, how many
-            lanes it matches.
-        positive_distance (float): An anchor that is closer to a lane is positive; this and the
-            other distances are mean differences of x in pixels of the input.
-        negative_distance (float): An anchor that is farther from all lanes is background.
-        train_nms_distance (float): Of proposals that are closer to each other, training sees one.
-        nms_distance (float): Of lanes that are closer to each other, one is predicted.
-        score_thr (float): Least probability of a lane.
-        max_lanes (int): Most lanes per image.
+        anchor_frequency (str, optional): File with a tensor of the number of lanes that each
+            generated anchor matches.
+        positive_distance (float): Anchors closer to a lane are positive. All distances are mean
+            differences of x in pixels of the input.
+        negative_distance (float): Anchors farther from all lanes are background.
+        train_nms_distance (float): NMS distance of proposals in training.
+        nms_distance (float): NMS distance of predicted lanes.
+        score_thr (float): Minimum probability of a lane.
+        max_lanes (int): Maximum number of lanes per image.
         loss_cls (dict): Config.
         loss_reg (dict): Config.
         init_cfg (dict): Config.
@@ -123,7 +123,7 @@ class LaneATTHead(LaneHead):
     def decode(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> list[list[Tensor]]:
-        """Lanes above the score threshold that survive the suppression, best first."""
+        """Lanes above the score threshold after NMS, best first."""
         lanes = []
         for logits, reg in zip(outputs['logits'], outputs['reg'], strict=True):
             scores = logits.softmax(dim=1)[:, 1]
@@ -134,14 +134,14 @@ class LaneATTHead(LaneHead):
         return lanes
 
     def _proposals(self, reg: Tensor) -> RowLanes:
-        """Anchors of one image moved by the regression."""
+        """The anchors plus the regression of one image."""
         anchors = self.anchors.lanes()
         return RowLanes(anchors.xs + reg[:, 1:], anchors.starts, reg[:, 0])
 
     def _loss_of_image(
         self, logits: Tensor, reg: Tensor, sample: DetDataSample
     ) -> tuple[Tensor, Tensor]:
-        """Classification and regression loss of the proposals that survive the suppression."""
+        """Classification and regression loss of the proposals after NMS."""
         scores = logits.detach().softmax(dim=1)[:, 1]
         kept = lane_nms(self._proposals(reg.detach()), scores, self.train_nms_distance)
         targets = lanes_to_rows(sample.gt_lanes, self.num_rows, *self.image_size).to(reg.device)
@@ -160,17 +160,17 @@ class LaneATTHead(LaneHead):
         return loss_cls, self._regression_loss(proposals, targets[matched[positive]])
 
     def _regression_loss(self, proposals: RowLanes, targets: RowLanes) -> Tensor:
-        """Of the length, counted from the anchor's start, and of x on the lane's rows."""
+        """Loss of the length from the anchor's start, and of x on the lane's rows."""
         rows = torch.arange(self.num_rows, device=targets.xs.device)
         lengths = targets.lengths - (proposals.starts - targets.starts)
         valid = (rows >= proposals.starts[:, None]) & (rows <= targets.ends[:, None])
-        # Where there is no lane the prediction is its own target, yet it counts in the mean.
+        # On other rows the prediction is its own target; they still count in the mean.
         xs = torch.where(valid, targets.xs, proposals.xs.detach())
         pred = torch.cat([proposals.lengths[:, None], proposals.xs], dim=1)
         return self.loss_reg(pred, torch.cat([lengths[:, None], xs], dim=1))
 
     def _to_points(self, lanes: RowLanes) -> list[Tensor]:
-        """Points of lanes, which go on below their first row as long as they are in the image."""
+        """Points of lanes, extended below their first row as long as they are in the image."""
         width, height = self.image_size
         ys = torch.as_tensor(row_heights(self.num_rows, height)).to(lanes.xs)
         rows = torch.arange(self.num_rows, device=lanes.xs.device)
@@ -185,7 +185,7 @@ class LaneATTHead(LaneHead):
 
 
 def with_empty_diagonal(weights: Tensor) -> Tensor:
-    """Weights of the other anchors as a square matrix, zero where an anchor meets itself.
+    """Attention weights as a square matrix with a zero diagonal.
 
     Args:
         weights (Tensor): (B, A, A - 1) without the diagonal.
@@ -194,6 +194,6 @@ def with_empty_diagonal(weights: Tensor) -> Tensor:
         Tensor: (B, A, A).
     """
     batch, num_anchors = weights.shape[:2]
-    # Between two elements of the diagonal lie A others in row-major order.
+    # In row-major order A elements lie between two elements of the diagonal.
     spaced = F.pad(weights.reshape(batch, num_anchors - 1, num_anchors), (1, 0))
     return F.pad(spaced.flatten(1), (0, 1)).view(batch, num_anchors, num_anchors)

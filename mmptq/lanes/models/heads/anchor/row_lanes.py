@@ -35,13 +35,13 @@ class RowLanes:
 
     @property
     def ends(self) -> Tensor:
-        """(N,) int64, last row; below the first one for an empty lane."""
+        """(N,) int64, last row; smaller than the first row for an empty lane."""
         last = (self.starts + self.lengths - 1).round().long()
         return last.clamp(max=self.xs.shape[1] - 1)
 
     @property
     def shown(self) -> Tensor:
-        """(N, S) bool, rows that the lane has."""
+        """(N, S) bool, rows that the lane reaches."""
         rows = torch.arange(self.xs.shape[1], device=self.xs.device)
         return (rows >= self.starts.round()[:, None]) & (rows <= self.ends[:, None])
 
@@ -52,16 +52,16 @@ def row_heights(num_rows: int, height: int) -> np.ndarray:
 
 
 def lanes_to_rows(lanes: Sequence[Tensor], num_rows: int, width: int, height: int) -> RowLanes:
-    """x of lanes at the rows, prolonged to the bottom of the image by a straight line.
+    """x of lanes at the rows, extended to the bottom of the image by a straight line.
 
     Args:
-        lanes (Sequence[Tensor]): (P, 2) points each, pixels, on the CPU.
-        num_rows (int): S.
-        width (int): Of the image in pixels; a lane starts where it is inside of it.
-        height (int): Of the image in pixels.
+        lanes (Sequence[Tensor]): (P, 2) points each, in pixels, on the CPU.
+        num_rows (int): Number of rows S.
+        width (int): Width of the image in pixels; a lane starts at its first row inside the image.
+        height (int): Height of the image in pixels.
 
     Returns:
-        RowLanes: Of the lanes that reach a row. x above a lane's end is repeated from there.
+        RowLanes: The lanes that reach a row. Above the end of a lane its last x is repeated.
     """
     ys = row_heights(num_rows, height)
     encoded = [_lane_on_rows(lane.numpy().astype(np.float64), ys, width) for lane in lanes]
@@ -82,12 +82,12 @@ def row_lane_distances(first: RowLanes, second: RowLanes) -> Tensor:
         second (RowLanes): M lanes.
 
     Returns:
-        Tensor: (N, M) pixels, infinity where the two share no row.
+        Tensor: (N, M) pixels, infinity for lanes without common rows.
     """
     first_shown, second_shown = first.shown.to(first.xs.dtype), second.shown.to(second.xs.dtype)
     counts = first_shown @ second_shown.T
     sums = torch.zeros_like(counts)
-    # Row by row, because (N, M, S) numbers would neither fit into a cache nor, often, into memory.
+    # Row by row, because (N, M, S) values exceed the cache and often the memory.
     rows = zip(first.xs.T, second.xs.T, first_shown.T, second_shown.T, strict=True)
     for first_xs, second_xs, first_weights, second_weights in rows:
         differences = (first_xs[:, None] - second_xs).abs_()
@@ -96,7 +96,7 @@ def row_lane_distances(first: RowLanes, second: RowLanes) -> Tensor:
 
 
 def _lane_on_rows(points: np.ndarray, ys: np.ndarray, width: int) -> tuple | None:
-    """x at the rows, first row and number of rows of one lane; None where it reaches no row."""
+    """x at the rows, first row and number of rows of a lane; None if it reaches no row."""
     heights, first = np.unique(points[:, 1], return_index=True)
     columns = points[first, 0]
     if len(heights) < 2:
@@ -106,5 +106,5 @@ def _lane_on_rows(points: np.ndarray, ys: np.ndarray, width: int) -> tuple | Non
     below = ys > heights[-1]
     xs[below] = columns[-1] + slope * (ys[below] - heights[-1])
     inside = np.flatnonzero((ys >= heights[0]) & (xs >= 0) & (xs < width))
-    # Only the prolongation leaves the image: what is inside is one run up to the lane's end.
+    # Only the extension leaves the image, so the rows inside are contiguous.
     return (xs, inside[0], len(inside)) if len(inside) else None

@@ -1,4 +1,4 @@
-"""Heads that give curves."""
+"""Curve-based lane heads."""
 
 from .bezier_head import BezierHead
 from .lstr_head import LSTRHead

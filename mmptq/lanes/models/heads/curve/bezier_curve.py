@@ -1,4 +1,4 @@
-"""Bezier curves: points on them, and the curve that fits a lane."""
+"""Bezier curves: sampling, and fitting to a lane."""
 
 import math
 
@@ -10,14 +10,14 @@ FIT_POINTS = 100
 
 
 def bernstein(ts: Tensor, degree: int = 3) -> Tensor:
-    """Shares of the control points in points of a Bezier curve.
+    """Weights of the control points at points of a Bezier curve.
 
     Args:
-        ts (Tensor): (T,) places along the curve, 0 to 1.
-        degree (int): Number of control points less one.
+        ts (Tensor): (T,) parameters along the curve, 0 to 1.
+        degree (int): Number of control points minus one.
 
     Returns:
-        Tensor: (T, degree + 1), rows that sum up to 1.
+        Tensor: (T, degree + 1); each row sums to 1.
     """
     powers = torch.arange(degree + 1, device=ts.device)
     ways = ts.new_tensor([math.comb(degree, k) for k in range(degree + 1)])
@@ -26,11 +26,11 @@ def bernstein(ts: Tensor, degree: int = 3) -> Tensor:
 
 
 def sample_bezier(controls: Tensor, num_points: int) -> Tensor:
-    """Points of Bezier curves at evenly spaced places.
+    """Points of Bezier curves at evenly spaced parameters.
 
     Args:
         controls (Tensor): (..., degree + 1, 2) control points.
-        num_points (int): T.
+        num_points (int): Number of points T.
 
     Returns:
         Tensor: (..., T, 2), from the first control point to the last.
@@ -40,14 +40,14 @@ def sample_bezier(controls: Tensor, num_points: int) -> Tensor:
 
 
 def fit_bezier(points: np.ndarray, degree: int = 3) -> np.ndarray:
-    """Control points of the Bezier curve closest to a lane, by least squares.
+    """Fit a Bezier curve to a lane by least squares.
 
-    Places along the curve are shares of the way along the lane. The lane is resampled first, so
-    that two points determine a curve, and sparse points count as much as dense ones.
+    The parameter of a point is its relative distance along the lane. The lane is resampled first,
+    so that two points determine a curve and the result does not depend on the density of points.
 
     Args:
-        points (np.ndarray): (N, 2) two points or more, along the lane.
-        degree (int): Number of control points less one.
+        points (np.ndarray): (N, 2) points along the lane, at least two.
+        degree (int): Number of control points minus one.
 
     Returns:
         np.ndarray: (degree + 1, 2) float64.

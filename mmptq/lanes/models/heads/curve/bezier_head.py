@@ -21,11 +21,11 @@ DEGREE = 3
 
 
 class _LaneMaskHead(BaseModule):
-    """Which pixels are lanes: a task that helps training.
+    """Segment lane pixels, an auxiliary task in training.
 
     Args:
-        in_channels (int): Of the feature.
-        channels (int): Hidden ones.
+        in_channels (int): Number of channels of the feature.
+        channels (int): Number of hidden channels.
     """
 
     def __init__(self, in_channels: int, channels: int = 64) -> None:
@@ -43,33 +43,34 @@ class _LaneMaskHead(BaseModule):
 class BezierHead(LaneHead):
     """One cubic Bezier curve per feature column, https://arxiv.org/abs/2203.02431.
 
-    The feature is averaged over rows; 1D convolutions then give for each of its Q columns a score
-    and four control points. Raw outputs: ``logits`` (B, Q), ``curves`` (B, Q, 4, 2) as shares of
+    The feature is averaged over rows; 1D convolutions then predict a score and four control points
+    for each of the Q columns. Raw outputs: ``logits`` (B, Q), ``curves`` (B, Q, 4, 2) relative to
     the input's width and height, and in training ``mask`` (B, 1, h, w), logits of lane pixels.
 
     Args:
-        in_channels (int): Channels of the features.
-        num_samples (int): Points by which curves are compared, and decoded.
-        window (int): A lane scores highest among so many columns around it; odd.
-        score_thr (float): Least score of a lane.
-        max_lanes (int): Most lanes per image, the best ones.
-        lane_width (int): Thickness in pixels of the input of lanes in the mask. CULane's own masks
-            are 16 pixels wide at 1640 pixels, which is 8 of 800.
-        background_weight (float): Of columns and pixels without lane, in their cross entropies.
-        assign_power (float): Share of the distance, against the score, in the assignment.
-        x_from_column (bool): Whether x is predicted relative to the middle of the column, which a
-            network without pretrained weights learns sooner; in the paper it is not.
-        loss_cls (dict): Config of the loss of scores, binary.
-        loss_curve (dict): Config of the loss of points, a mean over them.
-        loss_mask (dict): Config of the loss of the mask, binary.
+        in_channels (int): Number of channels of the features.
+        num_samples (int): Number of points for comparing and decoding curves.
+        window (int): Size of the window of columns in which a lane has the highest score; odd.
+        score_thr (float): Minimum score of a lane.
+        max_lanes (int): Maximum number of lanes per image.
+        lane_width (int): Thickness of lanes in the mask, in pixels of the input. CULane's masks use
+            16 pixels at a width of 1640, which is 8 at 800.
+        background_weight (float): Weight of background columns and pixels in the cross entropies.
+        assign_power (float): Exponent of the distance in the assignment; the score has the
+            exponent ``1 - assign_power``.
+        x_from_column (bool): Whether x is relative to the centre of the column. The paper uses
+            absolute x; without pretrained weights relative x trains faster.
+        loss_cls (dict): Config of the binary loss of scores.
+        loss_curve (dict): Config of the loss of points, a mean over points.
+        loss_mask (dict): Config of the binary loss of the mask.
 
     Example:
         >>> neck = dict(type='FeatureFlipNeck', in_channels=256)
         >>> lane_head = dict(type='BezierHead', in_channels=256, score_thr=0.95)
 
     Note:
-        Curves are fitted to the lanes that training sees, cut off at the border; the authors fit
-        once and cut the curves.
+        Curves are fitted to the lanes after the transforms, clipped to the image; the authors fit
+        once and clip the curves.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class BezierHead(LaneHead):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if window % 2 == 0:
-            raise ValueError(f'BezierHead needs an odd window, not {window}')
+            raise ValueError(f'BezierHead needs an odd window, got {window}')
         self.num_samples = num_samples
         self.window = window
         self.score_thr = score_thr
@@ -114,11 +115,11 @@ class BezierHead(LaneHead):
         """Raw outputs, see the class.
 
         Args:
-            feats (Sequence[Tensor]): (B, in_channels, h, w) each: the last gives lanes, the first
+            feats (Sequence[Tensor]): (B, in_channels, h, w) each: the last for lanes, the first for
                 the mask.
 
         Returns:
-            dict[str, Tensor]: By name.
+            dict[str, Tensor]: Raw outputs by name.
         """
         columns = self.hidden(feats[-1].mean(dim=2))
         curves = self.regress(columns).transpose(1, 2).unflatten(2, (DEGREE + 1, 2))
@@ -135,10 +136,10 @@ class BezierHead(LaneHead):
     def loss_by_output(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
-        """Losses; that of the mask is left out where there is none.
+        """Losses; the mask loss only if there is a mask.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): With ``gt_lanes``.
 
         Returns:
@@ -165,7 +166,7 @@ class BezierHead(LaneHead):
         return losses
 
     def _target_points(self, sample: DetDataSample) -> Tensor:
-        """(G, T, 2) points of the curves that fit the lanes, as shares of the input."""
+        """(G, T, 2) points of the curves fitted to the lanes, relative to the input size."""
         height, width = input_size(sample)
         curves = [torch.from_numpy(fit_bezier(lane.numpy(), DEGREE)) for lane in sample.gt_lanes]
         curves = torch.stack(curves) if curves else torch.zeros(0, DEGREE + 1, 2)
@@ -173,7 +174,7 @@ class BezierHead(LaneHead):
 
     @torch.no_grad()
     def _assign(self, logits: Tensor, curves: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and lanes of one image that belong together: near and already scored high."""
+        """Matched columns and lanes of one image, by distance and score."""
         points = sample_bezier(curves, self.num_samples)
         distance = torch.cdist(points.flatten(1), targets.flatten(1), p=1) / self.num_samples
         near = (1 - distance).clamp(0, 1) ** self.assign_power
@@ -181,16 +182,16 @@ class BezierHead(LaneHead):
         return assign(-near * scores[:, None] ** (1 - self.assign_power))
 
     def _peaks(self, logits: Tensor) -> Tensor:
-        """(B, Q) which columns score highest in their window."""
+        """(B, Q) bool, columns with the highest score in their window."""
         best = F.max_pool1d(logits[:, None], self.window, 1, self.window // 2, return_indices=True)
         return best[1][:, 0] == torch.arange(logits.shape[1], device=logits.device)
 
     def _weights(self, labels: Tensor) -> Tensor:
-        """1 where there is a lane, and the background's weight elsewhere."""
+        """1 for lanes, and the background's weight elsewhere."""
         return torch.where(labels > 0, 1.0, self.background_weight)
 
     def _mask_loss(self, logits: Tensor, data_samples: list[DetDataSample]) -> Tensor:
-        """Loss of lane pixels at the size of the input; ``logits`` (B, 1, h, w)."""
+        """Loss of the mask at the size of the input; ``logits`` (B, 1, h, w)."""
         masks = lane_masks(data_samples, self.lane_width)[:, None].to(logits)
         logits = F.interpolate(logits, masks.shape[-2:], mode='bilinear', align_corners=True)
         return self.loss_mask(logits, masks, self._weights(masks))
@@ -198,10 +199,10 @@ class BezierHead(LaneHead):
     def decode(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> list[list[Tensor]]:
-        """Curves of columns that score highest in their window.
+        """Curves of the columns with the highest score in their window.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): One per image.
 
         Returns:

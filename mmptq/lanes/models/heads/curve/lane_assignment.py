@@ -10,11 +10,12 @@ def assign(cost: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of prediction and lane with the smallest sum of costs (Hungarian method).
 
     Args:
-        cost (Tensor): (Q, G) of Q predictions for G lanes; what is not finite is avoided.
+        cost (Tensor): (Q, G) costs of Q predictions and G lanes; pairs with infinite or NaN costs
+            are avoided.
 
     Returns:
-        tuple[Tensor, Tensor]: (min(Q, G),) indices of predictions, and of their lanes, int64 on the
-        cost's device.
+        tuple[Tensor, Tensor]: (min(Q, G),) indices of predictions and of their lanes, int64,
+        on the device of ``cost``.
     """
     cost = torch.nan_to_num(cost.float(), nan=1e6, posinf=1e6, neginf=-1e6)
     pairs = linear_sum_assignment(cost.cpu().numpy())

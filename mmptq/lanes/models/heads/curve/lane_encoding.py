@@ -1,4 +1,4 @@
-"""What the encodings of several heads have in common."""
+"""Encoding of lanes shared by several heads."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ from mmptq.lanes.geometry.lane_raster import draw_lane
 
 
 def input_size(sample: DetDataSample) -> tuple[int, int]:
-    """Height and width of the model's input, padding included."""
+    """Height and width of the model's input, including padding."""
     meta = sample.metainfo
     return tuple(meta.get('batch_input_shape') or meta['img_shape'])[:2]
 
 
 def lane_masks(samples: Sequence[DetDataSample], lane_width: int) -> Tensor:
-    """Which pixels of the input are lanes.
+    """Masks of lane pixels of the input.
 
     Args:
-        samples (Sequence[DetDataSample]): B, of one size, with ``gt_lanes``.
+        samples (Sequence[DetDataSample]): B samples of the same size, with ``gt_lanes``.
         lane_width (int): Thickness in pixels of the input.
 
     Returns:

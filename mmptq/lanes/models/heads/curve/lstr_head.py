@@ -21,23 +21,23 @@ LANE = 1  # class index; 0 is the background
 
 @MODELS.register_module()
 class LSTRHead(LaneHead):
-    """Transformer queries that become lane curves, https://arxiv.org/abs/2011.04233.
+    """Lane curves from transformer queries, https://arxiv.org/abs/2011.04233.
 
-    Raw outputs: ``logits`` (B, Q, 2) of background and lane, ``curves`` (B, Q, 8) with the upper
-    and lower end and the six coefficients of :func:`projected_xs`, four of which all lanes of an
-    image share; in training also ``early_logits`` (B, L, Q, 2) and ``early_curves`` (B, L, Q, 8) of
+    Raw outputs: ``logits`` (B, Q, 2) of background and lane; ``curves`` (B, Q, 8) with the upper
+    and lower end and the six coefficients of :func:`projected_xs`, of which all lanes of an image
+    share four; in training also ``early_logits`` (B, L, Q, 2) and ``early_curves`` (B, L, Q, 8) of
     the decoder layers before the last.
 
     Args:
-        in_channels (int): Channels of the last feature.
+        in_channels (int): Number of channels of the last feature.
         transformer (dict): Config of :class:`LaneTransformer`.
-        num_queries (int): Most lanes per image, Q.
-        num_rows (int): Rows per image height at which curves are compared and decoded.
-        score_thr (float): Least probability of a lane; 0.5 takes the likelier class.
-        max_lanes (int, optional): Most lanes that are kept, the likeliest ones.
+        num_queries (int): Number of queries Q, the maximum number of lanes per image.
+        num_rows (int): Number of rows at which curves are compared and decoded.
+        score_thr (float): Minimum probability of a lane; 0.5 selects the more likely class.
+        max_lanes (int, optional): Maximum number of lanes to keep. Defaults to all queries.
         loss_cls (dict): Config of the classification loss, a mean over queries.
         loss_curve (dict): Config of the loss of x at rows, a sum over rows.
-        loss_end (dict): Config of the loss of each of the two ends.
+        loss_end (dict): Config of the loss of each end.
 
     Example:
         >>> lane_head = dict(type='LSTRHead', in_channels=128,
@@ -45,8 +45,8 @@ class LSTRHead(LaneHead):
 
     Note:
         The authors compare curves at the annotated points, which on TuSimple are 72 rows per image
-        height; here these rows are fixed, so that the loss does not depend on how densely another
-        data set is annotated. The costs of the assignment are weighted like the losses.
+        height. Here the rows are fixed, so that the loss does not depend on the density of the
+        annotation. The costs of the assignment have the weights of the losses.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class LSTRHead(LaneHead):
         """Losses of every decoder layer, each with its own assignment.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): With ``gt_lanes``.
 
         Returns:
@@ -131,7 +131,7 @@ class LSTRHead(LaneHead):
             lanes.append([part[order] for part in parts])
         chosen = torch.cat(chosen)
         tops, bottoms, xs, valid, weights = map(torch.cat, zip(*lanes, strict=True))
-        # The mean over processes, as the loss of each is averaged over processes too.
+        # The mean over processes, because losses are averaged over processes too.
         count = reduce_mean(chosen.new_tensor(float(len(tops)))).clamp(min=1).item()
         return dict(
             loss_cls=self.loss_cls(logits.flatten(0, 1), labels.flatten()),
@@ -149,7 +149,7 @@ class LSTRHead(LaneHead):
     def _assign(
         self, logits: Tensor, curves: Tensor, target: LSTRTargets, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Queries (Q, ...) and lanes of one image that belong together."""
+        """Matched queries and lanes of one image."""
         misses = (projected_xs(curves[:, 2:], self.rows)[:, None] - target.xs).abs()
         distance = torch.where(target.valid, misses, 0).sum(dim=2) * weights
         ends = (curves[:, :1] - target.tops).abs() + (curves[:, 1:2] - target.bottoms).abs()
@@ -165,12 +165,11 @@ class LSTRHead(LaneHead):
         """Lanes at the fixed rows between their ends, and at the ends.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): One per image.
 
         Returns:
-            list[list[Tensor]]: For each image (N, 2) points in pixels of the input, likeliest lane
-            first.
+            list[list[Tensor]]: For each image (N, 2) points in input pixels, most likely first.
         """
         scores = outputs['logits'].float().softmax(dim=-1)[..., LANE]
         lanes = []
@@ -184,7 +183,7 @@ class LSTRHead(LaneHead):
         return lanes
 
     def _points(self, curve: Tensor) -> Tensor:
-        """(N, 2) points of one curve (8,), bottom to top, as shares of the image."""
+        """(N, 2) points of one curve (8,), bottom to top, relative to the image size."""
         top, bottom = curve[:2].clamp(0, 1)
         if not top < bottom:
             return curve.new_empty(0, 2)

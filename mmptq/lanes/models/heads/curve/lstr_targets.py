@@ -1,4 +1,4 @@
-"""What LSTR learns of a lane."""
+"""Training targets of LSTR."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ from .lane_encoding import input_size
 
 @dataclass
 class LSTRTargets:
-    """Lanes of one image, as shares of its width and height.
+    """Lanes of one image, relative to its width and height.
 
     Attributes:
         tops (Tensor): (G,) y of the upper ends.
         bottoms (Tensor): (G,) y of the lower ends.
-        xs (Tensor): (G, R) x at fixed rows, 0 where the lane does not reach.
-        valid (Tensor): (G, R) where it does.
+        xs (Tensor): (G, R) x at fixed rows, 0 at rows that the lane does not reach.
+        valid (Tensor): (G, R) bool, rows that the lane reaches.
     """
 
     tops: Tensor
@@ -36,10 +36,10 @@ def encode(sample: DetDataSample, rows: Tensor) -> LSTRTargets:
 
     Args:
         sample (DetDataSample): With ``gt_lanes`` in pixels of the input.
-        rows (Tensor): (R,) y as shares of the height; the targets go to its device.
+        rows (Tensor): (R,) y relative to the height; targets are on its device.
 
     Returns:
-        LSTRTargets: Of all lanes.
+        LSTRTargets: Targets of all lanes.
     """
     height, width = input_size(sample)
     lanes = [lane.numpy() for lane in sample.gt_lanes]
@@ -53,13 +53,13 @@ def encode(sample: DetDataSample, rows: Tensor) -> LSTRTargets:
 
 
 def row_weights(valid: Tensor) -> Tensor:
-    """Weights that let long lanes count less per row: the root of the share of the shortest.
+    """Weights that reduce the loss per row of long lanes: sqrt(rows of the shortest / rows).
 
     Args:
-        valid (Tensor): (G, R) where each lane of the batch has a row.
+        valid (Tensor): (G, R) bool, rows of each lane of the batch.
 
     Returns:
-        Tensor: (G,) up to 1.
+        Tensor: (G,) weights, at most 1.
     """
     counts = valid.sum(dim=1).clamp(min=1).float()
     return (counts.min() / counts).sqrt() if len(counts) else counts

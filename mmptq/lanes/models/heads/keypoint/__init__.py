@@ -1,4 +1,4 @@
-"""Heads that give key points."""
+"""Keypoint-based lane heads."""
 
 from .ganet_head import GANetHead
 

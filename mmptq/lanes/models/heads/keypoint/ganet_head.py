@@ -1,4 +1,4 @@
-"""Lanes as keypoints that point to the start of their lane."""
+"""The keypoint-based head of GANet."""
 
 from collections.abc import Sequence
 
@@ -14,34 +14,35 @@ from mmptq.lanes.models.heads.lane_head import LaneHead
 from .lane_keypoints import KeypointTargets, encode_keypoints, group_keypoints, match_points
 
 MIN_SCORE = 1e-4
-HEATMAP_BIAS = -2.19  # a tenth of the cells are keypoints
+HEATMAP_BIAS = -2.19  # initial probability 0.1
 
 
 @MODELS.register_module()
 class GANetHead(LaneHead):
-    """Head of GANet: a heat map of keypoints, and from each the offset to its lane's start.
+    """Head of GANet: a heatmap of keypoints and their offsets to the start of the lane.
 
     Paper: https://arxiv.org/abs/2204.07335. Takes the three outputs of :class:`DeformFPN`. Raw
-    outputs: ``heatmap`` (B, 1, H, W) logits, ``offset`` (B, 2, H, W) x and y from the
-    keypoint to the start of its lane, ``compensation`` (B, 2, H, W) from the cell to the keypoint,
-    both in cells; in training also ``points`` (B, 2 * P, H, W) of the aggregator.
+    outputs: ``heatmap`` (B, 1, H, W) logits; ``offset`` (B, 2, H, W), x and y from the keypoint to
+    the start of its lane; ``compensation`` (B, 2, H, W) from the cell to the keypoint, both in
+    cells; in training also ``points`` (B, 2 * P, H, W) of the aggregator.
 
     Note:
-        The published code (https://github.com/Wolfwjs/GANet) also has a heat map of starts, with
-        loss weight 0, and it interpolates lanes by splines; here they are straight between
-        annotated points. It draws lanes through all keypoints, here through their mean per row.
+        The published code (https://github.com/Wolfwjs/GANet) also has a heatmap of starts with loss
+        weight 0, interpolates annotated lanes with splines and connects all keypoints. Here lanes
+        are straight between annotated points and connect the mean keypoint of each row.
 
     Args:
-        in_channels (int): Of the features.
-        stride (int): Of the features in pixels.
-        num_keypoints (int): Of a lane in the heat map's target.
-        num_curve_points (int): Of a lane that the aggregator's points are compared with.
-        radius (int): Of a keypoint in the heat map's target, cells.
-        score_thr (float): Least probability of a keypoint.
-        start_height (float): A keypoint less than this above its start is a start, cells.
-        max_distance (float): Between starts of one lane, and between a start and where its
-            keypoints point, cells.
-        min_keypoints (int): A predicted lane has more rows with keypoints than this.
+        in_channels (int): Number of channels of the features.
+        stride (int): Stride of the features in pixels.
+        num_keypoints (int): Number of keypoints per lane in the heatmap target.
+        num_curve_points (int): Number of points per lane that the aggregator's points are
+            compared with.
+        radius (int): Radius of a keypoint in the heatmap target, in cells.
+        score_thr (float): Minimum probability of a keypoint.
+        start_height (float): A keypoint with a smaller height above its start is a start; in cells.
+        max_distance (float): Maximum distance in cells between starts of one lane, and between a
+            start and the point that a keypoint refers to.
+        min_keypoints (int): A predicted lane has more than this number of rows with keypoints.
         loss_heatmap (dict): Config; divided by the number of keypoints.
         loss_offset (dict): Config; mean over keypoints and coordinates.
         loss_compensation (dict): Config; mean over keypoints of the sum of coordinates.
@@ -107,10 +108,10 @@ class GANetHead(LaneHead):
     def loss_by_output(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> dict[str, Tensor]:
-        """Losses of the heat map, of both offsets at keypoints, and of the aggregator's points.
+        """Losses of the heatmap, of both offsets at keypoints, and of the aggregator's points.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): With ``gt_lanes``.
 
         Returns:
@@ -148,7 +149,7 @@ class GANetHead(LaneHead):
     def decode(
         self, outputs: dict[str, Tensor], data_samples: list[DetDataSample]
     ) -> list[list[Tensor]]:
-        """Lanes of keypoints that are the best of their neighbours in the row."""
+        """Lanes from keypoints that are local maxima in their row."""
         heat = outputs['heatmap'].sigmoid()
         peaks = (heat == F.max_pool2d(heat, (1, 3), 1, (0, 1))) & (heat > self.score_thr)
         lanes = []
@@ -182,12 +183,12 @@ class GANetHead(LaneHead):
         )
 
     def _points_loss(self, outputs: Tensor, targets: list[KeypointTargets]) -> Tensor:
-        """Of the points predicted at each cell along a lane, against points of that lane."""
+        """Loss of the points predicted at each cell along a lane, against points of that lane."""
         preds, matched = [outputs.new_zeros(0, outputs.shape[1] // 2, 2)], []
         for output, target in zip(outputs, targets, strict=True):
             cells = target.curves.reshape(-1, 2)
             x, y = torch.as_tensor(cells, device=outputs.device).T
-            # Pairs of y and x become x and y.
+            # Pairs (y, x) become (x, y).
             points = output[:, y, x].T.unflatten(1, (-1, 2)).flip(2)
             preds.append(points + torch.stack([x, y], dim=1)[:, None])
             curves = np.repeat(target.curves, self.num_curve_points, axis=0)

@@ -11,11 +11,11 @@ from scipy.spatial.distance import cdist
 
 @dataclass(frozen=True)
 class KeypointTargets:
-    """What a keypoint head learns from one image.
+    """Training targets of a keypoint head for one image.
 
     Attributes:
-        heatmap (np.ndarray): (H, W) float32, 1 at keypoints, a Gaussian around them.
-        cells (np.ndarray): (K, 2) int64, x and y of the cells with a keypoint, each once.
+        heatmap (np.ndarray): (H, W) float32, a Gaussian with maximum 1 at each keypoint.
+        cells (np.ndarray): (K, 2) int64, x and y of the cells with a keypoint, without duplicates.
         compensations (np.ndarray): (K, 2) float32, from the cell to the keypoint, in cells.
         offsets (np.ndarray): (K, 2) float32, from the keypoint to the start of its lane, in cells.
         curves (np.ndarray): (L, num_keypoints, 2) int64, x and y of cells along each lane.
@@ -37,17 +37,18 @@ def encode_keypoints(
 ) -> KeypointTargets:
     """Targets of one image.
 
-    A lane starts at its lowest point. Of keypoints in one cell the highest of the last lane counts.
+    A lane starts at its lowest point. If a cell has several keypoints, the highest of the last lane
+    is used.
 
     Args:
         lanes (Sequence[np.ndarray]): (P, 2) points each, x and y in cells.
-        shape (tuple[int, int]): H and W, cells.
-        num_keypoints (int): Keypoints per lane, even in y.
+        shape (tuple[int, int]): H and W in cells.
+        num_keypoints (int): Number of keypoints per lane, evenly spaced in y.
         num_curve_points (int): The same for ``curves``.
-        radius (int): Of the Gaussian in cells, six tenths of it are its standard deviation.
+        radius (int): Radius of the Gaussian in cells; its standard deviation is (2 radius + 1) / 6.
 
     Returns:
-        KeypointTargets: Of lanes that have an extent in y.
+        KeypointTargets: Targets of the lanes that span more than one y.
     """
     lanes = [lane for lane in lanes if len(lane) and np.ptp(lane[:, 1]) > 0]
     keypoints = np.empty((0, 2))
@@ -57,7 +58,7 @@ def encode_keypoints(
         keypoints = np.concatenate(resampled)
         starts = np.concatenate([np.broadcast_to(lane[0], lane.shape) for lane in resampled])
     cells = _to_cells(keypoints, shape)
-    # The last of equal cells: np.unique names the first, so it is given them in reverse.
+    # The last of equal cells: np.unique returns the first, so the order is reversed.
     _, last = np.unique(cells[::-1], axis=0, return_index=True)
     last = len(cells) - 1 - last
     curves = [_to_cells(_resample(lane, num_curve_points), shape) for lane in lanes]
@@ -71,7 +72,7 @@ def encode_keypoints(
 
 
 def match_points(pred: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """The curve points that predicted points are nearest to, each used once.
+    """Match predicted points one-to-one to curve points.
 
     Args:
         pred (np.ndarray): (N, P, 2) predicted points.
@@ -94,22 +95,22 @@ def group_keypoints(
     start_height: float,
     max_distance: float,
 ) -> list[np.ndarray]:
-    """Lanes from keypoints that point to the start of their lane.
+    """Group keypoints to lanes by the start that they point to.
 
-    Where keypoints that are starts themselves point to, there are lanes, one for each group of
-    close ones; every keypoint joins the lane whose start is nearest to where it points.
+    Keypoints close to their own start give the starts of lanes; nearby starts are merged. Each
+    keypoint joins the lane whose start is closest to the point that it refers to.
 
     Args:
         keypoints (np.ndarray): (K, 2) x and y in cells.
         rows (np.ndarray): (K,) rows of their cells.
         offsets (np.ndarray): (K, 2) from the keypoints to the starts of their lanes, in cells.
-        start_height (float): A keypoint that is less than this above its start is a start.
-        max_distance (float): Cells, between starts of one group and from where a keypoint points to
-            the start that it joins.
+        start_height (float): A keypoint with a smaller height above its start is a start.
+        max_distance (float): Maximum distance in cells between merged starts, and between a start
+            and the point that a keypoint refers to.
 
     Returns:
-        list[np.ndarray]: (M, 2) points in cells, bottom to top, one per row: the mean of its
-        keypoints.
+        list[np.ndarray]: (M, 2) points in cells, bottom to top, one per row: the mean of the
+        keypoints in the row.
     """
     pointed = keypoints + offsets
     starts = pointed[offsets[:, 1] < start_height]
@@ -133,19 +134,19 @@ def _mean_per_row(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _resample(lane: np.ndarray, number: int) -> np.ndarray:
-    """(number, 2) points of a lane, even in y, from its lowest point up."""
+    """(number, 2) points of a lane, evenly spaced in y, from its lowest point up."""
     ys, first = np.unique(lane[:, 1], return_index=True)
     even = np.linspace(ys[-1], ys[0], number)
     return np.stack([np.interp(even, ys, lane[first, 0]), even], axis=1)
 
 
 def _to_cells(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Cells that points lie in."""
+    """Cells of points."""
     return np.floor(points).astype(np.int64).clip(0, [shape[1] - 1, shape[0] - 1])
 
 
 def _draw(cells: np.ndarray, shape: tuple[int, int], radius: int) -> np.ndarray:
-    """Heat map with the largest of the Gaussians around some cells."""
+    """Heatmap with the maximum of the Gaussians around cells."""
     padded = np.zeros((shape[0] + 2 * radius, shape[1] + 2 * radius), dtype=np.float32)
     sigma = (2 * radius + 1) / 6
     steps = np.arange(-radius, radius + 1)

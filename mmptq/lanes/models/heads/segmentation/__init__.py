@@ -1,4 +1,4 @@
-"""Heads that give a mask per lane."""
+"""Segmentation-based lane heads."""
 
 from .lane_existence import LaneExistence
 from .lane_seg_head import LaneSegHead

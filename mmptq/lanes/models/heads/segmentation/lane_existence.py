@@ -1,4 +1,4 @@
-"""Branch that tells which lane positions are taken."""
+"""Branch that predicts which lane positions exist."""
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
@@ -8,18 +8,18 @@ from torch.nn import functional as F
 
 @MODELS.register_module()
 class LaneExistence(BaseModule):
-    """Existence of each lane: class shares of pooled positions, then two linear layers.
+    """Existence of each lane: pooled class probabilities, then two linear layers.
 
-    The side network of SCNN, RESA and ENet-SAD (P1). ENet-SAD and RESA classify a feature of their
-    own here; SCNN takes the class scores that its segmentation has already.
+    The side branch of SCNN, RESA and ENet-SAD (P1). ENet-SAD and RESA classify a separate feature;
+    SCNN uses the class scores of its segmentation.
 
     Args:
         num_lanes (int): Number of lane positions.
-        feat_size (tuple[int, int]): Height and width of the input. The linear layers hold a weight
-            for each place in it, so another size of image means another branch.
-        in_channels (int, optional): Of the feature that is classified. None where the scores of the
-            segmentation are taken.
-        dropout (float): Share of channels dropped before the classification while training.
+        feat_size (tuple[int, int]): Height and width of the input. The linear layers have a weight
+            per position, so each image size needs its own branch.
+        in_channels (int, optional): Number of channels of the classified feature. None uses the
+            scores of the segmentation.
+        dropout (float): Dropout rate of channels before the classification in training.
         init_cfg (dict, optional): Config.
     """
 
@@ -55,8 +55,8 @@ class LaneExistence(BaseModule):
         x = scores if self.classify is None else self.classify(features)
         if x.shape[-2:] != self.feat_size:
             raise ValueError(
-                f'LaneExistence is built for features of {self.feat_size} (height, width), not '
-                f'{tuple(x.shape[-2:])}: set feat_size to fit the size of the input'
+                f'LaneExistence expects features of {self.feat_size} (height, width), got '
+                f'{tuple(x.shape[-2:])}: set feat_size to match the size of the input'
             )
         x = F.avg_pool2d(x.softmax(dim=1), 2).flatten(1)
         return self.output(F.relu(self.hidden(x)))

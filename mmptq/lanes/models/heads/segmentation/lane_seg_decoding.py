@@ -1,4 +1,4 @@
-"""From class shares of pixels to lanes."""
+"""Decode lanes from class probabilities of pixels."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mmptq.lanes.geometry.lane_raster import SAMPLES_PER_SEGMENT, interpolate_lane
 
-# Spline samples kept between two rows; linear readers such as TuSimple's metric profit from them.
+# Spline samples kept between two rows, for metrics that interpolate linearly (TuSimple).
 SAMPLES_KEPT = 2
 
 
@@ -17,16 +17,16 @@ SAMPLES_KEPT = 2
 class LaneSegDecoding:
     """Post-processing of SCNN, RESA and ENet-SAD.
 
-    Shares are smoothed; for each lane that exists, the best column of every ``row_step``-th row,
-    counted from the bottom of the original image, becomes a point if its share is large enough. A
-    cubic spline connects the points; a lane of one point is none.
+    Probabilities are smoothed. For each existing lane, the best column of every ``row_step``-th
+    row, counted from the bottom of the original image, becomes a point if its probability is large
+    enough. A cubic spline connects the points; lanes with one point are dropped.
 
     Args:
-        exist_thr (float): Least probability that the position is taken.
-        pixel_thr (float): Least share of a point.
+        exist_thr (float): Minimum probability that the lane exists.
+        pixel_thr (float): Minimum probability of a point.
         row_step (int): Distance of rows in pixels of the original image.
-        max_rows (int, optional): Number of rows; None for all rows of the input.
-        window (int): Side in pixels of the square that is averaged, odd.
+        max_rows (int, optional): Maximum number of rows; None for all rows of the input.
+        window (int): Side of the averaging window in pixels, odd.
     """
 
     exist_thr: float = 0.5
@@ -39,10 +39,10 @@ class LaneSegDecoding:
         """Lanes of one image.
 
         Args:
-            shares (Tensor): (K, H, W) share of each lane position in each pixel of the input.
-            exists (Tensor): (K,) probability that the position is taken.
-            metainfo (dict): With ``ori_shape`` and ``homography_matrix`` (of a test pipeline, which
-                does not rotate).
+            shares (Tensor): (K, H, W) probability of each lane position in each pixel of the input.
+            exists (Tensor): (K,) probability that the lane exists.
+            metainfo (dict): With ``ori_shape`` and ``homography_matrix`` of a test pipeline, which
+                does not rotate.
 
         Returns:
             list[Tensor]: (N, 2) float32 each, x and y in pixels of the input, bottom to top.
@@ -74,7 +74,7 @@ class LaneSegDecoding:
 
 
 def _spline(points: Tensor) -> Tensor:
-    """Samples of the cubic spline through points, the points among them."""
+    """Samples of the cubic spline through points, including the points."""
     if len(points) < 3:
         return points
     samples = interpolate_lane(points.numpy())[:: SAMPLES_PER_SEGMENT // SAMPLES_KEPT]

@@ -14,13 +14,13 @@ from mmptq.lanes.models.losses.lane_iou_loss import lane_iou_loss
 from .lane_seg_decoding import LaneSegDecoding
 from .lane_seg_targets import segmentation_target
 
-# Of the background before training; with logits 0 of lanes, each has 4 % of a pixel.
+# Initial logit of the background; with lane logits of 0, each lane has probability 0.04.
 BACKGROUND_LOGIT = 3.0
 
 
 @MODELS.register_module()
 class LaneSegHead(LaneHead):
-    """A class for each pixel and a flag for each lane position: SCNN, RESA, ENet, ENet-SAD.
+    """A class per pixel and an existence flag per lane position: SCNN, RESA, ENet, ENet-SAD.
 
     Positions are counted from left to right; class 0 is the background. Raw outputs are ``seg``,
     (B, num_lanes + 1, h, w) logits of any size, and ``exist``, (B, num_lanes) logits. The loss is
@@ -33,11 +33,11 @@ class LaneSegHead(LaneHead):
             named ``classify``.
         existence (dict): Config of the module that turns the last feature and ``seg`` into
             ``exist``.
-        lane_width (int): Thickness in pixels of the input that lanes are drawn with for training.
-            CULane's masks are 16 pixels wide at 1640 pixels, which is 8 of 800.
-        background_weight (float): Of the background in the cross entropy.
-        exist_weight (float): Of the existence loss.
-        iou_weight (float): Of the IoU loss; 0 leaves it out.
+        lane_width (int): Thickness of lanes in training masks, in pixels of the input. CULane's
+            masks use 16 pixels at a width of 1640, which is 8 at 800.
+        background_weight (float): Weight of the background in the cross entropy.
+        exist_weight (float): Weight of the existence loss.
+        iou_weight (float): Weight of the IoU loss; 0 turns it off.
         decoding (dict, optional): Arguments of :class:`LaneSegDecoding`.
         init_cfg (dict, optional): Config.
 
@@ -72,9 +72,9 @@ class LaneSegHead(LaneHead):
         self.register_buffer('class_weights', weights, persistent=False)
 
     def init_weights(self) -> None:
-        """Start from background nearly everywhere, as most pixels are.
+        """Initialise the scores to background, the class of most pixels.
 
-        Without it a short training spends its first hundreds of iterations on learning that.
+        Otherwise a short training needs hundreds of iterations to learn this.
         """
         super().init_weights()
         layer = self.decoder.classify
@@ -93,12 +93,12 @@ class LaneSegHead(LaneHead):
         """Losses against drawn lanes.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): With ``gt_lanes`` and ``gt_lane_slots``; images of
                 one size.
 
         Returns:
-            dict[str, Tensor]: ``loss_seg``, ``loss_exist`` and, if it has a weight, ``loss_iou``.
+            dict[str, Tensor]: ``loss_seg``, ``loss_exist`` and, with ``iou_weight``, ``loss_iou``.
         """
         targets = [segmentation_target(s, self.num_lanes, self.lane_width) for s in data_samples]
         device = outputs['seg'].device
@@ -120,7 +120,7 @@ class LaneSegHead(LaneHead):
         """Lanes by :class:`LaneSegDecoding`.
 
         Args:
-            outputs (dict[str, Tensor]): Of :meth:`forward`.
+            outputs (dict[str, Tensor]): From :meth:`forward`.
             data_samples (list[DetDataSample]): One per image, with ``img_shape``, ``ori_shape`` and
                 ``homography_matrix``.
 

@@ -1,4 +1,4 @@
-"""What a lane segmentation is trained on: a class for each pixel, a flag for each position."""
+"""Training targets of lane segmentation: a class per pixel, a flag per lane position."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,12 @@ def segmentation_target(
         lane_width (int): Thickness in pixels of the input.
 
     Returns:
-        tuple[Tensor, Tensor]: (H, W) int64 classes, 0 where there is no lane and 1 + position on a
-        lane; (num_lanes,) float32, 1 for positions that are taken. Later positions cover earlier
-        ones. Both on the CPU.
+        tuple[Tensor, Tensor]: (H, W) int64 classes, 0 for background and 1 + position on a lane;
+        (num_lanes,) float32, 1 for existing lanes. Later positions cover earlier ones. Both are on
+        the CPU.
 
     Raises:
-        ValueError: If the annotation has a position that the head has not.
+        ValueError: If the annotation has more positions than the head.
     """
     height, width = sample.metainfo['img_shape'][:2]
     classes = torch.zeros(height, width, dtype=torch.int64)
@@ -36,8 +36,8 @@ def segmentation_target(
     for slot, points in sorted(zip(slots, lanes, strict=True), key=lambda pair: pair[0]):
         if slot >= num_lanes:
             raise ValueError(
-                f"'{sample.metainfo.get('img_path')}' has a lane at position {slot + 1} of its "
-                f'annotation, the head has {num_lanes}: set num_lanes of the head'
+                f"'{sample.metainfo.get('img_path')}' has a lane at position {slot + 1}, but the "
+                f'head has {num_lanes} positions: increase num_lanes of the head'
             )
         mask = draw_lane(points, (width, height), lane_width) if slot >= 0 else None
         if mask is not None:
@@ -56,18 +56,18 @@ def lane_slots(
 ) -> list[int]:
     """Position of each lane, from left to right.
 
-    Where the annotation does not tell, lanes are counted from the middle of the image outwards:
-    those that meet the lower border left of the middle take the positions below ``num_lanes / 2``,
-    the others those above.
+    If the annotation has no positions, lanes are counted from the image centre outwards: lanes that
+    meet the lower border left of the centre get the positions below ``num_lanes / 2``, all others
+    the positions above.
 
     Args:
         lanes (Sequence[np.ndarray]): (N, 2) points each, bottom to top.
-        annotated (Sequence[int]): Position of each, -1 where unknown.
+        annotated (Sequence[int]): Position of each lane, -1 if unknown.
         image_size (tuple[int, int]): Width and height.
         num_lanes (int): Number of lane positions.
 
     Returns:
-        list[int]: For each lane, -1 for one that is too far outside to have a position.
+        list[int]: Position of each lane, -1 for outer lanes beyond ``num_lanes``.
     """
     if all(slot >= 0 for slot in annotated):
         return list(annotated)
@@ -84,7 +84,7 @@ def lane_slots(
 
 
 def _foot(points: np.ndarray, height: int) -> float:
-    """x where the lower half of a lane, drawn on as a straight line, meets the lower border."""
+    """x at the lower border of the straight extension of a lane's lower half."""
     (x, y), (far_x, far_y) = points[0], points[len(points) // 2]
-    rise = min(far_y - y, -1.0)  # a flat piece would meet it anywhere
+    rise = min(far_y - y, -1.0)  # the extension of a horizontal piece is not defined
     return float(x + (height - 1 - y) * (far_x - x) / rise)

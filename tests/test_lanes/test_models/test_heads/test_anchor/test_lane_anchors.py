@@ -72,11 +72,11 @@ def test_choice_by_a_file(tmp_path):
     torch.save(torch.arange(5), path)
     with pytest.raises(ValueError, match="frequency.pt' must hold a tensor of 9 numbers"):
         anchors.choose_by_file(str(path))
-    with pytest.raises(FileNotFoundError, match='leave it out and use LaneAnchorHook'):
+    with pytest.raises(FileNotFoundError, match='remove it and use LaneAnchorHook'):
         anchors.choose_by_file(str(tmp_path / 'missing.pt'))
 
 
 @pytest.mark.parametrize('number', [1, 10])
 def test_impossible_numbers_of_anchors_are_refused(number):
-    with pytest.raises(ValueError, match='between 2 and the 9 generated ones'):
+    with pytest.raises(ValueError, match='between 2 and 9, the number of generated'):
         make(number)

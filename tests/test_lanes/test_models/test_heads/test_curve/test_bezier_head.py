@@ -126,5 +126,5 @@ def test_mask_in_training_only():
 
 
 def test_even_window():
-    with pytest.raises(ValueError, match='odd window, not 8'):
+    with pytest.raises(ValueError, match='odd window, got 8'):
         head(window=8)

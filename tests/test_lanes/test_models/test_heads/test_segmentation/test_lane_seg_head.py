@@ -68,7 +68,7 @@ def test_background_counts_less():
 
 def test_features_of_another_size_are_refused():
     model = build('resa')
-    with pytest.raises(ValueError, match=r'built for features of \(6, 8\).*not \(6, 10\)'):
+    with pytest.raises(ValueError, match=r'expects features of \(6, 8\).*got \(6, 10\)'):
         model(torch.zeros(1, 3, 48, 80))
 
 
