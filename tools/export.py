@@ -1,4 +1,4 @@
-"""Export a quantized model for an inference engine, and check it there before it is written.
+"""Exports a quantized model for an inference engine, after a check in that engine.
 
 python tools/export.py CONFIG quantized.pth --backend onnxruntime
 python tools/export.py CONFIG float.pth --float             the float network, to compare with
@@ -53,17 +53,17 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=0,
         metavar='N',
-        help='for backends with 8-bit layer outputs: keep those of the N layers float that lose '
-        'most by them',
+        help='for backends with 8-bit layer outputs: keep the outputs of the N most sensitive '
+        'layers in float',
     )
     args = parser.parse_args()
     if args.float_outputs < 0:
-        parser.error(f'--float-outputs {args.float_outputs}: use a number of at least 0')
+        parser.error(f'--float-outputs {args.float_outputs}: use a number ≥ 0')
     return args
 
 
 def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:
-    """What a file should say about its origin."""
+    """Metadata of a file about its origin."""
     keys = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor', 'pad_value')
     preprocessor = cfg.model.get('data_preprocessor') or {}
     return dict(
@@ -126,7 +126,7 @@ def main() -> None:
     except (QuantizationError, OSError, ImportError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
-        sys.exit('error: interrupted; nothing was written under a final name')
+        sys.exit('error: interrupted; no file was written')
 
 
 if __name__ == '__main__':

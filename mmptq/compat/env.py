@@ -20,7 +20,7 @@ COMPILE_MMCV = (
 
 
 def check_environment() -> None:
-    """Checks that the packages mmptq stands on are there, new enough and complete.
+    """Checks that the packages mmptq needs are installed, new enough and complete.
 
     A version above the tested range only warns, because most new releases work.
 
@@ -30,7 +30,7 @@ def check_environment() -> None:
     """
     for name in SUPPORTED:
         _check_version(name)
-        if name == 'mmcv':  # before mmdet, which fails on it with a riddle
+        if name == 'mmcv':  # before mmdet, whose error would not name the cause
             _check_operators()
 
 

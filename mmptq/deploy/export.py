@@ -1,4 +1,4 @@
-"""From a quantized detector to a file for an inference engine, checked there before it appears."""
+"""Writes a quantized detector as a file for an inference engine, after a check in that engine."""
 
 import json
 import tempfile
@@ -35,7 +35,7 @@ PARITY_SAMPLES = 4
 
 
 def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: ExportProfile) -> None:
-    """Check before any work that the detector is quantized as the backend needs it.
+    """Check before any work that the backend can run how the detector is quantized.
 
     Args:
         detector (nn.Module): Quantized.

@@ -13,7 +13,7 @@ class ExportProfile:
 
     Args:
         limits (SchemeLimits): What the scheme has to obey.
-        engine (str): A name in ``ENGINES``: what runs the files.
+        engine (str): Name in ``ENGINES`` of the engine that runs the files.
         unsupported_ops (tuple[str]): ONNX operators that the engine cannot run.
         quantized_ops (tuple[str]): ONNX operators, besides weighted layers, that run in integers
             when their inputs are quantized.

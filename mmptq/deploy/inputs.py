@@ -1,4 +1,4 @@
-"""What enters the exported subgraph on calibration samples."""
+"""Calibration inputs of the exported subgraph."""
 
 from pathlib import Path
 
@@ -13,7 +13,16 @@ from .exported_subgraph import subgraph_inputs
 
 
 def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) -> list[Tensor]:
-    """What enters the exported subgraph on calibration samples."""
+    """Run calibration samples and collect the inputs of the exported subgraph.
+
+    Args:
+        cfg (Config): Names data and pipeline.
+        detector (nn.Module): In eval mode.
+        num_samples (int, optional): Default is the number of the config, 16 at most.
+
+    Returns:
+        list[Tensor]: Inputs (1, C, H, W), one per sample.
+    """
     if num_samples is None:
         num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
     loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
@@ -28,7 +37,7 @@ def load_float(detector: nn.Module, state: dict[str, Tensor]) -> None:
     """Load the weights of a float checkpoint.
 
     Raises:
-        QuantizationError: If they are of another architecture.
+        QuantizationError: If the checkpoint does not fit the architecture.
     """
     check_keys(detector, state, strict=False)
     detector.load_state_dict(state, strict=False)

@@ -1,4 +1,4 @@
-"""Grids of tensors inside of an ONNX graph, from calibration data."""
+"""Scales of tensors inside of an ONNX graph, from calibration data."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +21,7 @@ SILU_FLOOR = -8.0
 def make_observe(
     graph: Graph, profile: ExportProfile, inputs: list[Tensor]
 ) -> Callable[..., dict[str, TensorQParams]]:
-    """A function that runs the graph as it is and gives grids of some of its tensors.
+    """A function that runs the unchanged graph and returns scales of some of its tensors.
 
     Its second argument, optional, replaces ``profile.limits.act``.
 
@@ -57,7 +57,7 @@ def make_observe(
 def values_of(
     graph: Graph, tensors: list[str], inputs: list[Tensor]
 ) -> Iterator[dict[str, Tensor]]:
-    """Values of some tensors of the graph as it is, by name, for one input after the other."""
+    """Values of some tensors of the unchanged graph by name, one input after the other."""
     session = open_unoptimized(graph, tensors)
     for x in track(inputs, 'observe'):
         results = session.run(tensors, {session.get_inputs()[0].name: x.detach().cpu().numpy()})
@@ -77,9 +77,8 @@ def feeds_silu(graph: Graph, tensor: str) -> bool:
 def rectified_addends(graph: Graph, tensors: list[str]) -> dict[str, str]:
     """Tensors that are only used in ReLU(tensor + other), with the other operand.
 
-    What is below -other becomes 0 whatever it is, so the grid need not reach there: in residual
-    blocks that is often more than half of the range. Only one operand of a sum may rely on the
-    other one being right.
+    Values below -other become 0, so the grid need not cover them: in residual blocks that is often
+    more than half of the range. Only one operand of a sum may rely on an exact other one.
     """
     found = {}
     for node in graph.of_type('Add'):
@@ -105,7 +104,7 @@ def open_unoptimized(graph: Graph, tensors: list[str]):
     model = graph.with_outputs(tensors)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
-    # Optimised, a tensor that is asked for may not exist any more.
+    # Optimisation may remove a tensor that is asked for.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return runtime.InferenceSession(
         model.SerializeToString(), options, providers=['CPUExecutionProvider']

@@ -65,7 +65,7 @@ def export_marked(
         ``structure`` tells how the outputs nest.
 
     Raises:
-        QuantizationError: For an operator that ONNX has not; names it and its module.
+        QuantizationError: For an operator that is not part of ONNX; names it and its module.
     """
     subgraph(sample)
     names = output_names(subgraph.structure)
@@ -77,7 +77,7 @@ def export_marked(
             subgraph,
             (sample,),
             buffer,
-            # The newer exporter renames and decomposes what the markers have to be found in.
+            # The newer exporter renames and decomposes the nodes around the markers.
             dynamo=False,
             opset_version=OPSET,
             custom_opsets={DOMAIN: 1},

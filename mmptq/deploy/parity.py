@@ -1,4 +1,4 @@
-"""Whether an engine computes what was simulated: signal-to-noise per output."""
+"""Whether an engine computes the simulated outputs: signal-to-noise per output."""
 
 import math
 from dataclasses import dataclass

@@ -31,9 +31,9 @@ def most_sensitive_outputs(
     the ratio of noise to signal, summed over the outputs of the network.
 
     Args:
-        graph (Graph): With pairs on layer inputs; stays as it is.
+        graph (Graph): With pairs on layer inputs; not changed.
         profile (ExportProfile): What the backend wants.
-        observe (Callable): Finds grids of tensors from calibration data.
+        observe (Callable): Finds scales of tensors from calibration data.
         inputs (list[Tensor]): Calibration inputs; the first two are used.
         count (int): How many layers to name.
 

@@ -1,4 +1,4 @@
-"""Scales of sparse convolutions, which no ONNX operator can carry, as a side file."""
+"""Scales of sparse convolutions in a side file, because ONNX has no operator for them."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def write_sparse_scales(detector: nn.Module, subgraph: nn.Module, path: str | Pa
 
     Args:
         detector (nn.Module): Quantized.
-        subgraph (nn.Module): Its part that is in the ONNX file.
+        subgraph (nn.Module): The part of it that is in the ONNX file.
         path (str | Path): JSON file.
 
     Returns:

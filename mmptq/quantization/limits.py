@@ -16,7 +16,7 @@ EXPORT_KEY = 'export'  # holds the fields of ``mmptq.deploy.export_profile.Expor
 
 @dataclass(frozen=True)
 class SchemeLimits:
-    """The limits of a backend that quantization obeys, so that what is simulated is what runs.
+    """The limits of a backend that quantization obeys, so that the simulation is exact.
 
     Args:
         name (str): Name of the backend, for messages and for the metadata of files.
@@ -106,7 +106,7 @@ class SchemeLimits:
         """Refuse layers with a scheme that the backend does not support.
 
         Raises:
-            QuantizationError: Names the first layer, what it has and what the backend needs.
+            QuantizationError: Names the first layer, its scheme and what the backend needs.
         """
         for layer in layers:
             for part, scheme in (('weight', layer.weight), ('act', layer.act)):

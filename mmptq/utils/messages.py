@@ -4,7 +4,7 @@ import re
 
 
 def first_line(error: BaseException) -> str:
-    """Type and first line of an exception, of which some have no message at all.
+    """Type and first line of an exception; only the type where there is no message.
 
     Args:
         error (BaseException): Any exception.

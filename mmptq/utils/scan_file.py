@@ -31,7 +31,7 @@ class ScanFormat:
     def problem(self, path: str) -> str | None:
         """What is wrong with a file, as the rest of a sentence; None if it is sound.
 
-        mmdet3d's range filter drops points that are not finite without a word, so that a broken
+        mmdet3d's range filter silently drops points that are not finite, so that a broken
         recording would pass for a sparse one.
 
         Args:

@@ -9,7 +9,7 @@ from .hooks import temporary_hooks
 
 
 class StopForward(Exception):
-    """Raised by a hook to leave a forward pass that has done what was needed."""
+    """Raised by a hook to end a forward pass early."""
 
 
 def output_of(module: nn.Module, run: Callable[[], Any]) -> Any:

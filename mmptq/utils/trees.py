@@ -75,8 +75,8 @@ def flatten(tree: Any) -> tuple[list[Tensor], Any]:
     """All tensors of nested tuples, lists, dicts and sparse tensors, and the structure.
 
     Returns:
-        tuple: The tensors in a fixed order; the structure, in which anything else than a tensor
-        is kept as it is.
+        tuple: The tensors in a fixed order; the structure, in which all values other than
+        tensors are kept.
     """
     tensors: list[Tensor] = []
     return tensors, _take(tree, tensors)

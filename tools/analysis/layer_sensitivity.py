@@ -1,13 +1,13 @@
-"""What each layer costs when it is quantized: the metric with one layer or one group at a time.
+"""Sensitivity of layers: the metric with one layer or group quantized, or left float, at a time.
 
 python tools/analysis/layer_sensitivity.py CONFIG CHECKPOINT --scheme w4a4 --recipe mse
 python tools/analysis/layer_sensitivity.py PTQ_CONFIG [CHECKPOINT] [--groups 'backbone.*' 'neck.*']
     [--mode alone|except] [--part weight|input|both] [--num-images N] [--out FILE.json]
 
-Plans and calibrates as tools/ptq.py does, by the stages of the recipe up to the first that
-calibrates. Then the validation images run through the network with the quantizers of one layer
-alone on, or of all layers except this one; by default one row per quantized layer. Nothing is saved
-but the table.
+Plans and calibrates like tools/ptq.py, with the stages of the recipe up to the first that
+calibrates. Then the validation images run through the network, with only this layer quantized
+(--mode alone) or all layers but this one (--mode except); by default one row per quantized layer.
+Only the table is saved.
 """
 
 import argparse

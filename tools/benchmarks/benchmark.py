@@ -7,8 +7,8 @@ python tools/benchmarks/benchmark.py --config CONFIG --size 800 1344   random we
 python tools/benchmarks/benchmark.py --config CONFIG --size 800 1344 --peers   and those of NNCF and
     onnxruntime.quantization from the same float file and the same inputs (`pip install nncf`)
 
-The first file of an engine is what its other files are compared with, in time and in what they
-compute: the signal-to-noise ratio of the worst output.
+The other files of an engine are compared with its first one, by time and by the signal-to-noise
+ratio of the worst output.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
     float_file = folder / 'float.onnx'
     subgraph = random_subgraph(args.config)
     dynamic = not args.fixed_size
-    small = dynamic and not args.peers  # what is computed matters with peers, too
+    small = dynamic and not args.peers  # with peers, outputs are compared too
     size = [max(64, end // 128 * 32) for end in args.size] if small else args.size
     shape = (1, input_channels(subgraph), *size)
     samples = [torch.rand(shape) for _ in range(args.num_samples)]
@@ -145,7 +145,7 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
         file = peer_file(folder, name)
         try:
             quantize(float_file, [x.numpy() for x in samples], file)
-        except Exception as error:  # whatever other tools raise: their row is missing then
+        except Exception as error:  # other tools raise anything; their row is missing then
             print(f'{name} fails: {type(error).__name__}: {error}', flush=True)
             continue
         files[file] = engine
@@ -167,8 +167,8 @@ def named_files(args: argparse.Namespace) -> list[tuple[str, str]]:
 def measure(engines: dict[tuple[str, str], Engine], x: np.ndarray, rounds: int) -> dict:
     """Seconds of every run, one run of each file in each round.
 
-    The pauses are for the threads of the engine before, which go on spinning for a while. The
-    order is another one in each round: what ran before a file leaves caches and memory behind.
+    The pauses let the threads of the previous engine stop spinning. The order changes from round
+    to round, because each file leaves caches and memory behind.
     """
     order, generator = list(engines.items()), random.Random(0)
     for engine in engines.values():
@@ -215,7 +215,7 @@ def table(engines: dict, seconds: dict) -> list[dict]:
                 'median ms': round(float(np.median(times)) * 1e3, 1),
                 'p95 ms': round(float(np.percentile(times, 95)) * 1e3, 1),
                 'per second': round(1 / float(np.median(times)), 1),
-                # Of the same round, so that what else the machine does falls on both.
+                # Of the same round, so that other load on the machine affects both.
                 'ratio': round(float(np.median(reference / times)), 2),
             }
         )

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def run_cell(config: str, backend: str, val_float: bool, args: argparse.Namespace) -> dict:
-    """Metrics of a model in the engine of a backend, or what the backend says against it."""
+    """Metrics of a model in the engine of a backend, or why the backend refuses it."""
     folder = Path(args.out) / f'{Path(config).stem}_{backend}'
     file, metrics = folder / 'deployed.onnx', folder / 'deployed.json'
     options = [f'calibration.num_samples={args.num_samples}', f'train_cfg.val_float={val_float}']

@@ -1,4 +1,4 @@
-"""One of these tools started by another one, in a process of its own."""
+"""Starts another tool in a process of its own."""
 
 import subprocess
 import sys
@@ -13,11 +13,11 @@ class ToolError(QuantizationError):
     """A tool that failed.
 
     Attributes:
-        last_line (str): Of what it said.
+        last_line (str): Last line of its output.
     """
 
     def __init__(self, command: list[str], said: str):
-        self.last_line = (said.strip() or 'nothing was said').splitlines()[-1]
+        self.last_line = (said.strip() or 'no output').splitlines()[-1]
         super().__init__(f'{" ".join(command)} failed:\n{said[-2000:]}')
 
 
@@ -26,11 +26,11 @@ def run_tool(name: str, *arguments: object, log: Path | None = None) -> None:
 
     Args:
         name (str): Without folder and suffix.
-        arguments (object): Of its command line.
-        log (Path, optional): File for all that it says; default: nothing is kept.
+        arguments (object): Its command line.
+        log (Path, optional): File for its output; default: output is discarded.
 
     Raises:
-        ToolError: If it fails; with the end of what it said.
+        ToolError: If it fails; holds the end of its output.
     """
     (path,) = TOOLS.rglob(f'{name}.py')
     command = [sys.executable, str(path), *map(str, arguments)]

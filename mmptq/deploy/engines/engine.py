@@ -96,7 +96,7 @@ class Engine(ABC):
 
 
 def parse_metadata(entries: dict[str, str]) -> dict[str, Any]:
-    """Metadata of a file, each value of which is JSON."""
+    """Metadata of a file, in which each value is JSON."""
     return {key: json.loads(value) for key, value in entries.items() if key != 'onnx.infer'}
 
 

@@ -21,7 +21,7 @@ RT_INFO_KEY = 'mmptq'
 
 @ENGINES.register_module('openvino')
 class OpenVinoEngine(Engine):
-    """OpenVINO on the CPU; what is not quantized runs in float32, also where bfloat16 is there.
+    """OpenVINO on the CPU; float layers run in float32, also on processors with bfloat16.
 
     Args:
         path (str | Path): An ``.onnx`` or ``.xml`` file.

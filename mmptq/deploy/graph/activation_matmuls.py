@@ -1,4 +1,4 @@
-"""Products of two activations, as attention has them."""
+"""Matrix products of two activations, as in attention."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from .qdq import TensorQParams, insert_pair, is_dequantized
 
 
 def is_activation_matmul(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node multiplies two activations, neither of which is a stored weight."""
+    """Whether a node multiplies two activations; neither is a stored weight."""
     return node.op_type == 'MatMul' and not any(_is_stored(graph, name) for name in node.input)
 
 
@@ -23,7 +23,7 @@ def _is_stored(graph: Graph, tensor: str) -> bool:
 def quantize_matmul_rhs(
     graph: Graph, profile: ExportProfile, observe: Callable[..., dict[str, TensorQParams]]
 ) -> dict[str, TensorQParams]:
-    """Insert the pairs of second operands of products, where these need a scheme of their own."""
+    """Insert the pairs of right operands that need a scheme of their own."""
     if not profile.activation_matmuls or profile.matmul_rhs is None:
         return {}
     nodes = [

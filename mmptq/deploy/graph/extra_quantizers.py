@@ -1,4 +1,4 @@
-"""Quantizers for tensors that are no layer inputs, so that no float islands remain.
+"""Quantizers for tensors that are not layer inputs, so that no float islands remain.
 
 Engines run additions, concatenations and poolings in integers only between quantized tensors, and
 some run a convolution in integers only when its output is quantized too. Where a quantizer can be
@@ -34,12 +34,12 @@ def place_extra_quantizers(
     Args:
         graph (Graph): With pairs on layer inputs.
         profile (ExportProfile): What the backend wants.
-        observe (Callable): Finds grids of tensors from calibration data.
-        float_outputs (Collection[str]): Results of layers that stay float, and with them what is
-            made of them up to the next layer.
+        observe (Callable): Finds scales of tensors from calibration data.
+        float_outputs (Collection[str]): Layer outputs that stay float, together with all tensors
+            computed from them up to the next layer.
 
     Returns:
-        dict[str, TensorQParams]: The grids that were observed, by tensor.
+        dict[str, TensorQParams]: The observed scales and zero points, by tensor.
     """
     share_qparams(graph, profile)
     seconds = quantize_matmul_rhs(graph, profile, observe)
@@ -60,7 +60,7 @@ def share_qparams(graph: Graph, profile: ExportProfile) -> None:
     while changed:
         changed = False
         for node in graph.of_type(*SELECTING):
-            if len(node.output) > 1:  # a pooling that also tells positions
+            if len(node.output) > 1:  # a pooling with a second output, the positions
                 continue
             changed |= _share_backward(graph, profile, node) or _share_forward(graph, node)
 
@@ -74,7 +74,7 @@ def _data_inputs(node: NodeProto) -> list[str]:
 
 
 def _fits(graph: Graph, profile: ExportProfile, tensor: str, qparams: TensorQParams) -> bool:
-    """Whether a tensor may take the grid of what is made of it.
+    """Whether a tensor may take the grid of a tensor computed from it.
 
     An engine that runs layers between integers only takes a ReLU for the lower end of the grid,
     so its result needs a grid that begins at zero.
@@ -195,7 +195,7 @@ def _stays_float(graph: Graph, profile: ExportProfile, tensor: str) -> bool:
 
 
 def _is_last(graph: Graph, tensor: str) -> bool:
-    """Whether no layer takes what is made of a tensor."""
+    """Whether no later layer uses a tensor, directly or indirectly."""
     seen, waiting = set(), [tensor]
     while waiting:
         name = waiting.pop()

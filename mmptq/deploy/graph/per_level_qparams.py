@@ -1,8 +1,8 @@
-"""A grid of their own for the pyramid levels that share a layer.
+"""One scale per pyramid level for layers that all levels share.
 
-A head that runs on all levels of a pyramid has one scale per layer in the model, which has to hold
-the widest level. In the file every level has nodes of its own, and engines do not mind if each of
-them has its own scale: coarse levels often use half of the range, and lose a bit by the rest.
+A head that runs on all levels of a pyramid has one scale per layer in the model, which must cover
+the widest level. In the file every level has its own nodes, and engines accept a different scale
+for each: coarse levels often use half of the range, and would lose one bit.
 """
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from mmptq.quantization import FakeQuantizer, choose_qparams
 from .graph import Graph
 from .qdq import TensorQParams, insert_pair
 
-# Steps that are not smaller than this share of the layer's own are not worth a second grid.
+# A level gets its own scale only if that is smaller than this share of the layer's scale.
 LARGEST_STEP = 0.9
 
 
@@ -25,9 +25,9 @@ def place_per_level_qparams(
 ) -> dict[str, TensorQParams]:
     """Narrow the grids of layers that run at several sizes to what each size uses.
 
-    A range is never widened, so what was clipped stays clipped. Calls on tensors of one size share
-    a grid: networks that pass messages from row to row call a layer dozens of times on slices that
-    are put together again.
+    A range is never widened: clipped values stay clipped. Calls on tensors of the same size share a
+    grid, because networks that pass messages from row to row call a layer dozens of times on slices
+    that are concatenated afterwards.
 
     Args:
         graph (Graph): With pairs on layer inputs.

@@ -13,7 +13,7 @@ from .graph import Graph, attribute
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 WEIGHT_SUFFIX = '.weight_quantizer'
-# Names of tensors that this package adds; what they were made from precedes the suffix.
+# Suffixes of the tensors that this package adds; the name of the source comes before.
 QUANTIZED, DEQUANTIZED = '_quantized', '_dequantized'
 
 

@@ -26,7 +26,7 @@ def find_foldable(model: nn.Module, trace: Trace) -> tuple[list[tuple[str, str]]
         if None in feeders:
             reason = 'its input is not directly the output of a convolution or linear layer'
         elif len(feeders) > 1:
-            reason = f'it runs after several layers: {", ".join(sorted(feeders))}'
+            reason = f'it follows several layers: {", ".join(sorted(feeders))}'
         else:
             (layer_name,) = feeders
             reason = _refusal(modules[layer_name], trace.layers[layer_name], modules[norm_name])
@@ -43,7 +43,7 @@ def _refusal(layer: nn.Module, record: LayerTrace, norm: _BatchNorm) -> str | No
     if record.other_uses:
         return f'the output of {record.name} has a second consumer'
     if quant_type_of(type(layer)) is None:
-        return f'{record.name} is a {type(layer).__name__}, whose weight is not used as it is'
+        return f'{record.name} is a {type(layer).__name__}, which changes its weight before use'
     if 'bias' not in layer._parameters:
         return f'{record.name} ({type(layer).__name__}) cannot have a bias'
     if norm.running_mean is None:

@@ -74,7 +74,7 @@ class _Tracer(TorchDispatchMode):
                 self.trace.layers[self.maker[x]].other_uses += 1
         for y in tensors_in(result):
             # Indices and masks choose among values (proposals, NMS): they carry no features.
-            # An in-place result is its own input: what it was computed from adds up.
+            # The result of an in-place operation is its own input: sources accumulate.
             if y.is_floating_point():
                 self.sources[y] = sources | self.sources.get(y, set())
         return result

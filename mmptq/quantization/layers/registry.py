@@ -1,4 +1,4 @@
-"""Which quantized layer type belongs to which float one, and what they have in common."""
+"""The quantized version of each float layer type, and what all versions share."""
 
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear

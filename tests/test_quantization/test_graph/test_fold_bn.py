@@ -138,7 +138,7 @@ class NoStatistics(NormFirst):
     [
         (TwoConsumers(), 'second consumer'),
         (SharedConv(), 'shared by several BatchNorms'),
-        (SharedNorm(), 'runs after several layers'),
+        (SharedNorm(), 'follows several layers'),
         (NormFirst(), 'not directly the output'),
         (ReluBetween(), 'not directly the output'),
         (
