@@ -8,29 +8,23 @@ from torch import nn
 
 from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError, QuantPlan, rebuild
+from mmptq.quantization.packed_state import pack_state, unpack_state
 from mmptq.utils.files import complete_file
 from mmptq.utils.messages import first_line
 from mmptq.utils.models import unwrap
+from mmptq.utils.trees import to_plain
 from mmptq.version import __version__
 
 META_KEY = 'quantizer'
-
-
-def plain(data: Any) -> Any:
-    """Copy of nested data in which everything is a plain Python type."""
-    if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [plain(value) for value in data]
-    if hasattr(data, 'tolist'):
-        return data.tolist()
-    return data if isinstance(data, (str, int, float, bool, type(None))) else str(data)
+PACKED_KEY = 'packed_weights'
 
 
 def save_quantized(
     model: nn.Module, plan: QuantPlan, path: str | Path, dataset_meta: dict, config: str
 ) -> None:
     """Write a frozen quantized model as a checkpoint of tensors and plain data.
+
+    Quantized weights are stored as packed integers, everything else as it is.
 
     Args:
         model (nn.Module): Quantized and frozen.
@@ -39,23 +33,33 @@ def save_quantized(
         dataset_meta (dict): ``metainfo`` of the data set, for OpenMMLab's inference tools.
         config (str): Text of the config.
     """
-    state = unwrap(model).state_dict()
+    model = unwrap(model)
+    state = model.state_dict()
     # In place, so that the versions of the modules (``_metadata``) stay attached: without them
     # mmdet3d would take the kernels of spconv 2 for those of spconv 1 and permute their axes.
+    table = pack_state(model, state)
     for key, value in state.items():
-        state[key] = value.detach().cpu()
+        state[key] = _compact(value.detach().cpu())
     meta = {
         META_KEY: plan.to_dict(),
+        PACKED_KEY: table,
         'mmptq_version': __version__,
-        'dataset_meta': plain(dataset_meta),
+        'dataset_meta': to_plain(dataset_meta),
         'cfg': config,
     }
     with complete_file(path) as temporary:
         torch.save({'state_dict': state, 'meta': meta}, temporary)
 
 
+def _compact(value: torch.Tensor) -> torch.Tensor:
+    """The tensor without the rest of the storage that it is a view of."""
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint file without executing anything that it holds.
+
+    Packed weights come back as float tensors under the names that the model has for them.
 
     Raises:
         QuantizationError: If it is missing, cut off, not a checkpoint, or holds code.
@@ -71,7 +75,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict):
         raise QuantizationError(f"checkpoint '{path}' holds no state dict: it is not a checkpoint")
+    unpack_checkpoint(checkpoint)
     return checkpoint
+
+
+def unpack_checkpoint(checkpoint: dict[str, Any]) -> None:
+    """Turn packed weights into float tensors, in place; others stay as they are."""
+    table = (checkpoint.get('meta') or {}).pop(PACKED_KEY, None)
+    if table is not None:
+        unpack_state(checkpoint['state_dict'], table)
+
+
+def unpacked_state(path: str | Path) -> dict[str, torch.Tensor]:
+    """The dense state dict of a quantized checkpoint, as the model has it."""
+    return read_checkpoint(path)['state_dict']
 
 
 def plan_of(checkpoint: dict[str, Any]) -> QuantPlan | None:

@@ -14,15 +14,16 @@ from mmengine.runner import BaseLoop, Runner
 from mmptq.ptq.calibration_data import calibration_loader, check_overlap
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.policy import apply_policy
-from mmptq.ptq.resume import ResumeStore, digest
+from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.build import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table
 from mmptq.utils.models import unwrap
+from mmptq.utils.trees import to_plain
 
-from .checkpoint import plain, save_quantized
+from .checkpoint import save_quantized
 from .evaluate import evaluate
 
 CHECKPOINT_NAME = 'quantized.pth'
@@ -113,10 +114,10 @@ class PTQLoop(BaseLoop):
     def _resume_store(self, ctx: PTQContext) -> ResumeStore:
         cfg = self.runner.cfg
         keys = ('model', 'quantizer', 'stages', 'calibration', 'backend', 'train_dataloader')
-        texts = {f"'{key}' in its config": plain(cfg.get(key)) for key in keys}
+        texts = {f"'{key}' in its config": to_plain(cfg.get(key)) for key in keys}
         texts = {key: json.dumps(value, sort_keys=True) for key, value in texts.items()}
         texts['seed'] = str(ctx.seed)
-        texts['float checkpoint'] = digest(ctx.model)
+        texts['float checkpoint'] = state_dict_sha256(ctx.model)
         return ResumeStore(ctx.work_dir / 'resume', texts, self.resume)
 
     def _check_overlap(self) -> None:

@@ -8,7 +8,7 @@ from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError
 from mmptq.utils.models import unwrap
 
-from .checkpoint import check_keys, load_into, plan_of
+from .checkpoint import check_keys, load_into, plan_of, unpack_checkpoint
 from .ptq_loop import PTQLoop
 
 
@@ -39,7 +39,8 @@ class QuantizationHook(Hook):
                     f"checkpoint '{runner._load_from}' is quantized already: give the float "
                     'checkpoint, or test this one with tools/test.py'
                 )
-            # The runner loads again after this hook, but without complaint about what differs.
+            # In place: the runner loads again after this hook, and does not complain.
+            unpack_checkpoint(checkpoint)
             load_into(model, plan, state)
         elif quantizing:
             unexpected = check_keys(model, state, strict=False)

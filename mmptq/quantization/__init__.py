@@ -9,7 +9,7 @@ from .convert import (
     quantizers_off,
     rebuild,
 )
-from .coverage import coverage_rows, model_size
+from .coverage import coverage_rows
 from .fake_quantizer import FakeQuantizer
 from .functional import (
     choose_qparams,
@@ -21,6 +21,7 @@ from .functional import (
     random_mask,
 )
 from .layers import QUANT_LAYERS, QuantMixin
+from .packed_state import model_size
 from .plan import QuantPlan, make_plan
 from .rounding import HardRounding, SoftRounding
 from .scheme import QScheme

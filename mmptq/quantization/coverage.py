@@ -1,8 +1,5 @@
 """Which layers are quantized, how, and why the others are not."""
 
-from torch import nn
-
-from .convert import quantized_layers
 from .plan import QuantPlan
 
 
@@ -42,18 +39,3 @@ def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
 
 def _float_row(layer: str, kind: str, note: str) -> dict[str, str]:
     return dict(layer=layer, kind=kind, weight='float', input='float', note=note)
-
-
-def model_size(model: nn.Module) -> tuple[int, int]:
-    """Bytes of all parameters in float32, and with quantized weights at their bits.
-
-    The second counts four bytes for each scale and each float parameter, one for a zero point.
-    """
-    float_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
-    saved = 0.0
-    for layer in quantized_layers(model).values():
-        scheme = getattr(layer.weight_quantizer, 'scheme', None)
-        if scheme is not None:
-            saved += layer.weight.numel() * (4 - scheme.bits / 8)
-            saved -= 5 * layer.weight_quantizer.scale.numel()
-    return float_bytes, round(float_bytes - saved)

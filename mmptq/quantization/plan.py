@@ -16,7 +16,9 @@ from mmptq.utils.errors import QuantizationError
 from .placement import LayerPlan, place
 from .scheme import QScheme
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+# Checkpoints of version 1 hold float weights in place of packed integers, and the same plan.
+READABLE_VERSIONS = (1, PLAN_VERSION)
 
 
 @dataclass
@@ -57,10 +59,11 @@ class QuantPlan:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> 'QuantPlan':
         """Inverse of ``to_dict``."""
-        if data.get('version') != PLAN_VERSION:
+        if data.get('version') not in READABLE_VERSIONS:
             raise QuantizationError(
-                f'the checkpoint holds version {data.get("version")!r} of the quantizer '
-                f'description and this mmptq reads version {PLAN_VERSION}: quantize again'
+                f'the checkpoint has version {data.get("version")!r} of the quantizer description '
+                f'and this mmptq reads versions up to {PLAN_VERSION}: quantize again, or install '
+                'a newer mmptq'
             )
         layers = [
             LayerPlan(

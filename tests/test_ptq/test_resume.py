@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmptq.ptq.resume import ResumeStore, digest
+from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.quantization import QuantizationError
 
 TEXTS = dict(config='a', checkpoint='b')
@@ -47,9 +47,9 @@ def test_clear(tmp_path):
     assert not (tmp_path / 'r').exists()
 
 
-def test_digest_changes_with_any_number():
+def test_state_dict_sha256_changes_with_any_number():
     model = nn.BatchNorm2d(2)
-    before = digest(model)
-    assert digest(nn.BatchNorm2d(2)) == before
+    before = state_dict_sha256(model)
+    assert state_dict_sha256(nn.BatchNorm2d(2)) == before
     model.running_mean[1] = 1e-7
-    assert digest(model) != before
+    assert state_dict_sha256(model) != before

@@ -4,7 +4,7 @@ import torch
 from helpers import QUANTIZER
 from torch import nn
 
-from mmptq.quantization import apply_plan, coverage_rows, make_plan, model_size
+from mmptq.quantization import coverage_rows, make_plan
 
 
 def test_coverage_says_why_a_layer_is_float():
@@ -21,10 +21,3 @@ def test_coverage_says_why_a_layer_is_float():
     assert rows['4']['note'] == 'head output'
     assert rows['3']['kind'] == 'BatchNorm'
     assert 'not folded: its input is not directly' in rows['3']['note']
-
-
-def test_model_size_counts_bits_and_scales():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1)).eval()
-    plan = make_plan(net, QUANTIZER, lambda: net(torch.randn(1, 3, 4, 4)))
-    apply_plan(net, plan)
-    assert model_size(net) == (4 * 16, 12 + 4 * 4 + 5 * 4)

@@ -1,6 +1,9 @@
-"""Strips a training checkpoint to half-precision weights and plain meta data.
+"""Strips a checkpoint to what others need to run the model.
 
 python tools/model_converters/publish_model.py work_dirs/x/epoch_12.pth model.pth
+
+A training checkpoint keeps its weights in half precision and the names of its classes. A quantized
+checkpoint keeps its integers, scales and quantizer description bit for bit.
 """
 
 import os
@@ -11,19 +14,10 @@ from pathlib import Path
 import torch
 
 from mmptq.compat.safe_globals import register_safe_globals
+from mmptq.engine.checkpoint import META_KEY, PACKED_KEY
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.messages import first_line
-
-
-def to_plain(value: object) -> object:
-    """Returns the plain part of a value: dicts, lists, tuples, strings, numbers and booleans."""
-    if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(to_plain(item) for item in value)
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    return str(value)
+from mmptq.utils.trees import to_plain
 
 
 def to_half(state_dict: dict) -> dict:
@@ -72,11 +66,19 @@ def publish(source: Path, target: Path) -> None:
 
     Args:
         source (Path): Checkpoint saved by mmengine.
-        target (Path): File to write: ``state_dict`` and ``meta['dataset_meta']``.
+        target (Path): File to write: ``state_dict`` and ``meta`` with ``dataset_meta`` and, for a
+            quantized checkpoint, the description of its quantizers.
     """
     checkpoint = load_training_checkpoint(source)
-    meta = {'dataset_meta': to_plain(checkpoint.get('meta', {}).get('dataset_meta') or {})}
-    published = {'state_dict': to_half(checkpoint['state_dict']), 'meta': meta}
+    state, full = checkpoint['state_dict'], checkpoint.get('meta') or {}
+    meta = {'dataset_meta': to_plain(full.get('dataset_meta') or {})}
+    if META_KEY in full:
+        # Half precision would change every scale.
+        kept = (META_KEY, PACKED_KEY, 'mmptq_version')
+        meta.update({key: full[key] for key in kept if key in full})
+    else:
+        state = to_half(state)
+    published = {'state_dict': state, 'meta': meta}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f'.{target.name}.partial')
     try:
@@ -88,7 +90,7 @@ def publish(source: Path, target: Path) -> None:
 
 def main() -> None:
     parser = tool_parser(__doc__)
-    parser.add_argument('source', type=Path, help='checkpoint saved by the training loop')
+    parser.add_argument('source', type=Path, help='checkpoint of a training or of tools/ptq.py')
     parser.add_argument('target', type=Path, help='file to write')
     args = parser.parse_args()
     register_safe_globals()
