@@ -17,6 +17,7 @@ from mmptq.version import __version__
 
 META_KEY = 'quantizer'
 PACKED_KEY = 'packed_weights'
+SMALL_TENSOR = 4096  # bytes
 
 
 def save_quantized(
@@ -38,8 +39,7 @@ def save_quantized(
     # In place, so that the versions of the modules (``_metadata``) stay attached: without them
     # mmdet3d would take the kernels of spconv 2 for those of spconv 1 and permute their axes.
     table = pack_state(model, state)
-    for key, value in state.items():
-        state[key] = _compact(value.detach().cpu())
+    _compact(state)
     meta = {
         META_KEY: plan.to_dict(),
         PACKED_KEY: table,
@@ -51,9 +51,32 @@ def save_quantized(
         torch.save({'state_dict': state, 'meta': meta}, temporary)
 
 
-def _compact(value: torch.Tensor) -> torch.Tensor:
-    """The tensor without the rest of the storage that it is a view of."""
-    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+def _compact(state: dict[str, torch.Tensor]) -> None:
+    """Detach tensors from the model, in place, in the form that makes the smallest file.
+
+    Each storage costs about 300 bytes: small tensors of one type share one. A large one leaves the
+    rest of a storage behind that it is a view of.
+    """
+    small: dict[torch.dtype, dict[tuple, torch.Tensor]] = {}
+    for key, value in state.items():
+        value = state[key] = value.detach().cpu()
+        if 0 < value.nbytes < SMALL_TENSOR:
+            small.setdefault(value.dtype, {})[_identity(value)] = value
+        elif value.untyped_storage().nbytes() > value.nbytes:
+            state[key] = value.clone()
+    views = {}
+    for tensors in small.values():
+        flat = torch.cat([tensor.flatten() for tensor in tensors.values()])
+        parts = flat.split([tensor.numel() for tensor in tensors.values()])
+        views.update(zip(tensors, parts, strict=True))
+    for key, value in state.items():
+        if _identity(value) in views:
+            state[key] = views[_identity(value)].view(value.shape)
+
+
+def _identity(tensor: torch.Tensor) -> tuple:
+    """The same for one tensor under several names."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
