@@ -1,4 +1,4 @@
-"""Transforms that the stock packages lack; ordinary OpenMMLab components."""
+"""Transforms that mmdet and mmdet3d do not have."""
 
 from importlib.util import find_spec
 

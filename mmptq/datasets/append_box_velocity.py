@@ -1,4 +1,4 @@
-"""Pipeline step that gives 7-dim boxes the velocity columns CenterHead trains on."""
+"""Append velocities to the ground truth boxes of CenterHead."""
 
 import torch
 from mmcv.transforms import BaseTransform
@@ -9,11 +9,11 @@ from mmdet3d.registry import TRANSFORMS
 class AppendBoxVelocity(BaseTransform):
     """Extend ground truth boxes (N, 7) to (N, 9) by their velocity (v_x, v_y).
 
-    ``CenterHead`` builds regression targets from nine numbers per box, while ``KittiDataset`` loads
-    seven. Velocities come from the annotation (``velocity`` of each instance, metres per second in
-    the box's own coordinate frame); a box without one, or with NaN, gets zero as in
-    ``NuScenesDataset``. Place it after ``LoadAnnotations3D`` and before any augmentation, so that
-    flips and rotations turn the velocity together with the box.
+    ``CenterHead`` needs nine values per box for its regression targets; ``KittiDataset`` loads
+    seven. Velocities come from the annotation (``velocity`` of each instance, in metres per second,
+    in the coordinate frame of the boxes). Missing or NaN velocities become zero, as in
+    ``NuScenesDataset``. Place it after ``LoadAnnotations3D`` and before augmentations, so that
+    flips and rotations also transform the velocity.
 
     Example:
         >>> train_pipeline = [..., dict(type='LoadAnnotations3D', with_bbox_3d=True,
@@ -21,7 +21,7 @@ class AppendBoxVelocity(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        """Replace ``gt_bboxes_3d`` by boxes of nine numbers.
+        """Replace ``gt_bboxes_3d`` by boxes with nine values.
 
         Args:
             results (dict): With ``gt_bboxes_3d`` (BaseInstance3DBoxes, N boxes) and ``ann_info``,
@@ -31,11 +31,11 @@ class AppendBoxVelocity(BaseTransform):
             dict: The same dict.
 
         Raises:
-            KeyError: When no boxes were loaded before this step.
+            KeyError: If no boxes were loaded before this step.
         """
         if 'gt_bboxes_3d' not in results:
             raise KeyError(
-                "AppendBoxVelocity found no 'gt_bboxes_3d': put it after LoadAnnotations3D "
+                "AppendBoxVelocity needs 'gt_bboxes_3d': place it after LoadAnnotations3D "
                 'with with_bbox_3d=True'
             )
         boxes = results['gt_bboxes_3d']
@@ -44,6 +44,6 @@ class AppendBoxVelocity(BaseTransform):
             velocities = torch.zeros(len(boxes), 2)
         velocities = torch.as_tensor(velocities, dtype=boxes.tensor.dtype).reshape(-1, 2)
         columns = torch.cat([boxes.tensor[:, :7], velocities.nan_to_num(0.0)], dim=1)
-        # The tensor already holds bottom centres: the origin must say so, or boxes would shift.
+        # The tensor has bottom centres; another origin would shift the boxes.
         results['gt_bboxes_3d'] = type(boxes)(columns, box_dim=9, origin=(0.5, 0.5, 0))
         return results

@@ -1,5 +1,5 @@
-"""Generators of labelled demo data sets in real formats (COCO, nuScenes, CULane), made from a seed.
+"""Generators of labelled demo data sets in real formats: COCO, nuScenes and CULane.
 
-Nothing here needs a download, and nothing here imports the rest of mmptq: the data sets are plain
-files, read by the stock dataset classes and scored by the stock metrics.
+They need no download and import nothing else of mmptq. The data sets are files that the stock
+dataset classes read and the stock metrics evaluate.
 """

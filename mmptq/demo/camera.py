@@ -1,4 +1,4 @@
-"""What surrounds the demo objects: cluttered backgrounds and the defects of a camera."""
+"""Cluttered backgrounds and camera defects of the demo images."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from mmptq.demo.textures import smooth_noise
 
 
 def cluttered_background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Returns a background of smooth noise with patches, blobs and lines.
+    """Return a background of smooth noise with patches, blobs and lines.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -28,7 +28,7 @@ def cluttered_background(rng: np.random.Generator, width: int, height: int) -> n
 
 
 def _draw_patch(rng: np.random.Generator, image: np.ndarray, scale: int) -> None:
-    """Blends one random polygon, ellipse or line into the image."""
+    """Blend one random polygon, ellipse or line into the image."""
     height, width = image.shape[:2]
     centre = rng.uniform([0, 0], [width, height])
     size = scale * np.exp(rng.uniform(np.log(0.03), np.log(0.4)))
@@ -54,7 +54,7 @@ def _draw_patch(rng: np.random.Generator, image: np.ndarray, scale: int) -> None
 
 
 def degrade(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Applies exposure, colour cast, blur and noise, each of random strength.
+    """Apply exposure, colour cast, blur and noise, each of random strength.
 
     Args:
         rng (np.random.Generator): Source of randomness.

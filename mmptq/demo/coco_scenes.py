@@ -10,7 +10,7 @@ import numpy as np
 from mmptq.demo.folder import is_complete, new_folder
 from mmptq.demo.scene_2d import CLASSES, SceneObject, render_scene
 
-GENERATOR_VERSION = 2  # raise it when the same seed would give other images
+GENERATOR_VERSION = 2  # increase when the same seed gives other images
 JPEG_QUALITY = 92
 SPLITS = ('train', 'val')
 
@@ -24,14 +24,14 @@ def generate(
     height: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Makes the data set, or does nothing if it is there with the same parameters.
+    """Make the data set, or do nothing if it exists with the same parameters.
 
-    Image ``i`` of a split depends on the seed, the split and ``i`` only, so a larger data set
+    Image ``i`` of a split depends only on the seed, the split and ``i``, so a larger data set
     starts with the images of a smaller one. Layout: ``annotations/instances_{train,val}.json``,
     ``train/*.jpg``, ``val/*.jpg``, ``manifest.json``.
 
     Args:
-        out (str | Path): The folder to make.
+        out (str | Path): The output folder.
         train (int): Number of training images.
         val (int): Number of validation images.
         seed (int): Non-negative seed.
@@ -39,11 +39,11 @@ def generate(
         on_progress (Callable | None): Called with (images done, images in total).
 
     Returns:
-        bool: True if the data set was made, False if it was already there.
+        bool: True if the data set was made, False if it already existed.
 
     Raises:
         ValueError: If a parameter is out of range.
-        FileExistsError: If ``out`` is something else than a generated data set.
+        FileExistsError: If ``out`` exists and is not a generated data set.
         OSError: If an image cannot be written.
     """
     counts = {'train': train, 'val': val}
@@ -73,14 +73,14 @@ def generate(
 
 
 class CocoAnnotations:
-    """Collects images and boxes in the structure of a COCO instances file."""
+    """Collect images and boxes in the structure of a COCO instances file."""
 
     def __init__(self) -> None:
         self.images: list[dict] = []
         self.annotations: list[dict] = []
 
     def add_image(self, width: int, height: int, objects: list[SceneObject]) -> str:
-        """Adds an image with its objects.
+        """Add an image with its objects.
 
         Args:
             width, height (int): Image size, pixels.
@@ -107,14 +107,14 @@ class CocoAnnotations:
         return name
 
     def write(self, path: Path) -> None:
-        """Writes the instances file; the same content gives the same bytes."""
+        """Write the instances file; equal content gives equal bytes."""
         categories = [{'id': index + 1, 'name': name} for index, name in enumerate(CLASSES)]
         content = {'images': self.images, 'annotations': self.annotations, 'categories': categories}
         path.write_text(json.dumps(content))
 
 
 def _box(mask: np.ndarray) -> list[int]:
-    """Returns the COCO box [left, top, width, height] of a mask, pixels."""
+    """Return the COCO box [left, top, width, height] of a mask, pixels."""
     rows = np.flatnonzero(mask.any(axis=1))
     columns = np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
@@ -122,7 +122,7 @@ def _box(mask: np.ndarray) -> list[int]:
 
 
 def _polygons(mask: np.ndarray) -> list[list[int]]:
-    """Returns the outer contours of a mask as COCO polygons [x1, y1, x2, y2, ...]."""
+    """Return the outer contours of a mask as COCO polygons [x1, y1, x2, y2, ...]."""
     contours, _ = cv2.findContours(
         mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
     )
@@ -135,7 +135,7 @@ def _write_image(path: Path, image: np.ndarray) -> None:
 
 
 def _check(parameters: dict) -> None:
-    """Raises ValueError naming the parameter that is out of range."""
+    """Raise ValueError naming the parameter that is out of range."""
     minimum = {'seed': 0, 'train': 1, 'val': 1, 'width': 64, 'height': 64}
     for name, least in minimum.items():
         if parameters[name] < least:

@@ -1,4 +1,4 @@
-"""Drawing of one textured object into an image, with antialiased edges."""
+"""Draw a textured object into an image with antialiased edges."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ _SHIFT = 4  # fractional bits of cv2's polygon coordinates
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an object is and how it is turned.
+    """Position, size and rotation of an object.
 
     Attributes:
         x, y (float): Centre, pixels.
-        half_width, half_height (float): Half extents before the turn, pixels.
-        angle (float): Counter-clockwise turn, radians.
+        half_width, half_height (float): Half extents before the rotation, pixels.
+        angle (float): Counter-clockwise rotation, radians.
     """
 
     x: float
@@ -32,20 +32,20 @@ class Pose:
         return float(np.hypot(self.half_width, self.half_height))
 
     def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Maps (N, 2) object coordinates in [-1, 1] to (N, 2) pixels."""
+        """Map (N, 2) object coordinates in [-1, 1] to (N, 2) pixels."""
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         x, y = points[:, 0] * self.half_width, points[:, 1] * self.half_height
         return np.stack([self.x + cosine * x - sine * y, self.y + sine * x + cosine * y], axis=1)
 
     def to_object(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Maps pixel coordinates to object coordinates; inside the object both are in [-1, 1]."""
+        """Map pixel coordinates to object coordinates; inside the object both are in [-1, 1]."""
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         x, y = x - self.x, y - self.y
         return (cosine * x + sine * y) / self.half_width, (cosine * y - sine * x) / self.half_height
 
 
 def window(pose: Pose, width: int, height: int) -> tuple[slice, slice]:
-    """Returns the (rows, columns) of the image that the object can touch."""
+    """Return the (rows, columns) of the image that the object can touch."""
     reach = pose.reach + 2
     top, left = int(max(pose.y - reach, 0)), int(max(pose.x - reach, 0))
     bottom, right = int(min(pose.y + reach + 1, height)), int(min(pose.x + reach + 1, width))
@@ -53,11 +53,11 @@ def window(pose: Pose, width: int, height: int) -> tuple[slice, slice]:
 
 
 def coverage(contours: list[np.ndarray], pose: Pose, rows: slice, columns: slice) -> np.ndarray:
-    """Rasterises a silhouette.
+    """Rasterize a silhouette.
 
     Args:
         contours (list[np.ndarray]): (N, 2) each, object coordinates; inner ones are holes.
-        pose (Pose): Position, size and turn.
+        pose (Pose): Position, size and rotation.
         rows, columns (slice): Part of the image to fill.
 
     Returns:
@@ -75,7 +75,7 @@ def coverage(contours: list[np.ndarray], pose: Pose, rows: slice, columns: slice
 
 
 def random_colours(rng: np.random.Generator) -> np.ndarray:
-    """Returns two (2, 3) BGR colours, 0-255, that differ clearly in brightness."""
+    """Return two (2, 3) BGR colours, 0-255, that differ clearly in brightness."""
     dark = rng.uniform(10, 130, 3)
     bright = np.clip(dark + rng.uniform(50, 140) + rng.uniform(-30, 30, 3), 0, 255)
     colours = np.stack([dark, bright])
@@ -85,7 +85,7 @@ def random_colours(rng: np.random.Generator) -> np.ndarray:
 def paint(
     image: np.ndarray, mask: np.ndarray, texture: str, pose: Pose, rng: np.random.Generator
 ) -> None:
-    """Paints a texture with side light through a mask, in place.
+    """Paint a texture with side light through a mask, in place.
 
     Args:
         image (np.ndarray): (h, w, 3) float32 window of the image, BGR 0-255.

@@ -1,4 +1,4 @@
-"""Folders that appear under their final name only when they are complete."""
+"""Folders that get their final name only when they are complete."""
 
 import json
 import os
@@ -11,13 +11,13 @@ MANIFEST = 'manifest.json'
 
 
 def read_manifest(folder: str | Path) -> dict | None:
-    """Returns the parameters that a data folder was made with.
+    """Return the parameters of a data folder.
 
     Args:
         folder (str | Path): The data folder.
 
     Returns:
-        dict | None: The parameters, or None when the folder has no readable manifest.
+        dict | None: The parameters, or None if the folder has no readable manifest.
     """
     try:
         return json.loads((Path(folder) / MANIFEST).read_text())
@@ -26,16 +26,16 @@ def read_manifest(folder: str | Path) -> dict | None:
 
 
 def is_complete(folder: str | Path, parameters: dict) -> bool:
-    """Returns whether a folder is there and was made with exactly these parameters."""
+    """Return whether a folder exists and was created with exactly these parameters."""
     return read_manifest(folder) == json.loads(json.dumps(parameters))
 
 
 @contextmanager
 def new_folder(folder: str | Path, parameters: dict) -> Iterator[Path]:
-    """Yields a temporary folder to fill; on success it becomes ``folder``, on error it vanishes.
+    """Yield a temporary folder to fill; it becomes ``folder`` on success and is removed on error.
 
-    The manifest is written last, then the folder is renamed. A data set that this function made
-    earlier with other parameters is replaced; anything else under the name is refused.
+    The manifest is written last, then the folder is renamed. A data set that this function created
+    with other parameters is replaced; any other existing folder is refused.
 
     Args:
         folder (str | Path): The final folder.
@@ -45,13 +45,13 @@ def new_folder(folder: str | Path, parameters: dict) -> Iterator[Path]:
         Path: The temporary folder, a sibling of the final one.
 
     Raises:
-        FileExistsError: If the name is taken by something that is not a generated data set.
+        FileExistsError: If the folder exists and is not a generated data set.
     """
     folder = Path(os.path.abspath(folder))
     if folder.exists() and read_manifest(folder) is None:
         if not folder.is_dir() or any(folder.iterdir()):
             raise FileExistsError(
-                f"'{folder}' exists and holds no {MANIFEST} of a generated data set: "
+                f"'{folder}' exists and is not a generated data set (no {MANIFEST}): "
                 'remove it or choose another output folder.'
             )
         folder.rmdir()
@@ -68,7 +68,7 @@ def new_folder(folder: str | Path, parameters: dict) -> Iterator[Path]:
 
 
 def _publish(partial: Path, folder: Path) -> None:
-    """Renames ``partial`` to ``folder``; a directory cannot be replaced while it has content."""
+    """Rename ``partial`` to ``folder``; a directory cannot be replaced while it has content."""
     if folder.exists():
         old = folder.with_name(f'.{folder.name}.partial-{os.getpid()}-old')
         os.replace(folder, old)
@@ -79,7 +79,7 @@ def _publish(partial: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes partial folders left by runs that were killed (their process is gone)."""
+    """Remove partial folders left by runs that were killed (their process is gone)."""
     for path in folder.parent.glob(f'.{folder.name}.partial-*'):
         process = int(path.name.rsplit('partial-', 1)[1].split('-')[0])
         if process == os.getpid() or not _is_alive(process):

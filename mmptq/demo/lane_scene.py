@@ -18,7 +18,7 @@ class LaneLabels:
 
     Attributes:
         lanes (tuple[np.ndarray, ...]): (N, 2) float64 x and y each, pixels, bottom to top; lanes
-            from left to right, covered and worn parts included.
+            from left to right, including covered and worn parts.
         flags (tuple[int, ...]): 0 or 1 for each of the four positions.
     """
 
@@ -29,7 +29,7 @@ class LaneLabels:
 def render_lane_scene(
     rng: np.random.Generator, width: int, height: int, category: str
 ) -> tuple[np.ndarray, LaneLabels]:
-    """Renders one image with its labels.
+    """Render one image with its labels.
 
     Args:
         rng (np.random.Generator): Source of randomness; the same state gives the same image.
@@ -40,10 +40,10 @@ def render_lane_scene(
         tuple: The (height, width, 3) uint8 BGR image and its labels.
 
     Raises:
-        ValueError: If there is no such category.
+        ValueError: If the category is unknown.
     """
     if category not in CATEGORIES:
-        raise ValueError(f"no category '{category}': choose one of {', '.join(CATEGORIES)}")
+        raise ValueError(f"unknown category '{category}': choose one of {', '.join(CATEGORIES)}")
     view = RoadView.random(rng, width, height, category == 'curve')
     layout = RoadLayout.random(rng, category)
     image = paint_sky(rng, view)
@@ -59,7 +59,7 @@ def render_lane_scene(
 
 
 def label_lanes(view: RoadView, layout: RoadLayout) -> LaneLabels:
-    """Returns the markings in CULane's four positions, as far as they are in the image."""
+    """Return the visible markings in CULane's four positions."""
     lanes, flags = [], [0] * NUM_SLOTS
     for marking in layout.markings:
         points = view.lane_points(marking.lateral)
@@ -87,7 +87,7 @@ def _paint_ground(
 
 
 def _paint_crossing(rng: np.random.Generator, ground: Ground) -> None:
-    """Adds a zebra crossing, a side street or both."""
+    """Add a zebra crossing, a side street or both."""
     start = rng.uniform(4.5, 14)
     kind = rng.integers(3)
     if kind != 0:
@@ -103,7 +103,7 @@ def _add_solids(
     layout: RoadLayout,
     category: str,
 ) -> list[np.ndarray]:
-    """Draws what stands beside the road and drives on it; returns where the lamps are."""
+    """Draw objects beside the road and vehicles; return the positions of the lamps."""
     painter = Painter(canvas, view)
     for edge, side in ((layout.left, -1), (layout.right, 1)):
         kind = rng.integers(4) if category != 'cross' else -1

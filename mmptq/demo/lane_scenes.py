@@ -11,10 +11,10 @@ from mmptq.demo.lane_scene import LaneLabels, render_lane_scene
 from mmptq.demo.road_layout import CATEGORIES
 from mmptq.demo.road_view import CULANE_SIZE
 
-GENERATOR_VERSION = 1  # raise it when the same seed would give other images
+GENERATOR_VERSION = 1  # increase when the same seed gives other images
 JPEG_QUALITY = 92
 SPLITS = ('train', 'val')
-# Names of CULane's category lists, which call dazzling light highlight.
+# Names of CULane's category lists; dazzling light is called highlight there.
 CATEGORY_LISTS = {
     category: f'test{index}_{name}.txt'
     for index, (category, name) in enumerate(
@@ -31,7 +31,7 @@ CATEGORY_LISTS = {
         ).items()
     )
 }
-# Twenty images in turn: each category once, then more of what CULane has more of.
+# A cycle of twenty images: each category once, then the more frequent categories of CULane.
 _TURN = (
     *CATEGORIES,
     *('normal', 'crowd', 'night', 'normal', 'shadow', 'curve'),
@@ -49,16 +49,16 @@ def generate(
     height: int = 295,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Makes the data set, or does nothing if it is there with the same parameters.
+    """Make the data set, or do nothing if it exists with the same parameters.
 
-    Image ``i`` of a split depends on the seed, the split and ``i`` only, so a larger data set
+    Image ``i`` of a split depends only on the seed, the split and ``i``, so a larger data set
     starts with the images of a smaller one. Layout, as CULane: ``{train,val}/*.jpg`` with
     ``*.lines.txt`` next to them, ``laneseg_label_w16/{train,val}/*.png``,
     ``list/{train_gt,val_gt}.txt`` with masks and flags, ``list/test_split/*.txt`` with the
     validation images of each category, and ``manifest.json``.
 
     Args:
-        out (str | Path): The folder to make.
+        out (str | Path): The output folder.
         train (int): Number of training images.
         val (int): Number of validation images, at least one per category.
         seed (int): Non-negative seed.
@@ -66,11 +66,11 @@ def generate(
         on_progress (Callable | None): Called with (images done, images in total).
 
     Returns:
-        bool: True if the data set was made, False if it was already there.
+        bool: True if the data set was made, False if it already existed.
 
     Raises:
         ValueError: If a parameter is out of range.
-        FileExistsError: If ``out`` is something else than a generated data set.
+        FileExistsError: If ``out`` exists and is not a generated data set.
         OSError: If an image cannot be written.
     """
     counts = {'train': train, 'val': val}
@@ -97,7 +97,7 @@ def generate(
 
 
 class CULaneWriter:
-    """Writes images, lanes, masks and lists in CULane's layout.
+    """Write images, lanes, masks and lists in CULane's layout.
 
     Args:
         folder (Path): An empty folder.
@@ -116,7 +116,7 @@ class CULaneWriter:
     def add(
         self, split: str, index: int, category: str, image: np.ndarray, labels: LaneLabels
     ) -> None:
-        """Writes one image with its labels and remembers its lines of the lists.
+        """Write one image with its labels and store its lines of the lists.
 
         Args:
             split (str): One of SPLITS.
@@ -138,7 +138,7 @@ class CULaneWriter:
             self._remember(f'test_split/{CATEGORY_LISTS[category]}', f'{name}.jpg')
 
     def write_lists(self) -> None:
-        """Writes the list files."""
+        """Write the list files."""
         for path, lines in self.lines.items():
             (self.folder / 'list' / path).write_text('\n'.join(lines) + '\n')
 
@@ -162,7 +162,7 @@ def _write_image(path: Path, image: np.ndarray, options: list[int]) -> None:
 
 
 def _check(parameters: dict) -> None:
-    """Raises ValueError naming the parameter that is out of range."""
+    """Raise ValueError naming the parameter that is out of range."""
     minimum = {'seed': 0, 'train': 1, 'val': len(CATEGORIES), 'width': 164, 'height': 59}
     for name, least in minimum.items():
         if parameters[name] < least:

@@ -1,4 +1,4 @@
-"""What the LiDAR scenes are made of: materials, solids, and the ten nuScenes detection classes."""
+"""Materials, solids and the ten nuScenes detection classes of the LiDAR scenes."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ SHAPES = (BOX, CYLINDER, ELLIPSOID)
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface answers a laser pulse.
+    """How a surface reflects a laser pulse.
 
     Attributes:
         intensity (float): Median returned intensity at 10 m and perpendicular incidence, 0-255.
         spread (float): Standard deviation of the intensity's logarithm.
-        loss (float): Share of pulses that do not come back, 0-1.
+        loss (float): Fraction of pulses that do not return, 0-1.
     """
 
     intensity: float
@@ -23,7 +23,7 @@ class Material:
     loss: float
 
 
-# The order is the index used in arrays.
+# The order defines the index in arrays.
 MATERIALS = {
     'asphalt': Material(9, 0.5, 0.03),
     'concrete': Material(24, 0.5, 0.02),

@@ -1,4 +1,4 @@
-"""Things of a street that bear no label: poles, trees, bushes, houses; and the free space."""
+"""Unlabelled objects of a street (poles, trees, bushes, houses), and its free space."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ from mmptq.demo.lidar_terrain import Terrain
 
 
 class Occupancy:
-    """Axis-aligned rectangles that are taken."""
+    """Axis-aligned rectangles that are occupied."""
 
     def __init__(self) -> None:
         self._taken: list[tuple[float, float, float, float]] = []
 
     def take(self, x: tuple[float, float], y: tuple[float, float]) -> bool:
-        """Takes a rectangle if it is free and returns whether it was."""
+        """Occupy a rectangle if it is free; return whether it was free."""
         for left, right, low, high in self._taken:
             if x[0] < right and left < x[1] and y[0] < high and low < y[1]:
                 return False
@@ -23,12 +23,12 @@ class Occupancy:
 
 
 class Clutter:
-    """Adds unlabelled things at points of the street (metres) unless the place is taken.
+    """Add unlabelled objects at free points of the street (metres).
 
     Args:
         rng (np.random.Generator): Source of randomness.
         terrain (Terrain): The ground they stand on.
-        occupancy (Occupancy): What is taken.
+        occupancy (Occupancy): Occupied rectangles.
     """
 
     def __init__(self, rng: np.random.Generator, terrain: Terrain, occupancy: Occupancy) -> None:
@@ -41,7 +41,7 @@ class Clutter:
         return float(self.terrain.height(x, y))
 
     def add_post(self, x: float, y: float) -> None:
-        """Adds a thin pole, some of them with a sign."""
+        """Add a thin pole, some of them with a sign."""
         if not self.occupancy.take((x - 0.3, x + 0.3), (y - 0.3, y + 0.3)):
             return
         rng, ground = self.rng, self._ground(x, y)
@@ -51,7 +51,7 @@ class Clutter:
             self.solids.add(BOX, (x, y, ground + height - 0.5), (0.05, 0.8, 0.7), 'reflector')
 
     def add_tree(self, x: float, y: float) -> None:
-        """Adds a trunk with a porous crown."""
+        """Add a trunk with a porous crown."""
         if not self.occupancy.take((x - 0.4, x + 0.4), (y - 0.4, y + 0.4)):
             return
         rng, ground = self.rng, self._ground(x, y)
@@ -63,7 +63,7 @@ class Clutter:
         self.solids.add(ELLIPSOID, centre, size, 'foliage', density=density)
 
     def add_bush(self, x: float, y: float) -> None:
-        """Adds a porous bush or a piece of hedge."""
+        """Add a porous bush or a piece of hedge."""
         rng = self.rng
         size = rng.uniform([0.5, 0.5, 0.5], [3.0, 1.4, 2.0])
         if not self.occupancy.take((x - size[0] / 2, x + size[0] / 2), (y - 0.7, y + 0.7)):
@@ -73,7 +73,7 @@ class Clutter:
         self.solids.add(shape, centre, tuple(size), 'foliage', density=rng.uniform(2, 8))
 
     def add_block(self, x: float, y: float, size: np.ndarray, material: str) -> None:
-        """Adds an upright block, ``size`` in metres: a house, a wall, a cabinet."""
+        """Add an upright block, ``size`` in metres: a house, a wall, a cabinet."""
         half = size / 2
         if self.occupancy.take((x - half[0], x + half[0]), (y - half[1], y + half[1])):
             self.solids.add(BOX, (x, y, self._ground(x, y) + half[2]), tuple(size), material)

@@ -1,4 +1,4 @@
-"""Random street scenes for the LiDAR demo set: what stands where, and what moves."""
+"""Random street scenes of the LiDAR demo set."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from mmptq.demo.lidar_terrain import Terrain
 
 LIDAR_FORWARD = 0.94  # metres from the ego origin (rear axle) to the sensor
 LIDAR_HEIGHT = 1.84  # metres above the ground
-# Body and roof of the own car: distance of the centre ahead of the rear axle, length, width, top.
+# Body and roof of the ego vehicle: centre ahead of the rear axle, length, width, top.
 _EGO_BODY = ((1.35, 4.0, 1.72, 0.95), (0.9, 1.7, 1.4, 1.5))
 
 
 @dataclass
 class Pose:
-    """Where the ego vehicle is, in the street frame: metres and radians."""
+    """Pose of the ego vehicle in the street frame, metres and radians."""
 
     x: float
     y: float
@@ -31,7 +31,7 @@ class LidarScene:
 
     Attributes:
         terrain (Terrain): The ground.
-        static (Solids): Everything that neither moves nor has a label.
+        static (Solids): All static unlabelled solids.
         actors (list[Actor]): The labelled objects.
         ego_speed (float): Metres per second.
         ego_y (float): Lane centre, metres.
@@ -46,7 +46,7 @@ class LidarScene:
     sway: float
 
     def ego_pose(self, time: float) -> Pose:
-        """Returns the ego vehicle's pose at a time in seconds."""
+        """Return the ego vehicle's pose at a time in seconds."""
         pace = 0.8  # radians per second of the sideways drift
         x = self.ego_speed * time
         moving = min(self.ego_speed / 3, 1)
@@ -55,17 +55,17 @@ class LidarScene:
         return Pose(x, y, float(self.terrain.height(x, y)), float(np.arctan(slope)))
 
     def actor_heights(self, time: float) -> np.ndarray:
-        """Returns (A,) ground heights under the objects, metres."""
+        """Return (A,) ground heights under the objects, metres."""
         places = np.array([actor.position(time) for actor in self.actors]).reshape(-1, 2)
         return self.terrain.height(places[:, 0], places[:, 1])
 
     def solids(self, time: float) -> Solids:
-        """Returns all solids at a time in seconds, without the ground."""
+        """Return all solids at a time in seconds, without the ground."""
         moving = actor_solids(self.actors, time, self.actor_heights(time))
         return Solids.concatenate([self.static, moving, self._ego_body(time)])
 
     def _ego_body(self, time: float) -> Solids:
-        """The own roof and bonnet, which the lowest beams hit."""
+        """Roof and bonnet of the ego vehicle, which the lowest beams hit."""
         pose = self.ego_pose(time)
         body = SolidList()
         for forward, length, width, top in _EGO_BODY:
@@ -77,7 +77,7 @@ class LidarScene:
 
 
 def make_scene(rng: np.random.Generator, duration: float) -> LidarScene:
-    """Returns a random scene in which nothing collides for the given time.
+    """Return a random scene in which nothing collides for the given time.
 
     Args:
         rng (np.random.Generator): Source of randomness.

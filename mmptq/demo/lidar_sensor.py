@@ -26,8 +26,8 @@ class Sweep:
         points (np.ndarray): (N, 5) float32: x, y, z in metres in the sensor frame (x right,
             y forward, z up), intensity 0-255, ring 0-31 from the lowest beam up.
         owner (np.ndarray): (N,) int, object that was hit, or STATIC.
-        visibility (np.ndarray): (A,) float, share of the rays at each object that no other thing
-            blocks; 0 where no ray reaches it.
+        visibility (np.ndarray): (A,) float, fraction of the rays towards each object that are not
+            blocked; 0 if no ray points to it.
     """
 
     points: np.ndarray
@@ -36,7 +36,7 @@ class Sweep:
 
 
 def ray_directions(columns: int, phase: float) -> np.ndarray:
-    """Returns (BEAMS * columns, 3) unit vectors, beam by beam, in the sensor's axes.
+    """Return (BEAMS * columns, 3) unit vectors, beam by beam, in the sensor's axes.
 
     Args:
         columns (int): Azimuth steps per turn.
@@ -64,7 +64,7 @@ def scan(
     solids: Solids,
     actors: int,
 ) -> Sweep:
-    """Casts all rays of one turn.
+    """Cast all rays of one turn.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -112,7 +112,7 @@ def _measure(
     tint: np.ndarray,
     facing: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what the sensor reports for each ray, (R, 5), and which rays come back, (R,) bool."""
+    """Return the measurement of each ray, (R, 5), and which rays return, (R,) bool."""
     strength = _INTENSITY[material] * tint
     kept = _returned(rng, distance, strength * facing, _LOSS[material])
     noise = np.exp(_SPREAD[material] * rng.standard_normal(len(local)))
@@ -127,7 +127,7 @@ def _measure(
 def _returned(
     rng: np.random.Generator, distance: np.ndarray, strength: np.ndarray, loss: np.ndarray
 ) -> np.ndarray:
-    """Draws which pulses come back: weak ones from far away are lost."""
+    """Draw which pulses return; weak and distant ones are lost."""
     in_range = (distance > MIN_RANGE) & (distance < MAX_RANGE)
     signal = strength * (MAX_RANGE / np.where(in_range, distance, MAX_RANGE)) ** 2
     return in_range & (rng.random(len(distance)) < (1 - loss) * (1 - np.exp(-signal)))
@@ -136,7 +136,7 @@ def _returned(
 def _visibility(
     ray: np.ndarray, hit_owner: np.ndarray, first_owner: np.ndarray, actors: int
 ) -> np.ndarray:
-    """Returns per object the share of rays through it that meet it first, (A,)."""
+    """Return the fraction of rays through each object that hit it first, (A,)."""
     own = hit_owner != STATIC
     pairs = np.unique(np.stack([ray[own], hit_owner[own]]), axis=1)
     through = np.bincount(pairs[1], minlength=actors)
@@ -147,7 +147,7 @@ def _visibility(
 def candidate_pairs(
     origin: np.ndarray, start: float, columns: int, solids: Solids
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (ray, solid) index pairs that may meet, from each solid's angular extent.
+    """Return (ray, solid) index pairs that may intersect, from each solid's angular extent.
 
     Args:
         origin (np.ndarray): (3,) sensor position, metres.
@@ -190,10 +190,10 @@ def intersect(
     solids: Solids,
     solid: np.ndarray,
 ) -> np.ndarray:
-    """Returns the distance at which each pair meets, infinity where it does not.
+    """Return the distance of each intersection, infinity if there is none.
 
     In the frame where the solid is the unit shape, the ray enters at the largest and leaves at the
-    smallest of its boundary distances. A porous solid answers somewhere inside.
+    smallest of its boundary distances. A porous solid reflects at a random point inside.
 
     Args:
         rng (np.random.Generator): Source of randomness, for porous solids.
@@ -225,14 +225,14 @@ def intersect(
 def _to_unit(
     vector: np.ndarray, cosine: np.ndarray, sine: np.ndarray, half: np.ndarray
 ) -> np.ndarray:
-    """Turns (P, 3) vectors by the negative yaw and divides by the half extents."""
+    """Rotate (P, 3) vectors by the negative yaw and divide by the half extents."""
     x = cosine * vector[:, 0] + sine * vector[:, 1]
     y = cosine * vector[:, 1] - sine * vector[:, 0]
     return np.stack([x, y, vector[:, 2]], axis=1) / half
 
 
 def _slab(start: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances at which rays enter and leave -1..1 on every one of the given axes."""
+    """Distances at which rays enter and leave -1..1 on each of the given axes."""
     direction = np.where(np.abs(direction) < 1e-12, 1e-12, direction)
     one, two = (-1 - start) / direction, (1 - start) / direction
     return np.minimum(one, two).max(axis=1), np.maximum(one, two).min(axis=1)

@@ -1,4 +1,4 @@
-"""Solids that a laser can hit, as arrays, and the moving objects that are built from them."""
+"""Solids that a laser can hit, as arrays, and moving objects built from them."""
 
 from dataclasses import dataclass, fields
 
@@ -7,12 +7,12 @@ import numpy as np
 from mmptq.demo.lidar_catalog import FORMS, KINDS, MATERIAL_INDEX, SHAPES, Kind
 
 STATIC = -1  # owner of a solid that belongs to no object
-BOX_MARGIN = 0.03  # metres that an object's surface stays inside its labelled box
+BOX_MARGIN = 0.03  # metres between an object's surface and its labelled box
 
 
 @dataclass
 class Solids:
-    """N solids; each is a unit shape, scaled, turned about the vertical and shifted.
+    """N solids; each is a unit shape, scaled, rotated about the vertical axis and shifted.
 
     Attributes:
         shape (np.ndarray): (N,) int, index into SHAPES.
@@ -36,13 +36,13 @@ class Solids:
 
     @classmethod
     def concatenate(cls, groups: list['Solids']) -> 'Solids':
-        """Returns all solids of the groups, in order."""
+        """Return all solids of the groups, in order."""
         names = [field.name for field in fields(cls)]
         return cls(*(np.concatenate([getattr(group, name) for group in groups]) for name in names))
 
 
 class SolidList:
-    """Collects solids one by one."""
+    """Collect solids one by one."""
 
     def __init__(self) -> None:
         self._rows: list[tuple] = []
@@ -58,14 +58,14 @@ class SolidList:
         tint: float = 1.0,
         owner: int = STATIC,
     ) -> None:
-        """Adds one solid; ``centre`` and full ``size`` in metres, ``yaw`` in radians."""
+        """Add one solid; ``centre`` and full ``size`` in metres, ``yaw`` in radians."""
         half = tuple(value / 2 for value in size)
         self._rows.append(
             (SHAPES.index(shape), centre, half, yaw, MATERIAL_INDEX[material], density, tint, owner)
         )
 
     def to_solids(self) -> Solids:
-        """Returns the collected solids as arrays."""
+        """Return the collected solids as arrays."""
         columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * 8
         shape, centre, half, yaw, material, density, tint, owner = columns
         return Solids(
@@ -82,7 +82,7 @@ class SolidList:
 
 @dataclass
 class Actor:
-    """A labelled object that stands still or moves straight ahead.
+    """A labelled object that is static or moves straight ahead.
 
     Attributes:
         kind (Kind): Category, usual size, forms.
@@ -106,7 +106,7 @@ class Actor:
     tint: float
 
     def position(self, time: float) -> tuple[float, float]:
-        """Returns the centre (x, y) in metres at a time in seconds."""
+        """Return the centre (x, y) in metres at a time in seconds."""
         travelled = self.speed * time
         return self.x + travelled * np.cos(self.yaw), self.y + travelled * np.sin(self.yaw)
 
@@ -114,7 +114,7 @@ class Actor:
 def make_actor(
     rng: np.random.Generator, kind: str, x: float, y: float, yaw: float, speed: float
 ) -> Actor:
-    """Returns an object of a kind with random size and form.
+    """Return an object of a kind with random size and form.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -148,7 +148,7 @@ def _attribute(kind: str, speed: float, rng: np.random.Generator) -> str:
 
 
 def actor_solids(actors: list[Actor], time: float, heights: np.ndarray) -> Solids:
-    """Returns the solids of all objects at a time.
+    """Return the solids of all objects at a time.
 
     Args:
         actors (list[Actor]): The objects; their index becomes the owner of the solids.

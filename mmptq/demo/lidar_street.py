@@ -1,4 +1,4 @@
-"""Lays out one street: lanes, parking, pavements, work zones, yards, buildings and plants."""
+"""Lay out one street: lanes, parking, pavements, work zones, yards, buildings and plants."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ SIGHT = 72.0  # metres of street before the start and after the end of the drive
 
 
 class Street:
-    """Fills a straight street, side by side, with what belongs there.
+    """Fill a straight street with traffic, parking, pavements and buildings.
 
     Args:
         rng (np.random.Generator): Source of randomness.
-        duration (float): Seconds for which moving things must not meet others.
+        duration (float): Seconds during which moving objects must not collide.
     """
 
     def __init__(self, rng: np.random.Generator, duration: float) -> None:
@@ -36,7 +36,7 @@ class Street:
         self.crossing = rng.uniform(self.start, self.stop) if rng.random() < 0.7 else None
 
     def build(self) -> None:
-        """Places everything; what comes first has the right of way."""
+        """Place everything; objects placed first have priority."""
         travelled = self.ego_speed * self.duration
         self.occupancy.take((-7, travelled + 9), (self.ego_y - 1.5, self.ego_y + 1.5))
         if self.crossing is not None:
@@ -57,7 +57,7 @@ class Street:
     def place(
         self, kind: str, x: float, y: float, yaw: float, speed: float = 0.0, gap: float = 0.4
     ) -> bool:
-        """Adds an object unless its way for the whole duration touches something else.
+        """Add an object unless its path over the whole duration is occupied.
 
         Args:
             kind (str): Key of KINDS.
@@ -209,7 +209,7 @@ class Street:
                 self.place('pedestrian', x + 0.2 * member, y + 0.9 * member, yaw, speed, gap=0.05)
 
     def _add_furniture(self, side: int) -> None:
-        """Unlabelled things of the size of people, cones and barriers."""
+        """Unlabelled objects of the size of people, cones and barriers."""
         rng = self.rng
         kerb = self.half_width + 0.7
         for _ in range(rng.poisson(7)):
@@ -229,7 +229,7 @@ class Street:
             self.clutter.add_block(x, y, size, rng.choice(['concrete', 'metal', 'glass']))
 
     def _add_frontage(self, side: int) -> None:
-        """Houses, walls and hedges behind the pavement, where nothing else is."""
+        """Houses, walls and hedges behind the pavement, in free places."""
         rng = self.rng
         x = self.start - 10
         while x < self.stop + 10:

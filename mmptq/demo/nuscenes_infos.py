@@ -1,4 +1,4 @@
-"""Writes recorded scenes as the info files that mmdet3d 1.x reads (version 1.1 of their format)."""
+"""Write recorded scenes as info files of mmdet3d 1.x (format version 1.1)."""
 
 import pickle
 from pathlib import Path
@@ -29,10 +29,10 @@ CLASSES = (
 
 
 class NuScenesInfos:
-    """Collects the keyframes of one split.
+    """Collect the keyframes of one split.
 
     Args:
-        tables (NuScenesTables): Where the tokens come from.
+        tables (NuScenesTables): Provides the tokens.
     """
 
     def __init__(self, tables: NuScenesTables) -> None:
@@ -40,7 +40,7 @@ class NuScenesInfos:
         self.data_list: list[dict] = []
 
     def add_scene(self, scene: str, frames: list[Frame]) -> None:
-        """Adds the keyframes of a scene.
+        """Add the keyframes of a scene.
 
         Args:
             scene (str): Scene name.
@@ -82,7 +82,7 @@ class NuScenesInfos:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
             path (Path): Name of the pickle file.
@@ -99,7 +99,7 @@ class NuScenesInfos:
 
 
 def _instance(label: Label, frame: Frame) -> dict:
-    """One object in the sensor frame; a class that is not evaluated has index -1."""
+    """One object in the sensor frame; classes that are not evaluated have index -1."""
     to_lidar = np.linalg.inv(frame.ego_to_global @ LIDAR_TO_EGO)
     centre = to_lidar[:3, :3] @ label.centre + to_lidar[:3, 3]
     yaw = label.yaw - frame.yaw - LIDAR_YAW

@@ -1,4 +1,4 @@
-"""Drives through a LiDAR scene and records sweeps and labels as nuScenes does."""
+"""Drive through a LiDAR scene and record sweeps and labels as nuScenes does."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +23,15 @@ class Label:
     """An object in one keyframe.
 
     Attributes:
-        actor (int): Identifies the object within the scene.
+        actor (int): Index of the object in the scene.
         category, attribute (str): nuScenes names; the attribute may be ''.
         detection_class (str | None): Class that is evaluated, if any.
         centre (np.ndarray): (3,) global, metres.
         size (tuple[float, float, float]): Length, width, height, metres.
         yaw (float): Global heading, radians.
         points (int): Points of the keyframe's sweep inside the box.
-        visibility (float): Share of the rays at it that nothing else blocks, 0-1.
-        velocity (np.ndarray): (2,) global, metres per second; NaN where it cannot be known.
+        visibility (float): Fraction of the rays towards it that are not blocked, 0-1.
+        velocity (np.ndarray): (2,) global, metres per second; NaN if unknown.
     """
 
     actor: int
@@ -52,7 +52,7 @@ class Frame:
 
     Attributes:
         timestamp (int): Microseconds.
-        is_key_frame (bool): Whether it carries labels.
+        is_key_frame (bool): Whether it has labels.
         filename (str): Path within the data set.
         position (np.ndarray): (3,) ego vehicle, global, metres.
         yaw (float): Ego vehicle, global, radians.
@@ -76,25 +76,25 @@ class Frame:
 
 
 def rotation(yaw: float) -> np.ndarray:
-    """Returns the (3, 3) rotation about the vertical by an angle in radians."""
+    """Return the (3, 3) rotation about the vertical by an angle in radians."""
     cosine, sine = np.cos(yaw), np.sin(yaw)
     return np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
 
 
 @dataclass
 class Placement:
-    """Where a street lies on the globe: metres and radians."""
+    """Pose of a street in the global frame, metres and radians."""
 
     origin: np.ndarray
     yaw: float
 
     def to_global(self, x: float, y: float, z: float) -> np.ndarray:
-        """Maps a point of the street frame to (3,) global metres."""
+        """Map a point of the street frame to (3,) global metres."""
         return self.origin + rotation(self.yaw) @ np.array([x, y, z])
 
 
 def count_sweeps(keyframes: int) -> int:
-    """Returns the sweeps of a scene: ten before the first keyframe and nine between two."""
+    """Return the number of sweeps: ten before the first keyframe and nine between two."""
     return SWEEPS_PER_KEYFRAME * keyframes + 1
 
 
@@ -107,11 +107,11 @@ def record_scene(
     start: int,
     prefix: str,
 ) -> list[Frame]:
-    """Records a scene and writes its sweeps.
+    """Record a scene and writes its sweeps.
 
     Args:
         rng (np.random.Generator): Source of randomness.
-        scene (LidarScene): What to drive through.
+        scene (LidarScene): The scene.
         folder (Path): Root of the data set; the folders for sweeps exist.
         keyframes (int): Number of labelled frames.
         columns (int): Azimuth steps per turn of the sensor.
@@ -161,7 +161,7 @@ def _scan_from(
 def _label(
     scene: LidarScene, placement: Placement, pose: Pose, time: float, sweep: Sweep
 ) -> list[Label]:
-    """Returns the labels of all objects in range at a time in seconds."""
+    """Return the labels of all objects in range at a time in seconds."""
     labels = []
     for index, ground in enumerate(scene.actor_heights(time)):
         actor = scene.actors[index]
@@ -191,7 +191,7 @@ def _label(
 def count_inside(
     points: np.ndarray, centre: np.ndarray, size: tuple[float, float, float], yaw: float
 ) -> int:
-    """Returns how many points lie in a box, its surface included.
+    """Return the number of points in a box, including its surface.
 
     Args:
         points (np.ndarray): (N, 3 or more), metres.
@@ -205,7 +205,7 @@ def count_inside(
 
 
 def _set_velocities(keyframes: list[Frame]) -> None:
-    """Fills in velocities from the keyframes before and after, as the devkit computes them."""
+    """Compute velocities from the previous and next keyframes, as the devkit does."""
     tracks: dict[int, list[tuple[int, Label]]] = {}
     for frame in keyframes:
         for label in frame.labels:

@@ -11,7 +11,7 @@ from mmptq.demo.nuscenes_infos import NuScenesInfos
 from mmptq.demo.nuscenes_recording import FOLDERS, SWEEP_PERIOD, count_sweeps, record_scene
 from mmptq.demo.nuscenes_tables import NuScenesTables
 
-GENERATOR_VERSION = 1  # raise it when the same seed would give other data
+GENERATOR_VERSION = 1  # increase when the same seed gives other data
 SPLITS = ('train', 'val')
 _FIRST_TIMESTAMP = 1_532_402_900_000_000  # microseconds
 _HOUR = 3_600_000_000  # microseconds
@@ -26,7 +26,7 @@ def generate(
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Makes the data set, or does nothing if it is there with the same parameters.
+    """Make the data set, or do nothing if it exists with the same parameters.
 
     Scene ``i`` of a split depends on the seed, the split, ``i``, ``keyframes`` and ``columns``
     only, so a larger data set starts with the scenes of a smaller one. Layout: as nuScenes
@@ -34,7 +34,7 @@ def generate(
     mmdet3d and ``manifest.json``.
 
     Args:
-        out (str | Path): The folder to make.
+        out (str | Path): The output folder.
         train (int): Number of training scenes, at most the 700 of the official split.
         val (int): Number of validation scenes, at most 150.
         keyframes (int): Labelled frames per scene, at least 2 so that velocities are known.
@@ -43,11 +43,11 @@ def generate(
         on_progress (Callable | None): Called with (scenes done, scenes in total).
 
     Returns:
-        bool: True if the data set was made, False if it was already there.
+        bool: True if the data set was made, False if it already existed.
 
     Raises:
         ValueError: If a parameter is out of range.
-        FileExistsError: If ``out`` is something else than a generated data set.
+        FileExistsError: If ``out`` exists and is not a generated data set.
         OSError: If a file cannot be written.
     """
     counts = {'train': train, 'val': val}
@@ -74,7 +74,7 @@ def _make(
     parameters: dict,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Fills the folder with the scenes of both splits."""
+    """Fill the folder with the scenes of both splits."""
     for name in FOLDERS.values():
         (folder / name).mkdir(parents=True)
     keyframes, columns = parameters['keyframes'], parameters['columns']
@@ -97,11 +97,11 @@ def _make(
 
 
 def _ignore(done: int, total: int) -> None:
-    """Shows no progress."""
+    """Show no progress."""
 
 
 def _scene_names(counts: dict[str, int]) -> dict[str, list[str]]:
-    """Takes names from the official splits: the devkit refuses scenes it does not know."""
+    """Scene names from the official splits, because the devkit rejects unknown names."""
     try:
         from nuscenes.utils.splits import create_splits_scenes
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Writes recorded scenes as the thirteen tables that the nuScenes devkit reads."""
+"""Write recorded scenes as the thirteen tables of the nuScenes devkit."""
 
 import hashlib
 import json
@@ -65,20 +65,20 @@ _MAP_FILE = 'maps/demo_map.png'
 
 
 def make_token(*parts: object) -> str:
-    """Returns a token of 32 hexadecimal digits that depends on the parts only."""
+    """Return a token of 32 hexadecimal digits that depends only on the parts."""
     return hashlib.md5('/'.join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
 def quaternion(yaw: float) -> list[float]:
-    """Returns the turn about the vertical by an angle in radians as w, x, y, z."""
+    """Return the rotation about the vertical axis by an angle in radians as w, x, y, z."""
     return [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))]
 
 
 class NuScenesTables:
-    """Collects scenes and writes the tables.
+    """Collect scenes and writes the tables.
 
     Args:
-        seed (int): Makes the tokens of different data sets differ.
+        seed (int): Distinguishes the tokens of different data sets.
     """
 
     def __init__(self, seed: int) -> None:
@@ -97,19 +97,19 @@ class NuScenesTables:
         self.tables['sensor'].append(sensor)
 
     def token(self, *parts: object) -> str:
-        """Returns the token of a record named by the parts."""
+        """Return the token of a record named by the parts."""
         return make_token(self.seed, *parts)
 
     def sample_token(self, scene: str, frame: Frame) -> str:
-        """Returns the token of a keyframe's sample."""
+        """Return the token of a keyframe's sample."""
         return self.token('sample', scene, frame.timestamp)
 
     def sample_data_token(self, scene: str, frame: Frame) -> str:
-        """Returns the token of a sweep."""
+        """Return the token of a sweep."""
         return self.token('sample_data', scene, frame.timestamp)
 
     def add_scene(self, scene: str, frames: list[Frame]) -> None:
-        """Adds a scene.
+        """Add a scene.
 
         Args:
             scene (str): Name from the official splits, as 'scene-0001'.
@@ -230,7 +230,7 @@ class NuScenesTables:
         )
 
     def write(self, folder: Path) -> None:
-        """Writes all tables and the map picture that the devkit insists on.
+        """Write all tables and the map image that the devkit requires.
 
         Args:
             folder (Path): Root of the data set.
@@ -248,7 +248,7 @@ class NuScenesTables:
             )
         ]
         (folder / 'maps').mkdir()
-        # The streets have no map prior: an empty mask.
+        # An empty mask, because the streets have no map prior.
         if not cv2.imwrite(str(folder / _MAP_FILE), np.zeros((16, 16), np.uint8)):
             raise OSError(f"cannot write '{folder / _MAP_FILE}': is the disk full?")
         (folder / VERSION).mkdir()

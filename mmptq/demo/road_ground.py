@@ -1,4 +1,4 @@
-"""Paints the ground of a road scene: asphalt, verges, markings, arrows, crossings and shadows."""
+"""Paint the ground of a road scene: asphalt, verges, markings, arrows, crossings and shadows."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from mmptq.demo.textures import smooth_noise
 _TILE = 256  # pixels of a repeating noise tile
 _SHIFT = 4  # fractional bits of cv2's polygon coordinates
 VERGES = ((60, 110, 80), (70, 100, 120), (135, 135, 138), (95, 118, 130))  # grass, earth, pavement
-# Outlines in a box one metre wide and long, tip ahead: (lateral, distance).
+# Outlines (lateral, distance) in a box one metre wide and long, tip ahead.
 _STRAIGHT = ((-0.1, 0), (0.1, 0), (0.1, 0.6), (0.3, 0.6), (0, 1), (-0.3, 0.6), (-0.1, 0.6))
 _TURN = (
     (-0.1, 0),
@@ -48,12 +48,12 @@ class Ground:
         self.image = self._bare()
 
     def _sample(self, tile: np.ndarray, metres: float, stretch: float = 1.0) -> np.ndarray:
-        """Lays a noise tile on the ground.
+        """Lay out a noise tile on the ground.
 
         Args:
             tile (np.ndarray): (256, 256) float32.
             metres (float): Length of the tile's side across the road.
-            stretch (float): Its length along the road, in sides.
+            stretch (float): Its length along the road in multiples of the side.
 
         Returns:
             np.ndarray: (rows, width) float32.
@@ -61,7 +61,7 @@ class Ground:
         across = self.view.laterals * np.float32(_TILE / metres)
         along = self.view.distances * np.float32(_TILE / metres / stretch)
         shift = self.rng.uniform(0, _TILE, 2).astype(np.float32)
-        # Far away they grow beyond the 16 bits that remap has for coordinates.
+        # Distant values exceed the 16-bit coordinates of remap.
         x = (across + shift[0]) % _TILE
         y = np.broadcast_to((along + shift[1]) % _TILE, x.shape)
         return cv2.remap(tile, x, y.astype(np.float32), cv2.INTER_LINEAR, None, cv2.BORDER_WRAP)
@@ -88,19 +88,19 @@ class Ground:
         return (left + right) / 2, right - left
 
     def _coverage(self, lateral: float, width: float) -> np.ndarray:
-        """(rows, width) float32, share of each pixel under a strip along the road."""
+        """(rows, width) float32, fraction of each pixel covered by a strip along the road."""
         view = self.view
         distance = np.abs(view.laterals - np.float32(lateral))
         return np.clip(0.5 + (np.float32(width / 2) - distance) / view.footprints, 0, 1)
 
     def _blend(self, opacity: np.ndarray, colour: tuple[float, float, float]) -> None:
-        """Paints a colour with a (rows, width) opacity."""
+        """Paint a colour with a (rows, width) opacity."""
         for channel in range(3):
             layer = self.image[..., channel]
             layer += opacity * (np.float32(colour[channel]) - layer)
 
     def draw_marking(self, marking: Marking) -> None:
-        """Paints one longitudinal line, dashed and worn as it says."""
+        """Paint one longitudinal line with its dashes and wear."""
         offsets = (-0.16, 0.16) if marking.double else (0.0,)
         opacity = sum(self._coverage(marking.lateral + shift, marking.width) for shift in offsets)
         opacity *= np.float32(marking.opacity) * self._dashes(marking)
@@ -111,7 +111,7 @@ class Ground:
         self._blend(opacity, marking.colour)
 
     def _dashes(self, marking: Marking) -> np.ndarray:
-        """(rows, 1) float32, share of each row under paint along the road."""
+        """(rows, 1) float32, painted fraction of each row along the road."""
         distances = self.view.distances
         if not marking.period:
             return np.ones_like(distances)
@@ -119,11 +119,11 @@ class Ground:
         place = (distances - marking.phase) % marking.period
         edge = marking.dash / 2 - np.abs(place - marking.dash / 2)
         share = np.clip(0.5 + edge / depth, 0, 1)
-        blur = np.clip(depth / marking.period, 0, 1)  # far dashes melt into one faint line
+        blur = np.clip(depth / marking.period, 0, 1)  # distant dashes merge into one faint line
         return (share + blur * (marking.dash / marking.period - share)).astype(np.float32)
 
     def draw_symbols(self) -> None:
-        """Paints arrows or diamonds in the lanes, each at one distance."""
+        """Paint arrows or diamonds in the lanes, each at one distance."""
         rng, layout = self.rng, self.layout
         for _ in range(rng.integers(1, 3)):
             start, length = rng.uniform(6, 16), rng.uniform(3, 6)
@@ -133,7 +133,7 @@ class Ground:
                 self._fill(lateral, start + length * outline[:, 1], rng.uniform(0.5, 0.9))
 
     def draw_side_street(self, start: float) -> None:
-        """Lays asphalt across the verges.
+        """Lay out asphalt across the verges.
 
         Args:
             start (float): Metres to its near side.
@@ -148,7 +148,7 @@ class Ground:
         self._blend(band * outside, asphalt)
 
     def draw_crossing(self, start: float) -> None:
-        """Paints a zebra crossing and perhaps a stop line.
+        """Paint a zebra crossing and sometimes a stop line.
 
         Args:
             start (float): Metres to its near side.
@@ -163,7 +163,7 @@ class Ground:
             self._fill(sides, start - 1.2 + np.array([0, 0, 0.35, 0.35]), opacity)
 
     def draw_defects(self) -> None:
-        """Adds repaired patches and dark seams, which look a little like markings."""
+        """Add repaired patches and dark seams that resemble markings."""
         rng, layout = self.rng, self.layout
         for _ in range(rng.integers(0, 4)):
             near = rng.uniform(4, 25)
@@ -183,7 +183,7 @@ class Ground:
         opacity: float,
         colour: tuple[float, float, float] = WHITE,
     ) -> None:
-        """Paints a polygon that lies on the road; it may reach out of the image."""
+        """Paint a polygon on the road; it may extend beyond the image."""
         distance = np.maximum(distance, 0.5)
         points = self.view.project(lateral, distance) - [0, self.view.top]
         mask = np.zeros(self.image.shape[:2], np.uint8)
@@ -196,10 +196,10 @@ class Ground:
             self.image[part] += share * (np.asarray(colour, np.float32) - self.image[part])
 
     def cast_shadows(self, strong: bool) -> None:
-        """Darkens the ground under trees and houses.
+        """Darken the ground under trees and houses.
 
         Args:
-            strong (bool): Whether shadows cover much of the road, or little of it.
+            strong (bool): Whether shadows cover a large part of the road.
         """
         rng, view = self.rng, self.view
         shade = np.zeros(view.laterals.shape, np.float32)

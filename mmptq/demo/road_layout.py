@@ -1,4 +1,4 @@
-"""Lays out one road: how many lanes, which markings between them, how worn they are."""
+"""Lay out one road: number of lanes, markings and their wear."""
 
 from dataclasses import dataclass
 
@@ -26,15 +26,15 @@ class Marking:
 
     Attributes:
         lateral (float): Metres from the centre of the camera's lane.
-        slot (int): Place among CULane's four positions, left to right; -1 for one further out.
+        slot (int): Index in CULane's four positions, left to right; -1 for outer markings.
         colour (tuple[float, float, float]): BGR 0-255.
         width (float): Metres.
         period (float): Metres from dash to dash; 0 for a solid line.
         dash (float): Metres of paint per period.
         phase (float): Metres.
-        opacity (float): How much paint is left, 0 to 1.
-        wear (float): Share of the line that has gone in patches, 0 to 1.
-        double (bool): Whether two thin lines run side by side.
+        opacity (float): Opacity of the paint, 0 to 1.
+        wear (float): Fraction of the line that is missing in patches, 0 to 1.
+        double (bool): Whether there are two thin parallel lines.
     """
 
     lateral: float
@@ -57,8 +57,8 @@ class RoadLayout:
         lane_width (float): Metres.
         left, right (float): Metres from the centre of the camera's lane to the edges of the
             asphalt.
-        oncoming (int): Number of lanes of oncoming traffic, at the left.
-        lanes_left, lanes_right (int): Lanes beside the camera's one, oncoming ones included.
+        oncoming (int): Number of lanes of oncoming traffic, on the left.
+        lanes_left, lanes_right (int): Lanes beside the camera's lane, including oncoming ones.
         markings (tuple[Marking, ...]): From left to right, none at a crossing.
     """
 
@@ -72,7 +72,7 @@ class RoadLayout:
 
     @classmethod
     def random(cls, rng: np.random.Generator, category: str) -> 'RoadLayout':
-        """Draws a road of one of CULane's categories."""
+        """Draw a road of one of CULane's categories."""
         lanes = int(rng.choice([2, 3, 4, 5], p=[0.2, 0.35, 0.3, 0.15]))
         oncoming = int(rng.integers(0, lanes - 1)) if rng.random() < 0.5 else 0
         lanes_left = int(rng.integers(oncoming, lanes))
@@ -100,7 +100,7 @@ class RoadLayout:
 
 
 class Paint:
-    """What the markings of one road have in common.
+    """Common properties of the markings of one road.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -118,7 +118,7 @@ class Paint:
         self.wear = rng.uniform(0.2, 0.6) if self.faded else rng.choice([0.0, rng.uniform(0, 0.5)])
 
     def marking(self, lateral: float, slot: int, kind: str) -> Marking:
-        """Makes the line at one place.
+        """Make one line.
 
         Args:
             lateral (float): Metres from the centre of the camera's lane.

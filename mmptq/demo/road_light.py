@@ -7,7 +7,7 @@ from mmptq.demo.road_view import RoadView
 
 
 def paint_sky(rng: np.random.Generator, view: RoadView) -> np.ndarray:
-    """Returns an image with sky, trees and houses above the horizon and nothing below.
+    """Return an image with sky, trees and houses above the horizon and zeros below.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -38,7 +38,7 @@ def paint_sky(rng: np.random.Generator, view: RoadView) -> np.ndarray:
 
 
 def dazzle(rng: np.random.Generator, image: np.ndarray, view: RoadView) -> np.ndarray:
-    """Adds a low sun or its reflection on the road, which wash out what is near.
+    """Add a low sun or its reflection on the road, which overexpose their surroundings.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -46,7 +46,7 @@ def dazzle(rng: np.random.Generator, image: np.ndarray, view: RoadView) -> np.nd
         view (RoadView): The camera.
 
     Returns:
-        np.ndarray: (height, width, 3) float32, above 255 where it is too bright.
+        np.ndarray: (height, width, 3) float32, above 255 in overexposed pixels.
     """
     x, y = rng.uniform(0.1, 0.9) * view.width, view.horizon * rng.uniform(0.4, 1.05)
     reach = rng.uniform(0.12, 0.35) * view.width
@@ -62,7 +62,7 @@ def dazzle(rng: np.random.Generator, image: np.ndarray, view: RoadView) -> np.nd
 def darken(
     rng: np.random.Generator, image: np.ndarray, view: RoadView, lamps: list[np.ndarray]
 ) -> np.ndarray:
-    """Turns day into night with headlights, lit lamps and some street light.
+    """Turn day into night with headlights, lit lamps and some street light.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -92,14 +92,14 @@ def darken(
 
 
 def _blob(view: RoadView, centre: tuple[float, float], reach: tuple[float, float]) -> np.ndarray:
-    """(height, width) float32, a bell of height 1."""
+    """(height, width) float32, a Gaussian with maximum 1."""
     x = (np.arange(view.width, dtype=np.float32) - centre[0]) / reach[0]
     y = (np.arange(view.height, dtype=np.float32) - centre[1]) / reach[1]
     return np.exp(-(y**2))[:, None].astype(np.float32) * np.exp(-(x**2)).astype(np.float32)
 
 
 def _add_spot(image: np.ndarray, centre: np.ndarray, reach: float, colour: np.ndarray) -> None:
-    """Adds a small bell of light, in place."""
+    """Add a small Gaussian spot of light, in place."""
     half = int(3 * reach) + 1
     column, row = (int(value) for value in np.clip(centre, -1e6, 1e6))
     rows = slice(max(row - half, 0), max(row + half + 1, 0))

@@ -1,4 +1,4 @@
-"""Vehicles and what stands beside the road, drawn as boxes and walls in perspective."""
+"""Vehicles and roadside objects, drawn as boxes and walls in perspective."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Vehicle:
         distance (float): Metres to its near end.
         width, height, length (float): Metres.
         colour (tuple[float, float, float]): BGR 0-255.
-        oncoming (bool): Whether it shows its front.
+        oncoming (bool): Whether its front is visible.
     """
 
     lateral: float
@@ -35,12 +35,12 @@ class Vehicle:
 
 
 def random_traffic(rng: np.random.Generator, layout: RoadLayout, dense: bool) -> list[Vehicle]:
-    """Draws vehicles in the lanes of a road, the farthest first.
+    """Draw vehicles in the lanes of a road, the farthest first.
 
     Args:
         rng (np.random.Generator): Source of randomness.
         layout (RoadLayout): The road.
-        dense (bool): Whether most lanes are taken.
+        dense (bool): Whether most lanes are occupied.
     """
     vehicles = []
     first_own = layout.oncoming - layout.lanes_left
@@ -59,7 +59,7 @@ def random_traffic(rng: np.random.Generator, layout: RoadLayout, dense: bool) ->
 def _random_vehicle(
     rng: np.random.Generator, lateral: float, distance: float, oncoming: bool
 ) -> Vehicle:
-    """A car, or one in five times a van or lorry."""
+    """A car, or with probability 0.2 a van or lorry."""
     large = rng.random() < 0.2
     size = (
         (rng.uniform(2, 2.4), rng.uniform(2.2, 3.4), rng.uniform(5, 10))
@@ -72,7 +72,7 @@ def _random_vehicle(
 
 
 class Painter:
-    """Draws solid things over an image, in place.
+    """Draw solid objects into an image, in place.
 
     Args:
         image (np.ndarray): (height, width, 3) uint8.
@@ -84,13 +84,13 @@ class Painter:
         self.view = view
 
     def _fill(self, points: np.ndarray, colour: np.ndarray) -> None:
-        """Fills a polygon of (N, 2) pixels."""
+        """Fill a polygon of (N, 2) pixels."""
         corners = np.round(np.clip(points, -2e4, 2e4) * 2**_SHIFT).astype(np.int32)
         shade = tuple(float(value) for value in np.clip(colour, 0, 255))
         cv2.fillPoly(self.image, [corners], shade, cv2.LINE_AA, _SHIFT)
 
     def draw_vehicle(self, vehicle: Vehicle) -> list[np.ndarray]:
-        """Draws a vehicle.
+        """Draw a vehicle.
 
         Returns:
             list[np.ndarray]: (2,) pixels each, its lamps.
@@ -102,7 +102,7 @@ class Painter:
         wide, tall = right - left, top - bottom
 
         def part(x0: float, y0: float, x1: float, y1: float, taper: float = 0.0) -> np.ndarray:
-            """Corners of a part of the face, in shares of its width and height from below."""
+            """Corners of a part of the face, relative to its width and height from below."""
             shares = np.array([(x0, y0), (x1, y0), (x1 - taper, y1), (x0 + taper, y1)])
             return np.array([left, bottom]) + shares * [wide, tall]
 
@@ -129,7 +129,7 @@ class Painter:
         return low[0], high[1]
 
     def _draw_side(self, vehicle: Vehicle, colour: np.ndarray) -> None:
-        """Draws the long side that faces the camera, with its windows."""
+        """Draw the long side that faces the camera, with its windows."""
         near_corners = self._face(vehicle, vehicle.distance)
         far_corners = self._face(vehicle, vehicle.distance + vehicle.length)
         axis = self.view.width / 2
@@ -139,7 +139,7 @@ class Painter:
         far_low, far_high = far_corners[0][1], far_corners[1][1]
 
         def part(low: float, high: float, start: float = 0.0, stop: float = 1.0) -> np.ndarray:
-            """Corners of a band of the side, in shares of its height and length."""
+            """Corners of a band of the side, relative to its height and length."""
             x = near_x + (far_x - near_x) * np.array([start, stop, stop, start])
             shares = np.array([low, high])
             near = near_low + (near_high - near_low) * shares
@@ -153,13 +153,13 @@ class Painter:
             self._fill(part(0.0, 0.28, start, start + 0.16), np.full(3, 15))
 
     def _draw_shadow(self, vehicle: Vehicle) -> None:
-        """Draws the dark strip under a vehicle."""
+        """Draw the dark strip under a vehicle."""
         ends = vehicle.distance + np.array([-0.15, -0.15, vehicle.length, vehicle.length])
         sides = vehicle.lateral + 0.54 * vehicle.width * np.array([-1, 1, 1, -1])
         self._fill(self.view.project(sides, np.maximum(ends, 1.0)), np.full(3, 22))
 
     def draw_wall(self, lateral: float, bottom: float, top: float, colour: np.ndarray) -> None:
-        """Draws a rail, hedge or row of houses along the road.
+        """Draw a rail, hedge or row of houses along the road.
 
         Args:
             lateral (float): Metres from the centre of the camera's lane.
@@ -172,7 +172,7 @@ class Painter:
         self._fill(np.concatenate([low, high[::-1]]), colour)
 
     def draw_posts(self, lateral: float, height: float, spacing: float, colour: float) -> None:
-        """Draws posts or lamps beside the road."""
+        """Draw posts or lamps beside the road."""
         for distance in np.arange(60, 3, -spacing):
             ends = [
                 self.view.project(np.full(1, lateral), np.full(1, distance), up)[0]

@@ -1,18 +1,18 @@
-"""A camera above a curved flat road: from road coordinates to pixels and back."""
+"""A camera above a flat curved road: conversion of road coordinates and pixels."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-STRAIGHT_FROM = 80.0  # metres; farther away a curve goes on along its tangent
+STRAIGHT_FROM = 80.0  # metres; beyond it a curve continues along its tangent
 CULANE_SIZE = (1640, 590)  # pixels
 _FOCAL = 1000.0  # pixels in an image of CULane's width
 
 
 @dataclass(frozen=True)
 class RoadView:
-    """What a forward-looking camera sees of a road.
+    """View of a road from a forward-looking camera.
 
     Road coordinates: ``lateral``, metres to the right of the centre of the camera's lane, and
     ``distance``, metres ahead.
@@ -36,12 +36,12 @@ class RoadView:
 
     @classmethod
     def random(cls, rng: np.random.Generator, width: int, height: int, curved: bool) -> 'RoadView':
-        """Draws a camera in CULane's proportions.
+        """Draw a camera in CULane's proportions.
 
         Args:
             rng (np.random.Generator): Source of randomness.
             width, height (int): Image size, pixels.
-            curved (bool): Whether the road has a bend to notice.
+            curved (bool): Whether the road has a visible bend.
         """
         radius = np.exp(rng.uniform(np.log(70), np.log(220)))
         curvature = rng.choice([-1, 1]) / radius if curved else rng.normal(0, 8e-4)
@@ -88,13 +88,13 @@ class RoadView:
         return columns * self.footprints - self.centre(self.distances).astype(np.float32)
 
     def centre(self, distance: np.ndarray) -> np.ndarray:
-        """Returns metres from the optical axis to the centre of the camera's lane."""
+        """Return metres from the optical axis to the centre of the camera's lane."""
         near = np.minimum(distance, STRAIGHT_FROM)
         bend = self.curvature * near * (near / 2 + (distance - near))
         return self.offset + self.yaw * distance + bend
 
     def project(self, lateral: np.ndarray, distance: np.ndarray, up: float = 0.0) -> np.ndarray:
-        """Maps points on or above the road to pixels.
+        """Map points on or above the road to pixels.
 
         Args:
             lateral, distance (np.ndarray): (N,) metres; distances above zero.
@@ -109,17 +109,17 @@ class RoadView:
         return np.stack([x, y], axis=-1)
 
     def lane_points(self, lateral: float) -> np.ndarray:
-        """Returns the label of a marking as CULane has it.
+        """Return the label of a marking in CULane's form.
 
-        Points every ten rows of CULane's from the bottom up to just below the horizon, as far as
-        they lie inside the image.
+        Points inside the image, every ten rows of CULane's images, from the bottom to just below
+        the horizon.
 
         Args:
             lateral (float): Metres from the centre of the camera's lane.
 
         Returns:
-            np.ndarray: (N, 2) float64 x and y, pixels, bottom to top; empty where hardly anything
-            of the marking is in the image.
+            np.ndarray: (N, 2) float64 x and y, pixels, bottom to top; empty if the marking is
+            hardly visible.
         """
         step = 10 * self.scale
         y = np.arange(self.height - 1, self.horizon + 1.8 * step, -step)

@@ -10,8 +10,8 @@ from mmptq.demo.shapes import DISTRACTORS, OBJECTS
 from mmptq.demo.textures import TEXTURES
 
 CLASSES = tuple(OBJECTS)
-MIN_IN_FRAME = 0.55  # share of an object that must lie inside the image
-MIN_VISIBLE = 0.4  # share of an object's pixels that later objects must leave visible
+MIN_IN_FRAME = 0.55  # minimum fraction of an object inside the image
+MIN_VISIBLE = 0.4  # minimum fraction of an object's pixels that stay visible
 _BACKGROUND = -1
 
 
@@ -29,7 +29,7 @@ class SceneObject:
 
 
 class Scene:
-    """Paints things one over another and keeps account of which pixels each one owns.
+    """Paint objects over each other and track the visible pixels of each.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -46,7 +46,7 @@ class Scene:
         self.sizes: list[int] = []
 
     def add(self, contours: list[np.ndarray], texture: str, label: int | None) -> None:
-        """Places one thing where it leaves the others visible; gives up after ten trials."""
+        """Place one object that keeps the others visible; give up after ten trials."""
         for _ in range(10):
             pose = self._random_pose()
             rows, columns = window(pose, self.width, self.height)
@@ -62,7 +62,7 @@ class Scene:
         self.sizes.append(int((mask > 0.5).sum()))
 
     def objects(self) -> list[SceneObject]:
-        """Returns the labelled objects with their visible masks."""
+        """Return the labelled objects with their visible masks."""
         return [
             SceneObject(label, self.owner == index)
             for index, label in enumerate(self.labels)
@@ -95,7 +95,7 @@ class Scene:
 
 
 def _full_area(contours: list[np.ndarray], pose: Pose) -> float:
-    """Returns the area in pixels of the silhouette as if the image had no borders."""
+    """Return the area of the complete silhouette in pixels, also outside the image."""
     areas = []
     for contour in contours:
         x, y = contour[:, 0], contour[:, 1]
@@ -107,7 +107,7 @@ def _full_area(contours: list[np.ndarray], pose: Pose) -> float:
 def render_scene(
     rng: np.random.Generator, width: int, height: int
 ) -> tuple[np.ndarray, list[SceneObject]]:
-    """Renders one image with its labels.
+    """Render one image with its labels.
 
     Args:
         rng (np.random.Generator): Source of randomness; the same state gives the same image.

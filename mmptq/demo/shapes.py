@@ -40,7 +40,7 @@ OBJECTS = {
     'cross': ([_cross()], 'gradient'),
 }
 
-# Unlabelled things with other silhouettes and any of the textures.
+# Unlabelled objects with other silhouettes and any texture.
 DISTRACTORS = {
     'crescent': [_crescent()],
     'bar': [_polygon((-1, -0.22), (1, -0.22), (1, 0.22), (-1, 0.22))],

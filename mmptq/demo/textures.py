@@ -7,7 +7,7 @@ import numpy as np
 def smooth_noise(
     rng: np.random.Generator, height: int, width: int, octaves: int = 4, channels: int = 1
 ) -> np.ndarray:
-    """Returns noise with more energy at coarse scales, as natural clutter has.
+    """Return noise with more energy at coarse scales, like natural clutter.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -31,7 +31,7 @@ def smooth_noise(
 
 
 def _soft_step(wave: np.ndarray, sharpness: float = 3.0) -> np.ndarray:
-    """Maps [-1, 1] to [0, 1] with a short ramp: hard steps would alias on small objects."""
+    """Map [-1, 1] to [0, 1] with a short ramp, because hard steps alias on small objects."""
     return np.clip(0.5 + 0.5 * sharpness * wave, 0, 1)
 
 

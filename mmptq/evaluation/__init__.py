@@ -1,4 +1,4 @@
-"""Metrics that the stock packages lack; ordinary mmengine metrics."""
+"""Metrics that mmdet and mmdet3d do not have, as mmengine metrics."""
 
 from importlib.util import find_spec
 

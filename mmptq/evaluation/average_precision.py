@@ -1,4 +1,4 @@
-"""Matching of detections to ground truths, and the area under the precision-recall curve."""
+"""Matching of detections to ground truth, and average precision."""
 
 import numpy as np
 
@@ -8,20 +8,20 @@ RECALL_POINTS = {40: np.arange(1, 41) / 40, 11: np.arange(11) / 10}
 def match_detections(
     ious: np.ndarray, scores: np.ndarray, gt_ignored: np.ndarray, iou_thr: float
 ) -> np.ndarray:
-    """Give each detection of one class in one sample its ground truth, best score first.
+    """Match the detections of one class in one sample to ground truths, best score first.
 
-    A detection takes the unmatched ground truth it overlaps most, if by at least ``iou_thr``;
-    ignored ground truths are only considered when no other one is left for it, and any number of
-    detections may fall on one of them.
+    A detection matches the free ground truth with the largest overlap, if that is at least
+    ``iou_thr``. Ignored ground truths are considered only if there is no such match; they may match
+    any number of detections.
 
     Args:
         ious (np.ndarray): (P, G) overlaps of detections with ground truths.
-        scores (np.ndarray): (P,) confidences.
-        gt_ignored (np.ndarray): (G,) bool, ground truths that count neither for nor against.
-        iou_thr (float): Smallest overlap of a match.
+        scores (np.ndarray): (P,) confidence scores.
+        gt_ignored (np.ndarray): (G,) bool, ground truths that are not evaluated.
+        iou_thr (float): Minimum overlap of a match.
 
     Returns:
-        np.ndarray: (P,) int, 1 = true positive, 0 = false positive, -1 = on an ignored object.
+        np.ndarray: (P,) int, 1 = true positive, 0 = false positive, -1 = matches an ignored object.
     """
     outcome = np.zeros(len(scores), dtype=np.int64)
     free = ~gt_ignored
@@ -41,23 +41,23 @@ def average_precision(
 ) -> float:
     """Average precision of one class over all samples.
 
-    Precision at a recall is the best precision reached at that recall or beyond.
+    Precision at a recall is the maximum precision at this or a higher recall.
 
     Args:
-        scores (np.ndarray): (P,) confidences.
+        scores (np.ndarray): (P,) confidence scores.
         is_true (np.ndarray): (P,) 1 or True for a true positive, 0 for a false one.
-        num_gt (int): Number of ground truths that count.
+        num_gt (int): Number of evaluated ground truths.
         recall_points (int or str): 40 (recalls 1/40 ... 1, KITTI since 2019), 11 (recalls 0, 0.1
             ... 1, PASCAL VOC 2007 and KITTI before) or 'area' (under the whole curve).
 
     Returns:
-        float: Between 0 and 1; NaN when there is no ground truth.
+        float: Between 0 and 1; NaN without ground truth.
 
     Raises:
         ValueError: For another ``recall_points``.
     """
     if recall_points != 'area' and recall_points not in RECALL_POINTS:
-        raise ValueError(f"recall_points must be 40, 11 or 'area', not {recall_points!r}")
+        raise ValueError(f"recall_points must be 40, 11 or 'area', got {recall_points!r}")
     if num_gt == 0:
         return float('nan')
     order = np.argsort(-scores, kind='stable')
@@ -67,6 +67,6 @@ def average_precision(
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     if recall_points == 'area':
         return float((np.diff(recall, prepend=0.0) * best_from_here).sum())
-    # The slack keeps recalls such as 3 * (1 / 3) from falling short of 1 by rounding.
+    # The tolerance absorbs rounding of recalls such as 3 * (1 / 3).
     first = np.searchsorted(recall, RECALL_POINTS[recall_points] - 1e-9)
     return float(np.append(best_from_here, 0.0)[first].mean())

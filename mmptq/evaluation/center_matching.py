@@ -1,4 +1,4 @@
-"""Pairs of detections and objects by the distance of their centres."""
+"""Matching of detections and objects by the distance of their centres."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ def match_centers(
     gt_labels: np.ndarray,
     match_distance: float,
 ) -> np.ndarray:
-    """Give objects their detections: best score first, each the nearest free object of its class.
+    """Match detections, best score first, to the nearest free object of their class.
 
-    A detection whose centre is not finite matches nothing.
+    A detection with a NaN or infinite centre has no match.
 
     Args:
         centers (np.ndarray): (P, 2) centres of detections, in metres.
-        labels (np.ndarray): (P,) their classes.
-        scores (np.ndarray): (P,) their scores.
+        labels (np.ndarray): (P,) classes of detections.
+        scores (np.ndarray): (P,) scores of detections.
         gt_centers (np.ndarray): (G, 2) centres of objects.
-        gt_labels (np.ndarray): (G,) their classes.
-        match_distance (float): Largest distance of a pair.
+        gt_labels (np.ndarray): (G,) classes of objects.
+        match_distance (float): Maximum distance of a match.
 
     Returns:
         np.ndarray: (G,) index of the detection of each object, -1 for none.

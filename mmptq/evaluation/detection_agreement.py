@@ -1,4 +1,4 @@
-"""How far the detections of a quantized network are from those of the float one."""
+"""Differences between the detections of a quantized and a float network."""
 
 import numpy as np
 
@@ -8,18 +8,18 @@ from .center_matching import match_centers
 def detection_agreement(
     reference: dict[str, np.ndarray], other: dict[str, np.ndarray], match_distance: float = 1.0
 ) -> dict[str, np.ndarray | int]:
-    """Pairs of boxes of two networks on one scan, and how they differ.
+    """Match the boxes of two networks on one scan and compute their differences.
 
     Args:
-        reference (dict): Of the float network: ``boxes`` (N, 7 or more) with x, y, z, three sizes
-            and a heading in radians, ``labels`` (N,) and ``scores`` (N,).
-        other (dict): The same of the quantized network, M boxes.
-        match_distance (float): Largest distance of the centres of a pair, seen from above, in
-            metres. Defaults to 1.0.
+        reference (dict): Detections of the float network: ``boxes`` (N, 7 or more) with x, y, z,
+            three sizes and a heading in radians, ``labels`` (N,) and ``scores`` (N,).
+        other (dict): M detections of the quantized network, in the same form.
+        match_distance (float): Maximum distance of matched centres in bird's eye view, in metres.
+            Defaults to 1.0.
 
     Returns:
-        dict: ``num_reference`` N, ``num_other`` M, and for each of K pairs ``center_error`` (K,) in
-        metres (in space), ``heading_error`` (K,) in radians from 0 to pi, ``score_error`` (K,).
+        dict: ``num_reference`` N, ``num_other`` M, and for each of K matches ``center_error`` (K,)
+        in metres (3D), ``heading_error`` (K,) in radians from 0 to pi, ``score_error`` (K,).
     """
     boxes, others = reference['boxes'], other['boxes']
     matched = match_centers(
@@ -42,15 +42,15 @@ def detection_agreement(
 
 
 def summarize_agreement(scans: list[dict]) -> dict[str, float]:
-    """One number for each question over all scans.
+    """Summarize the differences over all scans.
 
     Args:
         scans (list[dict]): From :func:`detection_agreement`.
 
     Returns:
-        dict[str, float]: ``matched`` (share of the boxes of both networks that have a partner,
-        2 K / (N + M)), ``center_error`` in metres, ``heading_error`` in degrees and
-        ``score_error``, all means over the pairs; ``num_pairs``. NaN where there is no pair.
+        dict[str, float]: ``matched`` (fraction of the boxes of both networks with a match,
+        2 K / (N + M)); ``center_error`` in metres, ``heading_error`` in degrees and
+        ``score_error``, all means over matches; ``num_pairs``. NaN without matches.
     """
     num_pairs = sum(len(scan['center_error']) for scan in scans)
     num_boxes = sum(scan['num_reference'] + scan['num_other'] for scan in scans)

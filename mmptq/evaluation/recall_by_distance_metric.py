@@ -1,4 +1,4 @@
-"""How many objects a LiDAR detector finds, near and far."""
+"""Recall of a LiDAR detector by distance."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from .center_matching import match_centers
 
 @METRICS.register_module()
 class RecallByDistanceMetric(BaseMetric):
-    """Share of the objects that have a detection of their class near them, by distance.
+    """Recall of objects with a nearby detection of their class, grouped by distance.
 
-    Reads what every ``Det3DDataset`` in test mode hands over (``eval_ann_info``), so it takes no
-    annotation file. Objects without a LiDAR point do not count. Detections take objects in order
-    of their scores, each at most one, the nearest within ``match_distance`` seen from above.
+    Reads ``eval_ann_info``, which every ``Det3DDataset`` provides in test mode; no annotation file
+    is needed. Objects without LiDAR points are ignored. Each detection, in the order of scores,
+    matches at most one object: the nearest within ``match_distance`` in bird's eye view.
 
     Args:
-        bounds (Sequence[float]): Rising distances from the sensor in metres that divide the
-            objects; beyond the last one is a group of its own. Defaults to (30, 50).
-        match_distance (float): In metres. Defaults to 2.0.
-        score_thr (float): Detections with a lower score do not count. Defaults to 0.1.
-        collect_device (str): Where results of several processes are gathered.
-        prefix (str, optional): Metric name prefix, by default ``default_prefix``.
+        bounds (Sequence[float]): Increasing distances from the sensor in metres that separate the
+            groups; the last group has no upper bound. Defaults to (30, 50).
+        match_distance (float): Maximum distance of a match in metres. Defaults to 2.0.
+        score_thr (float): Detections with a lower score are ignored. Defaults to 0.1.
+        collect_device (str): Device on which results of several processes are gathered.
+        prefix (str, optional): Prefix of metric names. Defaults to ``default_prefix``.
 
     Example:
         >>> val_evaluator = [_base_.val_evaluator, dict(type='RecallByDistanceMetric')]
@@ -41,27 +41,29 @@ class RecallByDistanceMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if not bounds or list(bounds) != sorted(set(bounds)) or bounds[0] <= 0:
-            raise ValueError(f'bounds={bounds!r} of RecallByDistanceMetric must rise from above 0')
+            raise ValueError(
+                f'bounds of RecallByDistanceMetric must increase from above 0, got {bounds!r}'
+            )
         self.bounds = list(bounds)
         self.match_distance = match_distance
         self.score_thr = score_thr
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Reduce each sample to the distances of its objects and which of them were found.
+        """Store the distances of the objects of each sample and whether they were found.
 
         Args:
-            data_batch (dict): Unused, part of the protocol.
+            data_batch (dict): Not used; part of mmengine's interface.
             data_samples (Sequence[dict]): With ``pred_instances_3d`` and ``eval_ann_info``.
 
         Raises:
-            ValueError: When a sample has no annotations.
+            ValueError: If a sample has no annotations.
         """
         for sample in data_samples:
             truth, pred = sample.get('eval_ann_info'), sample['pred_instances_3d']
             if truth is None:
                 raise ValueError(
                     f'sample {sample.get("sample_idx")} has no eval_ann_info: set test_mode=True '
-                    'and leave load_eval_anns=True in the evaluated dataset'
+                    'and load_eval_anns=True in the evaluated dataset'
                 )
             kept = pred['scores_3d'].cpu().numpy() >= self.score_thr
             centers = truth['gt_bboxes_3d'].gravity_center[:, :2].cpu().numpy()
@@ -79,14 +81,14 @@ class RecallByDistanceMetric(BaseMetric):
             self.results.append(dict(distances=distances[counts], found=matched[counts] >= 0))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Recall of each group of distances and of all objects.
+        """Recall of each distance group and of all objects.
 
         Args:
             results (list[dict]): One per sample, from :meth:`process`.
 
         Returns:
             dict[str, float]: ``0-30m``, ``30-50m``, ``50m+`` (for the default bounds) and ``all``,
-            each with ``num_<group>`` objects; NaN for a group without any.
+            each with ``num_<group>``, the number of objects; NaN for an empty group.
         """
         distances = np.concatenate([result['distances'] for result in results])
         found = np.concatenate([result['found'] for result in results])

@@ -1,4 +1,4 @@
-"""KITTI-like 3D detection metric that needs no GPU."""
+"""3D detection metric like KITTI's that runs without a GPU."""
 
 from collections.abc import Sequence
 
@@ -15,23 +15,25 @@ from .box_overlaps_3d import rotated_iou_3d
 class RotatedIoU3DMetric(BaseMetric):
     """Average precision of 3D boxes by rotated IoU, per class and averaged.
 
-    Reads what every ``Det3DDataset`` in test mode hands over (``eval_ann_info``), so it takes no
-    annotation file. Ground truths without a LiDAR point (``num_lidar_pts == 0``) or with a centre
-    outside ``point_cloud_range`` seen from above are ignored: they are no misses and detections on
-    them are no errors; nor are unmatched detections outside that range. All other objects count,
-    whatever their KITTI difficulty; classes that are not evaluated play no role.
+    Reads ``eval_ann_info``, which every ``Det3DDataset`` provides in test mode; no annotation file
+    is needed. Ground truths without LiDAR points (``num_lidar_pts == 0``) or with a centre outside
+    ``point_cloud_range`` in bird's eye view are ignored: they are not missed objects, and
+    detections that match them are not errors. Unmatched detections outside this range are ignored
+    too. All other objects count, regardless of their KITTI difficulty.
 
     Note:
-        KITTI's own code evaluates precision at score thresholds chosen from the true positives;
-        here precision is read off the full curve, which is the same up to interpolation.
+        KITTI's code evaluates precision at score thresholds chosen from the true positives; here it
+        is read from the complete curve. The results agree up to interpolation.
 
     Args:
-        iou_thr (float, Sequence[float] or dict[str, float or Sequence[float]]): Smallest IoU of a
-            match, for all classes or per class name. Several are averaged, as COCO does.
-        point_cloud_range (Sequence[float], optional): x, y, z minimum then maximum, in metres.
+        iou_thr (float, Sequence[float] or dict[str, float or Sequence[float]]): Minimum IoU of a
+            match, for all classes or per class name. The AP of several thresholds is averaged, as
+            in COCO.
+        point_cloud_range (Sequence[float], optional): Minimum x, y, z, then maximum x, y, z, in
+            metres.
         recall_points (int or str): 40, 11 or 'area', see :func:`average_precision`.
-        collect_device (str): Where results of several processes are gathered.
-        prefix (str, optional): Metric name prefix, by default ``default_prefix``.
+        collect_device (str): Device on which results of several processes are gathered.
+        prefix (str, optional): Prefix of metric names. Defaults to ``default_prefix``.
 
     Example:
         >>> val_evaluator = dict(type='RotatedIoU3DMetric', iou_thr=dict(Car=0.7, Cyclist=0.5))
@@ -51,34 +53,34 @@ class RotatedIoU3DMetric(BaseMetric):
         average_precision(np.empty(0), np.empty(0), 0, recall_points)
         if point_cloud_range is not None and len(point_cloud_range) != 6:
             raise ValueError(
-                f'point_cloud_range needs 6 numbers (x, y, z minimum, then maximum), '
-                f'not {len(point_cloud_range)}'
+                'point_cloud_range must have 6 numbers (minimum x, y, z, then maximum x, y, z), '
+                f'got {len(point_cloud_range)}'
             )
         self.iou_thr = iou_thr
         self.point_cloud_range = point_cloud_range
         self.recall_points = recall_points
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Reduce each sample to scores, labels and overlaps.
+        """Store scores, labels and overlaps of each sample.
 
         Args:
-            data_batch (dict): Unused, part of the protocol.
+            data_batch (dict): Not used; part of mmengine's interface.
             data_samples (Sequence[dict]): With ``pred_instances_3d`` and ``eval_ann_info``.
 
         Raises:
-            ValueError: When a sample has no annotations or its boxes do not turn around z.
+            ValueError: If a sample has no annotations, or its boxes do not rotate around z.
         """
         for sample in data_samples:
             truth, pred = sample.get('eval_ann_info'), sample['pred_instances_3d']
             if truth is None:
                 raise ValueError(
                     f'sample {sample.get("sample_idx")} has no eval_ann_info: set test_mode=True '
-                    'and leave load_eval_anns=True in the evaluated dataset'
+                    'and load_eval_anns=True in the evaluated dataset'
                 )
             for boxes in (truth['gt_bboxes_3d'], pred['bboxes_3d']):
                 if boxes.YAW_AXIS != 2:
                     raise ValueError(
-                        f'{type(boxes).__name__} turn around axis {boxes.YAW_AXIS}, not z: '
+                        f'{type(boxes).__name__} rotate around axis {boxes.YAW_AXIS}, not z: '
                         "set box_type_3d='LiDAR' in the evaluated dataset"
                     )
             gt_boxes, boxes = truth['gt_bboxes_3d'].tensor.cpu(), pred['bboxes_3d'].tensor.cpu()
@@ -100,7 +102,7 @@ class RotatedIoU3DMetric(BaseMetric):
             results (list[dict]): One per sample, from :meth:`process`.
 
         Returns:
-            dict[str, float]: ``mAP``, ``AP_<class>`` and, where a class has several thresholds,
+            dict[str, float]: ``mAP``, ``AP_<class>`` and, for classes with several thresholds,
             ``AP_<class>@<threshold>``; between 0 and 1, NaN for a class without ground truths.
         """
         logger = MMLogger.get_current_instance()
@@ -150,7 +152,7 @@ class RotatedIoU3DMetric(BaseMetric):
         return list(iou_thr) if isinstance(iou_thr, Sequence) else [iou_thr]
 
     def _outside(self, boxes: np.ndarray) -> np.ndarray:
-        """(N,) bool, boxes whose centre lies outside the range seen from above."""
+        """(N,) bool, boxes with a centre outside the range in bird's eye view."""
         if self.point_cloud_range is None:
             return np.zeros(len(boxes), dtype=bool)
         low, high = np.array(self.point_cloud_range[:2]), np.array(self.point_cloud_range[3:5])

@@ -41,5 +41,5 @@ def test_lanes_are_ordered_and_inside_the_image():
 
 
 def test_unknown_category():
-    with pytest.raises(ValueError, match="no category 'fog': choose one of normal, "):
+    with pytest.raises(ValueError, match="unknown category 'fog': choose one of normal, "):
         render_lane_scene(np.random.default_rng(0), 328, 118, 'fog')

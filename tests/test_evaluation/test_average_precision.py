@@ -65,5 +65,5 @@ def test_extremes(recall_points):
 
 
 def test_unknown_recall_points_are_named():
-    with pytest.raises(ValueError, match="40, 11 or 'area', not 101"):
+    with pytest.raises(ValueError, match="40, 11 or 'area', got 101"):
         average_precision(np.empty(0), np.empty(0), 1, 101)

@@ -46,7 +46,7 @@ def test_objects_without_a_point_do_not_count():
 
 
 def test_bounds_and_samples_are_checked():
-    with pytest.raises(ValueError, match='must rise'):
+    with pytest.raises(ValueError, match='must increase'):
         evaluate([], bounds=(50, 30))
     with pytest.raises(ValueError, match='test_mode=True'):
         evaluate([dict(sample_idx=1, pred_instances_3d={})])
