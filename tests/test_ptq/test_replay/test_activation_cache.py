@@ -63,6 +63,44 @@ def test_values_beyond_half_precision_stay_exact(tmp_path):
     assert empty.shape == (0, 4)
 
 
+@pytest.mark.parametrize('budget', [10**6, 900, 1])
+def test_exact_entries_keep_their_precision(tmp_path, budget):
+    cache = ActivationCache(budget, tmp_path)
+    exact = [torch.randn(10, 10) for _ in range(3)]
+    for x in exact:
+        cache.append(dict(x=x), exact=True)
+        cache.append(x)
+    for index, x in enumerate(exact):
+        assert torch.equal(cache[2 * index]['x'], x)
+        assert torch.equal(cache[2 * index + 1], x.half().float() if budget < 10**6 else x)
+    assert cache.used_bytes <= budget
+
+
+def test_exact_entries_alone_never_go_to_half_precision(tmp_path):
+    cache = ActivationCache(500, tmp_path)
+    for _ in range(3):
+        cache.append(torch.zeros(10, 10), exact=True)
+    assert not cache.half and cache.used_bytes == 400 and cache.file_bytes == 800
+
+
+def test_types_that_numpy_lacks_go_to_the_file(tmp_path):
+    cache = ActivationCache(1, tmp_path)
+    x = torch.randn(3, 5).bfloat16()
+    cache.append((x, torch.tensor(2.5), torch.tensor([True, False])))
+    found = cache[0]
+    assert found[0].dtype == torch.bfloat16 and torch.equal(found[0], x)
+    assert found[1].shape == () and found[1] == 2.5 and found[2].tolist() == [True, False]
+
+
+def test_caches_in_one_folder_have_files_of_their_own(tmp_path):
+    caches = [ActivationCache(1, tmp_path) for _ in range(2)]
+    for number, cache in enumerate(caches):
+        cache.append(torch.full((4,), float(number)))
+    assert [cache[0].mean().item() for cache in caches] == [0, 1]
+    caches[0].close()
+    assert caches[1][0].mean() == 1
+
+
 def test_sparse_tensors(tmp_path):
     spconv = pytest.importorskip('spconv.pytorch')
     indices = torch.tensor([[0, 1, 2, 3], [0, 2, 2, 2]], dtype=torch.int32)
