@@ -15,7 +15,7 @@ from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.batch_store import FORMS, BatchStore
 from mmptq.ptq.run import plan_model, quantize_model, record_result
-from mmptq.ptq.stages.build import build_stages, check_adapter
+from mmptq.ptq.stages.recipe import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import coverage_text

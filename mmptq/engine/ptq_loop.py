@@ -16,7 +16,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
-from mmptq.ptq.stages.build import build_stages, check_adapter
+from mmptq.ptq.stages.recipe import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table

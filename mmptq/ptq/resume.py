@@ -69,7 +69,7 @@ def _compare(path: Path, fingerprint: dict[str, str]) -> None:
 
 
 def state_dict_sha256(model: nn.Module) -> str:
-    """A short text that changes with any weight or buffer of a model."""
+    """SHA-256 of all weights and buffers of a model."""
     result = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         result.update(name.encode())

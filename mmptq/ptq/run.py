@@ -16,7 +16,7 @@ from mmptq.quantization import (
 from mmptq.utils.files import write_json
 
 from .context import PTQContext
-from .stages.build import stage_facts
+from .stages.recipe import stage_facts
 from .stages.stage import RANGES
 
 COVERAGE_FILE = 'coverage.json'

@@ -11,7 +11,8 @@ from mmengine.registry import TASK_UTILS
 from torch import nn
 
 from mmptq.ptq import Calibrator, PTQContext
-from mmptq.quantization import QScheme, apply_plan, make_plan
+from mmptq.ptq.run import prepare_model
+from mmptq.quantization import QScheme
 
 PAGE = 'docs/development/add_observer.md'
 
@@ -39,9 +40,7 @@ def test_in_a_calibrator(observer_type, tmp_path: Path):
     model = Detector().eval()
     batches = [torch.full((1, 3, 2, 2), value) for value in (-1.0, 4.0)]
     ctx = PTQContext(model, [dict(inputs=x) for x in batches], tmp_path, seed=0)
-    ctx.plan = make_plan(model, QUANTIZER, lambda: model(batches[0], 'predict'))
-    apply_plan(model, ctx.plan)
-    ctx.make_layer_states()
+    prepare_model(ctx, QUANTIZER)
     Calibrator(act_observer=dict(type='MeanMagnitudeObserver', factor=2.0)).run(ctx)
     # The mean magnitude is 2.5: the range is -5 to 5.
     scale = model.conv.input_quantizer.scale

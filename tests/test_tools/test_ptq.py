@@ -246,7 +246,7 @@ def test_layer_that_saw_no_data(tiny, capsys, monkeypatch):
     torch.save(content, checkpoint)
     monkeypatch.setattr(RetinaNet, '__init__', with_unused_layer)
     error = error_of(capsys, path, '--cfg-options', 'train_cfg.val_float=False')
-    assert "'unused' saw no data" in error
+    assert "'unused' received no calibration data" in error
     assert "--float 'unused' on the command line" in error
     run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False', '--float', 'unus*')
     rows = {r['layer']: r for r in json.loads((path.parent / 'work/coverage.json').read_text())}

@@ -58,7 +58,7 @@ class BatchStore:
         for count, batch in enumerate(batches, 1):
             _check(batch, count - 1, model)
             if self._batches is self._cache:
-                self._cache.append(batch)
+                self._cache.append(batch, exact=True)
         if not count:
             raise QuantizationError('batches is empty: give at least one calibration batch')
 

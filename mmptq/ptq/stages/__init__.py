@@ -1,11 +1,11 @@
 """The steps of a recipe, one per file."""
 
 from .bias_correction import BiasCorrection
-from .build import build_stages
 from .calibrator import Calibrator
 from .cross_layer_equalization import CrossLayerEqualization
 from .distillation import Distillation
 from .lp_selector import LpSelector
+from .recipe import build_stages
 from .reconstructor import Reconstructor
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 

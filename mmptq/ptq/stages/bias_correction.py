@@ -12,6 +12,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import tensors_in
 
@@ -100,7 +101,7 @@ def mean_outputs(
         last_call (int, optional): Number of the call after which a run is stopped; None lets
             the model run to its end.
     """
-    means, handles = {layer: _Mean() for layer in layers}, []
+    means = {layer: _Mean() for layer in layers}
 
     def hook(layer, args, output):
         mean = means[layer]
@@ -109,15 +110,10 @@ def mean_outputs(
         if last_call is not None and mean.calls % last_call == 0:
             raise StopForward
 
-    for layer in means:
-        handles.append(layer.register_forward_hook(hook))
-    try:
+    with temporary_hooks(after=dict.fromkeys(means, hook)):
         for run in runs:
             with suppress(StopForward):
                 run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return {
         layer: (mean.total / max(mean.count, 1)).to(layer.bias.dtype)
         for layer, mean in means.items()

@@ -10,6 +10,7 @@ from mmengine.registry import TASK_UTILS
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
+from mmptq.utils.hooks import temporary_hooks
 
 from .stage import RANGES, Stage
 
@@ -56,24 +57,20 @@ class Calibrator(Stage):
     def _calibrate_inputs(
         self, ctx: PTQContext, layers: list[tuple[LayerState, QuantMixin]]
     ) -> None:
-        observers, handles = {}, []
+        observers, hooks = {}, {}
         for unit, layer in layers:
             quantizer = layer.input_quantizer
             if isinstance(quantizer, FakeQuantizer):
                 observer = _build(self.act_observer, quantizer, unit)
                 observers[unit.name] = (observer, quantizer)
-                handles.append(quantizer.register_forward_pre_hook(_hook(observer, unit.name)))
-        try:
-            with quantizers_off(ctx.model):
-                for data in ctx.batches('calibrate'):
-                    ctx.predict(data)
-        finally:
-            for handle in handles:
-                handle.remove()
+                hooks[quantizer] = _hook(observer, unit.name)
+        with quantizers_off(ctx.model), temporary_hooks(before=hooks):
+            for data in ctx.batches('calibrate'):
+                ctx.predict(data)
         blind = [name for name, (observer, _) in observers.items() if not observer.seen]
         if blind:
             raise QuantizationError(
-                f"'{blind[0]}' saw no data"
+                f"'{blind[0]}' received no calibration data"
                 + (f' (and {len(blind) - 1} more: {", ".join(blind[1:])})' if blind[1:] else '')
                 + ': is it used in predict mode? Keep it float with '
                 f"--float '{blind[0]}' on the command line, or the rule dict(name='{blind[0]}', "

@@ -11,6 +11,7 @@ from mmptq.adapters import build_adapter
 from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.graph.channel_groups import ChannelGroup, find_channel_groups
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten
 
 from .stage import FLOAT_MODEL, RANGES, Stage
@@ -160,25 +161,16 @@ def _outputs(ctx: PTQContext) -> Callable[[], list[Tensor]]:
 def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:
     """Mean over samples of the largest absolute value in each input channel of each layer."""
     sums: dict[str, Any] = dict.fromkeys(names, 0.0)
-    handles = []
+    modules = {ctx.layers[name].module: name for name in names}
 
-    def observe(name: str, axis: int) -> Callable:
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            rows = args[0].transpose(0, axis).flatten(1)
-            if rows.shape[1]:
-                sums[name] = sums[name] + rows.abs().amax(1)
+    def observe(module: QuantMixin, args: tuple[Tensor, ...]) -> None:
+        rows = args[0].transpose(0, module.channel_axis).flatten(1)
+        if rows.shape[1]:
+            sums[modules[module]] = sums[modules[module]] + rows.abs().amax(1)
 
-        return hook
-
-    for name in names:
-        layer = ctx.layers[name].module
-        handles.append(layer.register_forward_pre_hook(observe(name, layer.channel_axis)))
-    try:
+    with temporary_hooks(before=dict.fromkeys(modules, observe)):
         for data in ctx.batches('equalize'):
             ctx.predict(data)
-    finally:
-        for handle in handles:
-            handle.remove()
     return sums
 
 

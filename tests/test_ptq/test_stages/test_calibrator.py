@@ -60,7 +60,9 @@ def test_ranges_over_batches_and_calls():
 def test_layer_that_saw_no_data():
     ctx = context([torch.randn(2, 3, 4, 4)])
     ctx.loader = [dict(inputs=torch.randn(1, 3, 4, 4))]
-    with pytest.raises(QuantizationError, match=r"'rare' saw no data.*dict\(name='rare'"):
+    with pytest.raises(
+        QuantizationError, match=r"'rare' received no calibration data.*dict\(name='rare'"
+    ):
         Calibrator().run(ctx)
     assert not any(m._forward_pre_hooks for m in ctx.model.modules())
 

@@ -5,7 +5,7 @@ from helpers import ROOT
 from mmengine.config import Config
 from torch import nn
 
-from mmptq.ptq.stages.build import build_stages, check_adapter
+from mmptq.ptq.stages.recipe import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 
 SHORT = dict(
