@@ -85,7 +85,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Packed weights come back as float tensors under the names that the model has for them.
 
     Raises:
-        QuantizationError: If it is missing, cut off, not a checkpoint, or holds code.
+        QuantizationError: If it is missing, truncated, not a checkpoint, or holds code.
     """
     if not Path(path).is_file():
         raise QuantizationError(f"checkpoint '{path}' does not exist: check the path")
@@ -93,8 +93,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise QuantizationError(
-            f"checkpoint '{path}' cannot be read ({first_line(error)}): it is cut "
-            'off, not a PyTorch checkpoint, or holds more than tensors and plain data'
+            f"checkpoint '{path}' cannot be read ({first_line(error)}): it is truncated, not a "
+            'PyTorch checkpoint, or holds more than tensors and plain data'
         ) from error
     if not isinstance(checkpoint, dict):
         raise QuantizationError(f"checkpoint '{path}' holds no state dict: it is not a checkpoint")
@@ -126,10 +126,10 @@ def check_keys(model: nn.Module, state: dict[str, torch.Tensor], strict: bool) -
     Args:
         model (nn.Module): The model.
         state (dict): The state dict.
-        strict (bool): Whether keys that the model has not are an error.
+        strict (bool): Whether unexpected keys are an error.
 
     Returns:
-        list[str]: Keys that the model has not (if not ``strict``).
+        list[str]: Unexpected keys (if not ``strict``).
 
     Raises:
         QuantizationError: For missing, misshapen or (if ``strict``) unexpected keys.
@@ -143,13 +143,13 @@ def check_keys(model: nn.Module, state: dict[str, torch.Tensor], strict: bool) -
     for problem, keys in (('lacks', missing), ('has another shape for', misshapen)):
         if keys:
             raise QuantizationError(
-                f"the checkpoint {problem} {len(keys)} keys of the model, '{keys[0]}' for one: it "
-                'is of another architecture than the config'
+                f'the checkpoint {problem} {len(keys)} keys of the model, the first is '
+                f"'{keys[0]}': its architecture differs from that of the config"
             )
     if strict and unexpected:
         raise QuantizationError(
-            f"the checkpoint has {len(unexpected)} keys that the model has not, '{unexpected[0]}' "
-            'for one: use the config it was made with'
+            f'the checkpoint has {len(unexpected)} unexpected keys, the first is '
+            f"'{unexpected[0]}': use the config that it was made with"
         )
     return unexpected
 
@@ -168,7 +168,7 @@ def load_quantized(model: nn.Module, path: str | Path) -> nn.Module:
     plan = plan_of(checkpoint)
     if plan is None:
         raise QuantizationError(
-            f"checkpoint '{path}' is a float one: quantize it with tools/ptq.py"
+            f"checkpoint '{path}' is not quantized: quantize it with tools/ptq.py"
         )
     load_into(model, plan, checkpoint['state_dict'])
     return model.eval()
@@ -184,6 +184,6 @@ def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, torch.Tensor])
     except RuntimeError as error:
         reason = ' '.join(str(error).split())[:300]
         raise QuantizationError(
-            f'the quantized checkpoint does not fit the model ({reason}): use the config it was '
-            'made with'
+            f'the quantized checkpoint does not fit the model ({reason}): use the config that it '
+            'was made with'
         ) from error

@@ -21,10 +21,9 @@ class EntropyObserver(HistogramObserver):
 
     Note:
         Exact zeros are left out, as NVIDIA's own calibrator does with the first bin: they need no
-        level, and a ReLU's peak at zero would push the search to its smallest range. Even so it
-        sees probabilities and not distances: in a sparse tensor the few large values weigh
-        nothing and are cut off, which ruins LiDAR detectors, most of all with
-        ``count_zeros=True``.
+        level, and a ReLU's peak at zero would push the search to its smallest range. The search
+        still sees probabilities and not distances: it clips the few large values of a sparse
+        tensor, which ruins LiDAR detectors, most of all with ``count_zeros=True``.
 
     Args:
         scheme (QScheme): The grid that the scale is for.

@@ -20,12 +20,12 @@ def search_histogram(
 
     Candidates are fractions of the full range; for two-sided values on an asymmetric grid each
     fraction is combined with every zero point. Where the grid is finer than the histogram the
-    full range is returned: nothing could be gained by clipping that the bins would show.
+    full range is returned: the bins cannot show a gain by clipping.
 
     Args:
         histogram (StreamingHistogram): The values.
         scheme (QScheme): The grid.
-        fractions (Tensor): (T,) float64, with 1 among them; of equals the first one wins.
+        fractions (Tensor): (T,) float64, 1 among them; the first of equally good ones wins.
         p (float): Exponent of the error.
     """
     low, high = histogram.low, histogram.high

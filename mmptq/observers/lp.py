@@ -27,13 +27,13 @@ class LpObserver(HistogramObserver):
     the more is clipped. Fractions from 0.5 to 1.2 are the light search of LiDAR-PTQ
     (https://arxiv.org/abs/2401.15865), safe for sparse tensors at 8 bits.
 
-    Note:
-        The bounds 0.5 and 1.2 are our reading of that paper, which we know by its summaries.
-
     One scale per tensor is searched on a histogram, so that time and memory do not depend on the
     number of samples. One scale per channel is searched on the tensor itself as long as there is
     only one, as for a weight, and it has at most 16.8 million values; else on a histogram for each
     channel. With weights the error of each value is multiplied by its weight.
+
+    Note:
+        The bounds 0.5 and 1.2 are our reading of that paper, which we know by its summaries.
 
     Args:
         scheme (QScheme): The grid that the scale is for.

@@ -15,14 +15,14 @@ from .observer import Observer
 class MovingAverageObserver(Observer):
     """Exponential moving average of the minimum and maximum of each update.
 
+    Values of weight 0 are ignored, and an update in which none is left changes nothing; all other
+    weights are the same to it.
+
     Note:
         The result depends on the order of the updates. In a module that runs several times per
         forward (a head on five pyramid levels) the last call weighs most: use
         :class:`MeanMinMaxObserver` there. For the same reason merged states do not equal one pass:
         they give the mean of the averages, weighted by the number of updates.
-
-    Values of weight 0 are ignored, and an update in which none is left changes nothing; all other
-    weights are the same to it.
 
     Args:
         scheme (QScheme): The grid that the scale is for.

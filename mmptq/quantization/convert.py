@@ -32,8 +32,8 @@ def rebuild(model: nn.Module, plan: QuantPlan) -> None:
     ]:
         if name not in names:
             raise QuantizationError(
-                f"the quantized checkpoint has a layer '{name}' that the model of this config "
-                'has not: use the config it was made with'
+                f"the quantized checkpoint has a layer '{name}', which is missing in the model of "
+                'this config: use the config that the checkpoint was made with'
             )
     remove_folded(model, plan.folded)
     convert(model, plan)

@@ -1,5 +1,6 @@
 """The state dict of a quantized model with integers in place of on-grid weights."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import torch
@@ -34,10 +35,16 @@ def pack_state(model: nn.Module, state: dict[str, Tensor]) -> dict[str, dict]:
     """
     # A layer under several names keeps sharing its tensors, and a file holds them once.
     table, packed, narrowed = {}, {}, {}
+    owners = Counter(
+        id(weight) for module in model.modules() for weight in module._parameters.values()
+    )
     for name, layer, scheme in _quantized_weights(model):
         key = f'{name}.weight'
         if id(layer) not in packed:
-            packed[id(layer)] = _integers(name, layer, scheme)
+            tied = owners[id(layer.weight)] > 1
+            packed[id(layer)] = _integers(name, layer, scheme, tied)
+        if packed[id(layer)] is None:
+            continue
         state[key] = packed[id(layer)]
         kind = str(layer.weight.dtype).removeprefix('torch.')
         table[key] = dict(scheme=scheme.to_dict(), shape=list(layer.weight.shape), dtype=kind)
@@ -132,13 +139,15 @@ def _narrow(zero_point: Tensor, dtype: torch.dtype) -> Tensor:
     return narrow if torch.equal(narrow.int(), zero_point) else zero_point
 
 
-def _integers(name: str, layer: QuantMixin, scheme: QScheme) -> Tensor:
-    """The packed weight of a layer, if it is exact."""
+def _integers(name: str, layer: QuantMixin, scheme: QScheme, tied: bool) -> Tensor | None:
+    """The packed weight of a layer; None where only the grid of another layer holds it."""
     weight, quantizer = layer.weight.detach(), layer.weight_quantizer
     qparams = quantizer.scale, quantizer.zero_point
     codes = quantize(weight, *qparams, scheme)
     exact = dequantize(codes, *qparams, scheme).to(weight.dtype)
     if not quantizer.calibrated or not torch.equal(exact, weight):
+        if tied:
+            return None
         raise QuantizationError(
             f"the weight of '{name}' is not on its grid: calibrate and freeze(model) before it is "
             'saved'

@@ -23,7 +23,7 @@ READABLE_VERSIONS = (1, PLAN_VERSION)
 
 @dataclass
 class QuantPlan:
-    """All that turns a freshly built float model into the quantized one.
+    """Everything that turns a freshly built float model into the quantized one.
 
     Attributes:
         layers (list[LayerPlan]): Layers that have a quantized version, quantized or not.
@@ -85,7 +85,7 @@ def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any
     Args:
         model (nn.Module): Float, in eval mode.
         quantizer (dict): See ``place``.
-        run (Callable): Runs the model on one sample; what runs after what is seen there.
+        run (Callable): Runs the model on one sample; it shows the order of the layers.
 
     Raises:
         QuantizationError: If the model is quantized already, or the config does not fit it.
@@ -97,7 +97,7 @@ def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any
     folded, unfolded = find_foldable(model, trace)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and name not in trace.norm_inputs:
-            unfolded[name] = 'it does not run'
+            unfolded[name] = 'never executed on the sample input'
     layers = place(model, quantizer, trace)
     quantized = {layer.name for layer in layers if layer.quantized}
     if not quantized:

@@ -48,7 +48,7 @@ def test_missing_and_unexpected_keys_are_named(quantized):
     for change, message in (
         (lambda s: s.pop('bbox_head.retina_cls.bias'), "lacks 1 keys .*'bbox_head.retina_cls"),
         (lambda s: s.pop('neck.fpn_convs.0.conv.packed_weight'), "lacks 'neck.*packed_weight'"),
-        (lambda s: s.update(extra=torch.zeros(1)), "1 keys that the model has not, 'extra'"),
+        (lambda s: s.update(extra=torch.zeros(1)), "1 unexpected keys, the first is 'extra'"),
     ):
         state = dict(content['state_dict'])
         change(state)
@@ -163,7 +163,7 @@ def test_load_quantized_refuses_a_float_checkpoint(tiny):
     path, checkpoint = tiny
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(path).model)
-    with pytest.raises(QuantizationError, match='is a float one'):
+    with pytest.raises(QuantizationError, match='is not quantized: quantize it'):
         load_quantized(model, checkpoint)
 
 

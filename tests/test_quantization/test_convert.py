@@ -108,7 +108,7 @@ def test_batchnorm_of_a_float_layer_stays():
 
 def test_plan_of_another_model_or_version_is_refused():
     _, plan = quantized_net(torch.randn(1, 3, 8, 8))
-    with pytest.raises(QuantizationError, match="a layer '3' that the model"):
+    with pytest.raises(QuantizationError, match="a layer '3', which is missing"):
         rebuild(nn.Sequential(nn.Conv2d(3, 8, 3)), plan)
     with pytest.raises(QuantizationError, match='quantize again'):
         QuantPlan.from_dict(dict(plan.to_dict(), version=0))

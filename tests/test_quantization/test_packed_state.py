@@ -148,6 +148,19 @@ def test_a_layer_under_two_names_is_stored_once(tmp_path):
     assert first == second
 
 
+@torch.no_grad()
+def test_one_weight_of_two_layers_with_different_grids_stays_float(tmp_path):
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    net[1].weight = net[0].weight
+    quantizer = dict(weight=dict(bits=4, per_channel=True), act=dict(bits=8))
+    apply_plan(net, make_plan(net, quantizer, lambda: net(torch.randn(2, 4))))
+    calibrate(net)
+    net[1].weight_quantizer.scale.mul_(0.7)
+    freeze(net)
+    packed = check_round_trip(net, tmp_path)
+    assert '0.weight' in packed and '1.packed_weight' in packed
+
+
 @pytest.mark.parametrize('bits', [2, 3, 8])
 def test_model_size_is_what_is_stored(bits):
     net = frozen_net(dict(bits=bits, per_channel=True))

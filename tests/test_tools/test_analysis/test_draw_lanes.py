@@ -37,7 +37,7 @@ def test_picture_of_both_models(models, tiny_lanes, tmp_path, capsys):
         (dict(image='text.jpg'), 'is no image'),
         (dict(image='small.jpg'), 'its data set declares 820x295'),
         (dict(float='quantized'), 'is quantized: give the float one first'),
-        (dict(quantized='float'), 'is a float one: quantize it'),
+        (dict(quantized='float'), 'is not quantized: quantize it'),
         (dict(config='missing.py'), "config 'missing.py' does not exist"),
         (dict(out='lanes.nothing'), 'lanes.nothing'),
     ],
