@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import QuantMixin
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import SparseSlot, TensorSlot, flatten, is_sparse, map_tensors
 
 CallId = tuple[nn.Module, int]  # a module and which of its calls in one forward
@@ -70,14 +71,9 @@ def trace_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[CallId, 
     def leave(module, args, output):
         calls[active.pop()].fingerprint = fingerprint(output)
 
-    handles = []
-    for module in set(model.modules()) - quantizers:
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    try:
+    modules = set(model.modules()) - quantizers
+    with temporary_hooks(dict.fromkeys(modules, enter), dict.fromkeys(modules, leave)):
         return calls, run()
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def unaffected_calls(
@@ -95,11 +91,9 @@ def unaffected_calls(
         if call.fingerprint is not None and all(module is not layer for module, _ in call.parents)
     }
     for level in NOISE_LEVELS:
-        handle = layer.register_forward_hook(lambda _, args, y, level=level: _disturb(y, level))
-        try:
+        noise = {layer: lambda _, args, y, level=level: _disturb(y, level)}
+        with temporary_hooks(after=noise):
             changed, _ = trace_calls(model, run)
-        finally:
-            handle.remove()
         unaffected = {
             key
             for key in unaffected

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
 from .call_trace import CallId
@@ -59,17 +60,13 @@ def live_outputs(
         tracker.note((args, kwargs))
 
     replayed = {module for module, _ in outputs}
-    handles = [
-        module.register_forward_pre_hook(enter, with_kwargs=True)
-        for module in model.modules()
-        if module not in replayed
-    ]
+    running = [module for module in model.modules() if module not in replayed]
     ids = {key: {id(x) for x in tensors_in(output)} for key, output in outputs.items()}
-    try:
-        with override_calls(outputs.keys(), replay, inside), tracker:
-            result = run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        temporary_hooks(dict.fromkeys(running, enter), with_kwargs=True),
+        override_calls(outputs.keys(), replay, inside),
+        tracker,
+    ):
+        result = run()
     tracker.note(result)
     return {key for key in outputs if not tracker.seen.isdisjoint(ids[key])}

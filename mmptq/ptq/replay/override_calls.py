@@ -1,4 +1,4 @@
-"""Calls of modules that return something else than what the modules compute."""
+"""Calls of modules that return recorded outputs instead of running."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Set
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+
+from mmptq.utils.hooks import replaced_forwards
 
 from .call_trace import CallCounter, CallId
 
@@ -27,11 +29,11 @@ def override_calls(
         inside (dict[CallId, Counter]): How often modules would have been called inside of each of
             ``keys``.
         watched (set[CallId]): More calls of interest.
-        keep (Callable): Is told the outputs of all calls of the modules in ``watched``.
+        keep (Callable): Gets the outputs of all calls of the modules in ``watched``.
     """
     counter = CallCounter()
 
-    def override(module: nn.Module) -> None:
+    def overriding(module: nn.Module) -> Callable[..., Any]:
         forward = module.forward
 
         def replay(*args, **kwargs):
@@ -44,16 +46,8 @@ def override_calls(
             keep(key, output)
             return output
 
-        module.forward = replay
+        return replay
 
     modules = {module for module, _ in keys | watched}
-    before = {module: module.__dict__.get('forward') for module in modules}
-    for module in modules:
-        override(module)
-    try:
+    with replaced_forwards({module: overriding(module) for module in modules}):
         yield
-    finally:
-        for module, forward in before.items():
-            del module.forward
-            if forward is not None:
-                module.forward = forward

@@ -1,5 +1,6 @@
 """Running a model again and again without the parts that cannot have changed."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import copy_tensors, flatten, map_tensors
 
@@ -220,14 +222,12 @@ class Replay:
             count()
 
         usable = plan.usable & self._record.entries[sample].keys()
-        handle = layer.register_forward_pre_hook(enter)
-        try:
-            with override_calls(usable, self._recorded(sample), plan.inside, plan.keys, keep):
-                self._run(sample)
-        except StopForward:
-            pass
-        finally:
-            handle.remove()
+        with (
+            contextlib.suppress(StopForward),
+            temporary_hooks({layer: enter}),
+            override_calls(usable, self._recorded(sample), plan.inside, plan.keys, keep),
+        ):
+            self._run(sample)
         return entries
 
 

@@ -1,15 +1,15 @@
 """Finding the parts of a model that are reconstructed together: layers, blocks or everything."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
 from mmptq.quantization import QuantizationError, QuantMixin
+from mmptq.utils.globs import match
+from mmptq.utils.hooks import temporary_hooks
 
 from .unit import Unit
 
@@ -50,8 +50,8 @@ def find_units(
 ) -> list[Unit]:
     """Units that cover every quantized layer that runs, in order of execution.
 
-    Blocks are residual and CSP blocks, short chains of layers, and heads; a layer of no block (a
-    convolution of an FPN, a transformer) is a unit with what belongs to it, like its activation.
+    Blocks are residual and CSP blocks, short chains of layers, and heads. A layer outside of blocks
+    (a convolution of an FPN, a transformer) is a unit together with its activation.
 
     Args:
         model (nn.Module): Quantized.
@@ -62,7 +62,8 @@ def find_units(
             modules differently from the rest.
 
     Raises:
-        QuantizationError: If an override matches nothing, or what does not run as a whole.
+        QuantizationError: If an override matches nothing, or only modules that do not run as a
+            whole.
     """
     if granularity not in GRANULARITIES:
         raise QuantizationError(
@@ -82,13 +83,8 @@ def without(units: list[Unit], skip: list[str]) -> list[Unit]:
     Raises:
         QuantizationError: If one matches no unit.
     """
-    names = [unit.name for unit in units]
-    for pattern in skip:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise QuantizationError(
-                f"skip names '{pattern}', which matches no unit: units are {', '.join(names)}"
-            )
-    return [u for u in units if not any(fnmatchcase(u.name, pattern) for pattern in skip)]
+    skipped = match(skip, [unit.name for unit in units], 'skip', 'unit')
+    return [unit for unit in units if unit.name not in skipped]
 
 
 @torch.no_grad()
@@ -105,14 +101,9 @@ def _watch(model: nn.Module, run: Callable[[], Any]) -> _Runs:
     def leave(module, args, output):
         active.pop()
 
-    handles = []
-    for module in model.modules():
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-    try:
+    modules = list(model.modules())
+    with temporary_hooks(dict.fromkeys(modules, enter), dict.fromkeys(modules, leave)):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return runs
 
 
@@ -197,19 +188,13 @@ def _match(finder: _Finder, overrides: list[str | dict[str, str]]) -> dict[str, 
                 f"units has the entry {entry}: use a name, or dict(name=..., granularity='layer' "
                 "or 'block')"
             )
-        found = [name for name in names if fnmatchcase(name, entry['name'])]
-        if not found:
-            close = difflib.get_close_matches(entry['name'], names, n=1, cutoff=0)
-            raise QuantizationError(
-                f"units names '{entry['name']}', which matches no module with quantized layers: "
-                f"the closest is '{close[0] if close else 'none'}'"
-            )
+        found = match(entry['name'], names, 'units', 'module with quantized layers')
         if granularity == 'whole':
             whole = [name for name in found if finder.is_whole(names[name])]
             if not whole:
                 raise QuantizationError(
-                    f"units names '{found[0]}', whose layers also run without it: name modules "
-                    'inside of it'
+                    f"units names '{found[0]}', but its layers also run outside of it: name the "
+                    'modules inside'
                 )
             found = whole
         chosen.update(dict.fromkeys(found, granularity))

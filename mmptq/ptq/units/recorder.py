@@ -1,5 +1,6 @@
 """Recording what goes into and comes out of a module while the model runs."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import copy_tensors
 
@@ -57,15 +59,9 @@ def record_calls(
         if len(calls) == num_calls:
             raise StopForward
 
-    handles = [
-        module.register_forward_pre_hook(before, with_kwargs=True),
-        module.register_forward_hook(after),
-    ]
-    try:
+    with (
+        contextlib.suppress(StopForward),
+        temporary_hooks({module: before}, {module: after}, with_kwargs=True),
+    ):
         run()
-    except StopForward:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
     return calls

@@ -9,6 +9,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.logging import MMLogger
 from stock_models import build_stock, stock_config
 
+from mmptq.observers import LpObserver
 from mmptq.ptq import Calibrator, LpSelector, PTQContext
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.run import prepare_model
@@ -162,6 +163,21 @@ def test_two_stages_and_the_error_of_weights(tmp_path):
     assert {e['name'] for e in report['tensors']} == {
         p.name for p in ctx.plan.layers if p.quantized
     }
+    layers = quantized_layers(ctx.model)
+    chosen = set()
+    for entry in (e for e in report['tensors'] if e['tensor'] == 'weight'):
+        # Of the two candidates the one with the smaller loss, p = 2 where they are about equal.
+        first, second = (c['loss'] for c in entry['candidates'])
+        assert entry['p'] == (4.0 if second < first * (1 - 0.005) else 2.0)
+        # Its scales minimise the error of the weight itself.
+        quantizer = layers[entry['name']].weight_quantizer
+        observer = LpObserver(quantizer.scheme, p=entry['p'])
+        observer.update(layers[entry['name']].weight)
+        torch.testing.assert_close(quantizer.scale, observer.qparams()[0])
+        chosen.add(entry['p'])
+    assert chosen == {2.0, 4.0}
+    losses = [e['loss'] for e in report['tensors'] if 'rpn' in e['name'] or 'roi' in e['name']]
+    assert losses and all(loss > 0 for loss in losses)  # both stages have a part in the loss
 
 
 def test_no_foreground(tmp_path):
