@@ -112,8 +112,8 @@ def _scene_names(counts: dict[str, int]) -> dict[str, list[str]]:
     for split, count in counts.items():
         if not 1 <= count <= len(official[split]):
             raise ValueError(
-                f'{split}={count} scenes: choose 1 to {len(official[split])}, as many as the '
-                'official split has names.'
+                f'{split}={count} is out of range: use 1 to {len(official[split])}, the number of '
+                'scenes in the official split'
             )
     return {split: official[split][:count] for split, count in counts.items()}
 

@@ -64,8 +64,8 @@ def test_interruption_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        (dict(val=151), 'val=151 scenes: choose 1 to 150'),
-        (dict(train=0), 'train=0 scenes: choose 1 to 700'),
+        (dict(val=151), 'val=151 is out of range: use 1 to 150'),
+        (dict(train=0), 'train=0 is out of range: use 1 to 700'),
         (dict(keyframes=1), 'keyframes=1 is too small: use at least 2'),
         (dict(columns=8), 'columns=8 is too small: use at least 60'),
         (dict(seed=-1), 'seed=-1 is too small: use at least 0'),

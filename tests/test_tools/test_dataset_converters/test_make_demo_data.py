@@ -51,7 +51,7 @@ def test_nuscenes_set_is_made_once(tmp_path):
 def test_too_many_scenes_is_one_sentence(tmp_path):
     result = run('nuscenes', '--out', tmp_path / 'set', '--val', '151')
     assert result.returncode == 1
-    assert 'error: val=151 scenes: choose 1 to 150' in result.stderr
+    assert 'error: val=151 is out of range: use 1 to 150' in result.stderr
     assert 'Traceback' not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
