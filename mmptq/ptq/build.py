@@ -25,7 +25,7 @@ def build_component(
     """
     options = dict(cfg)
     kind = options.pop('type', None)
-    cls = registry.get(kind) if isinstance(kind, str) else kind
+    cls = _find(kind, registry) if isinstance(kind, str) else kind
     if not isinstance(cls, type):
         raise QuantizationError(
             f'{where}.type={kind!r} is unknown: check the name, and that custom_imports imports '
@@ -37,3 +37,9 @@ def build_component(
             f'{base.__module__}.{base.__name__}'
         )
     return cls(**options)
+
+
+def _find(kind: str, registry: Registry) -> Any:
+    """Look a type up as ``registry.build`` does: in the default scope first, as of a runner."""
+    with registry.switch_scope_and_registry(None) as current:
+        return current.get(kind)

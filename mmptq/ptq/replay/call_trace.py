@@ -1,4 +1,4 @@
-"""Which calls of which modules a change in one layer reaches."""
+"""Tracing calls of modules, and finding those that a change in one layer affects."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mmptq.utils.trees import SparseSlot, TensorSlot, flatten, is_sparse, map_te
 
 CallId = tuple[nn.Module, int]  # a module and which of its calls in one forward
 
-# Noise of two sizes: a gate that saturates hides a small change or a large one, hardly both.
+# Noise of two sizes, because a saturated gate may hide a small or a large change.
 NOISE_LEVELS = (0.01, 1.0)
 # Tensors are hashed in chunks of this length, and the chunks are joined with this factor.
 CHUNK = 2**18
@@ -28,8 +28,8 @@ class TracedCall:
 
     Attributes:
         parents (tuple[CallId]): The calls around it, outermost first.
-        fingerprint (Any): Changes with every bit of the output; None if it returned nothing
-            that can be replayed, or did not return.
+        fingerprint (Any): Hash of all bits of the output; None if the output cannot be replayed
+            or the call did not return.
     """
 
     parents: tuple[CallId, ...]
@@ -49,7 +49,7 @@ class CallCounter:
         return module, index
 
     def skip(self, calls: dict[nn.Module, int]) -> None:
-        """Count calls that do not happen because what is around them is replayed."""
+        """Count calls that are skipped because a module around them is replayed."""
         for module, number in calls.items():
             self.counts[module] = self.counts.get(module, 0) + number
 
@@ -79,7 +79,7 @@ def trace_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[CallId, 
 def unaffected_calls(
     model: nn.Module, run: Callable[[], Any], layer: nn.Module, calls: dict[CallId, TracedCall]
 ) -> set[CallId]:
-    """Those of ``calls`` whose outputs do not depend on what ``layer`` computes.
+    """The calls with outputs that do not depend on the output of ``layer``.
 
     Noise is added to the output of the layer: a call whose output stays the same bit by bit is
     unaffected. This needs no knowledge of the network. Calls inside of the layer are left out,
@@ -124,7 +124,7 @@ def _disturb(output: Any, level: float) -> Any:
 
 
 def fingerprint(output: Any) -> Any:
-    """A value that tells outputs apart bit by bit; None for what is not nested plain tensors."""
+    """A value that tells outputs apart bit by bit; None unless they are nested plain tensors."""
     tensors, structure = flatten(output)
     if not tensors or not _is_plain(structure):
         return None

@@ -1,4 +1,4 @@
-"""Which outputs of modules anything else reads."""
+"""Finding the outputs of modules that are read later."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,17 +37,17 @@ def live_outputs(
     inside: dict[CallId, Counter],
     pending: set[nn.Module],
 ) -> set[CallId]:
-    """Those calls whose outputs are read while these calls are replayed.
+    """The calls with outputs that are read while these calls are replayed.
 
-    Read is what an operator, or a module that runs, takes as an argument, and what ``run``
-    returns. Arguments of a replayed module count, too, if a pending layer is inside: it will run.
+    Arguments of operators and of modules that run are read, and so is the result of ``run``.
+    Arguments of a replayed module count if a pending layer is inside, because it will run later.
 
     Args:
         model (nn.Module): The model.
         run (Callable): Runs the model.
-        outputs (dict[CallId, Any]): What the calls return; may be changed in place.
+        outputs (dict[CallId, Any]): Outputs of the calls; may be changed in place.
         inside (dict[CallId, Counter]): See ``override_calls``.
-        pending (set[nn.Module]): Layers whose turn comes later.
+        pending (set[nn.Module]): Layers that are processed later.
     """
     tracker = _ReadTracker()
 

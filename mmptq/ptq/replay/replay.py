@@ -1,4 +1,4 @@
-"""Running a model again and again without the parts that cannot have changed."""
+"""Repeated forward passes that skip the parts of a model that did not change."""
 
 import contextlib
 from collections import Counter
@@ -23,13 +23,13 @@ from .override_calls import override_calls
 
 @dataclass
 class _Blank:
-    """Stands for an output that nothing reads; only the shapes of its tensors are kept."""
+    """Placeholder for an output that is never read; keeps only the shapes of its tensors."""
 
     tree: Any
 
     @classmethod
     def of(cls, output: Any) -> '_Blank':
-        # Not a number, so that a use that was overlooked shows.
+        # NaN makes an unexpected read visible.
         def blank(x: Tensor) -> Tensor:
             return x.new_full((), torch.nan if x.is_floating_point() else 0).expand(x.shape)
 
@@ -50,12 +50,12 @@ class _Record:
 
 @dataclass
 class _Plan:
-    """What is replayed for one layer.
+    """The calls that are replayed for one layer.
 
     Attributes:
-        keys (set[CallId]): Outermost calls that the prepared layer does not reach.
-        read (set[CallId]): Those whose outputs anything that runs reads.
-        usable (set[CallId]): Calls whose recorded outputs are still right.
+        keys (set[CallId]): Outermost calls that the prepared layer does not affect.
+        read (set[CallId]): Calls among ``keys`` with outputs that a running module reads.
+        usable (set[CallId]): Calls with recorded outputs that are still valid.
         inside (dict[CallId, Counter]): Numbers of calls of modules inside of calls.
     """
 
@@ -66,7 +66,7 @@ class _Plan:
 
 
 class Replay:
-    """Runs samples while one layer after the other changes; the rest comes from a cache.
+    """Runs samples while layers change one after the other; the rest comes from a cache.
 
     ``prepare`` finds the calls of modules that a change in a layer does not reach, see
     ``unaffected_calls``, and records the outputs of the outermost ones for each sample. ``run``
@@ -75,11 +75,11 @@ class Replay:
 
     Args:
         model (nn.Module): In eval mode. Between two calls of ``prepare`` only the prepared layer
-            changes what it computes.
+            may change.
         run (Callable): Runs the model on a sample, given its index.
         num_samples (int): Number of samples.
         budget_bytes (int): Memory for recorded outputs, see :class:`ActivationCache`.
-        directory (str | Path): For what does not fit into that.
+        directory (str | Path): Folder of the file for outputs beyond the budget.
         enabled (bool): If not, ``run`` runs everything: to compare with. Defaults to True.
     """
 
@@ -96,7 +96,7 @@ class Replay:
         self.num_samples = num_samples
         self.enabled = enabled
         self._run = run
-        # While a new record is made from the last one, both are there.
+        # A new record is made from the last one: both exist for a while.
         self._make_cache = lambda: ActivationCache(budget_bytes // 2, directory)
         self._record = _Record(self._make_cache(), [{} for _ in range(num_samples)])
         self._plan = _Plan()
@@ -108,7 +108,7 @@ class Replay:
         self._record.cache.close()
 
     def run(self, sample: int) -> Any:
-        """What the model returns for a sample; replayed outputs have no gradient."""
+        """Output of the model for a sample; replayed outputs have no gradient."""
         keys = self._record.entries[sample].keys()
         with override_calls(keys, self._recorded(sample), self._plan.inside):
             return self._run(sample)
@@ -121,7 +121,7 @@ class Replay:
 
         Args:
             layer (nn.Module): The layer that is about to change.
-            pending (set[nn.Module]): Layers that later calls will be about.
+            pending (set[nn.Module]): Layers that later calls will prepare.
             observe (Callable): Takes the index of a sample and the arguments of a call of the
                 layer, for all its calls on all samples.
 
@@ -157,7 +157,7 @@ class Replay:
             try:
                 if self._find_live(plan, pending, reference):
                     return plan
-            except RuntimeError:  # an operation in place on a blank of the last record
+            except RuntimeError:  # an in-place operation on a placeholder of the last record
                 if not usable:
                     raise
         MMLogger.get_current_instance().warning(
@@ -166,7 +166,7 @@ class Replay:
         return _Plan()
 
     def _find_live(self, plan: _Plan, pending: set[nn.Module], reference: Any) -> bool:
-        """Find out which outputs are needed; whether replaying the first sample is right."""
+        """Find the outputs that are needed; returns whether the replay of sample 0 is correct."""
         outputs: dict[CallId, Any] = {}
 
         def keep(key: CallId, output: Any) -> None:
@@ -197,7 +197,7 @@ class Replay:
         num_calls: int,
         observe: Callable[[int, tuple], None],
     ) -> dict[CallId, int | _Blank]:
-        """Run a sample as far as needed; places of the outputs that the plan replays."""
+        """Run a sample as far as needed; returns where the replayed outputs are stored."""
         plan, entries = self._plan, {}
         missing = len(plan.keys) + num_calls
 

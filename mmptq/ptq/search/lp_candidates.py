@@ -1,4 +1,4 @@
-"""Scales that different exponents of the error lead to, and the choice among them."""
+"""Candidate scales from different exponents of the error, and the choice among them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ from mmptq.utils.trees import copy_tensors, is_sparse
 
 from .output_search import QParams, search_output
 
-# Two candidates differ clearly by so many standard errors, on so many samples or more.
+# Two candidates differ clearly by this many standard errors, on at least this many samples.
 STANDARD_ERRORS = 2.0
 FEWEST_SAMPLES = 4
-# Errors of a layer's output are measured on parts of its inputs of this height and width.
+# Errors of a layer's output are measured on crops of its inputs of this height and width.
 CROP_SIZE = 16
 
 
 @dataclass
 class Candidate:
-    """An exponent, the scales it leads to, and what they cost.
+    """An exponent, its scales, and their loss.
 
     Attributes:
         p (float): The exponent.
         qparams (QParams): Scale and zero point.
-        loss (float): Mean loss over all samples. For a candidate that was given up it is
-            estimated: that of the best one plus the mean difference on the samples it was tried on.
+        loss (float): Mean loss over all samples. For a candidate that was dropped early it is an
+            estimate: the loss of the best one plus the mean difference on the samples tried.
         num_samples (int): Samples it was tried on, the first ones.
     """
 
@@ -47,11 +47,11 @@ class Candidate:
 
 
 class LayerInputs:
-    """Collects what a layer is given: statistics of all samples, and parts of some.
+    """Collects inputs of a layer: statistics of all samples, and crops of some.
 
     Args:
         layer (QuantMixin): The layer.
-        kept (set[int]): Samples of whose inputs a part is kept.
+        kept (set[int]): Samples to keep crops of.
     """
 
     def __init__(self, layer: QuantMixin, kept: set[int]):
@@ -69,7 +69,7 @@ class LayerInputs:
 
 
 def _crop(args: tuple, sample: int) -> tuple:
-    """A random part of a map (B, C, H, W), which says as much about errors; else everything."""
+    """A random crop of a map (B, C, H, W), which is enough to measure errors; else everything."""
     if len(args) != 1 or is_sparse(args[0]) or args[0].dim() != 4:
         return args
     generator = torch.Generator().manual_seed(sample)
@@ -88,7 +88,7 @@ def weight_candidates(
 
     Args:
         layer (QuantMixin): The layer.
-        inputs (LayerInputs): What it is given.
+        inputs (LayerInputs): Its inputs.
         exponents (list[float]): Exponents of the error.
         fractions (Tensor, optional): (T,) of the range to try for the error of the output; None
             for the error of the weight.
@@ -102,7 +102,7 @@ def weight_candidates(
 
 
 def observed_candidates(observer: LpObserver, exponents: list[float]) -> list[Candidate]:
-    """Scales with the smallest error of what an observer has seen."""
+    """Scales with the smallest error on the data of an observer."""
     candidates = []
     for p in exponents:
         observer.p = p
@@ -125,10 +125,10 @@ def choose(
         quantizer (FakeQuantizer): Gets the scales.
         evaluate (Callable): The loss on a sample.
         num_samples (int): Number of samples.
-        fast (bool): Whether equal scales are tried only once, and candidates are given up as soon
-            as they are clearly worse than another one on the samples so far, or clearly not better
-            than a former one.
-        tolerance (float): A candidate is better than a former one if its loss is smaller by more
+        fast (bool): Whether equal scales are tried only once, and candidates are dropped as soon
+            as they are clearly worse than another one, or clearly not better than an earlier one,
+            on the samples so far.
+        tolerance (float): A candidate is better than an earlier one if its loss is smaller by more
             than this share.
 
     Returns:
@@ -161,14 +161,14 @@ def choose(
 def _still_in_question(
     alive: list[Candidate], losses: dict[int, list[float]], tolerance: float
 ) -> list[Candidate]:
-    """Those that may still win: the others clearly lose to the best one, or to a former one."""
+    """Candidates that may still win; others are clearly worse than an earlier or the best one."""
     first = min(range(len(alive)), key=lambda i: _finite_sum(losses[id(alive[i])]))
     best = alive[first]
     margin = tolerance * mean(losses[id(best)])
     left: list[Candidate] = []
     for index, candidate in enumerate(alive):
         own = losses[id(candidate)]
-        # A former one has to be beaten by the margin, and wins if it is not.
+        # An earlier candidate wins unless it is beaten by the margin.
         rivals = [(former, -margin) for former in left]
         rivals += [(best, margin)] if index < first else []
         if not any(_clearly_worse(own, losses[id(c)], limit) for c, limit in rivals):
@@ -194,7 +194,7 @@ def _finite_sum(losses: list[float]) -> float:
 
 
 def _twins(candidates: list[Candidate]) -> dict[int, Candidate]:
-    """For candidates (by id) whose scales an earlier one has as well, that one."""
+    """Candidates (by id) with the same scales as an earlier one, and that one."""
     twins: dict[int, Candidate] = {}
     first: list[Candidate] = []
     for candidate in candidates:

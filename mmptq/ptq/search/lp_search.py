@@ -1,4 +1,4 @@
-"""The search for the best exponents of one layer after the other."""
+"""The search for the best exponents, layer by layer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -57,11 +57,11 @@ class LpSearch:
         Args:
             replay (Replay): Runs ``raw_outputs`` of the samples that have a target.
             unit (LayerState): The layer; gets ``p``.
-            pending (set[nn.Module]): This layer and those whose turn comes later.
+            pending (set[nn.Module]): This layer and those that are processed later.
 
         Returns:
-            dict: For 'weight' and 'input', where they are quantized, what was found as plain
-            data; empty where the outputs do not depend on the layer.
+            dict: Results for 'weight' and 'input', where they are quantized, as plain data; empty
+            where the outputs do not depend on the layer.
         """
         inputs = LayerInputs(unit.module, self.kept)
         if not replay.prepare(unit.module, pending, inputs.take):

@@ -26,7 +26,7 @@ def search_output(
     would decide alone. The input is not quantized meanwhile.
 
     Args:
-        layer (QuantMixin): With a weight quantizer, which is as it was afterwards.
+        layer (QuantMixin): With a weight quantizer, which is restored afterwards.
         calls (list[tuple]): Arguments of the layer.
         exponents (list[float]): The exponents p.
         fractions (Tensor): (T,) of the min-max range, from large to small.
@@ -63,7 +63,7 @@ def _candidates(layer: QuantMixin, quantizer: FakeQuantizer, fractions: Tensor) 
 
 
 def _switch(slot: Any, enabled: bool) -> bool:
-    """Turn a quantizer on or off; returns what it was."""
+    """Turn a quantizer on or off; returns its previous state."""
     before = getattr(slot, 'enabled', False)
     if isinstance(slot, FakeQuantizer):
         slot.enabled = enabled
@@ -85,7 +85,7 @@ def _per_scale(error: Tensor, quantizer: FakeQuantizer) -> Tensor:
 
 
 def _best(errors: Tensor, candidates: list[QParams]) -> QParams:
-    """Of the candidates those with the smallest errors (T, C), per scale."""
+    """The candidates with the smallest errors (T, C), per scale."""
     index = errors.argmin(0, keepdim=True)  # the first, and so the largest, of equal ones
     scale, zero_point = (torch.stack(part) for part in zip(*candidates, strict=True))
     index = index.to(scale.device)

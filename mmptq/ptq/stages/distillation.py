@@ -29,9 +29,9 @@ from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 # Steps between two lines of the log, and between two states that a killed run can go on from.
 LOG_INTERVAL = 100
-# A weight at most so far from a grid point, in steps, is rounded to it.
+# A weight within this distance of a grid point, in steps, is rounded to it.
 INSIDE = 0.49
-# Where the first steps raise the loss to more than so many times what it was, training starts again
+# If the first steps raise the loss to more than this many times its start, training starts again
 # with the next of these shares of the learning rate.
 DIVERGED = 3
 RATES = (1.0, 0.1, 0.01)
@@ -192,7 +192,7 @@ class Distillation(Stage):
         return total, mean_parts(losses)
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
-        """Samples of a step; they depend on nothing else, so that a resumed run takes the same."""
+        """Samples of a step; they depend on seed and step alone, as a resumed run needs."""
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
 
@@ -207,7 +207,7 @@ def _mean_loss(teacher: TeacherOutputs) -> float:
 
 
 class _Student:
-    """What is trained of the quantized layers: weights, biases, scales of inputs."""
+    """Trained tensors of the quantized layers: weights, biases, scales of inputs."""
 
     def __init__(self, model: nn.Module, quantizers: UnitQuantizers):
         self.model = model
@@ -243,9 +243,9 @@ class _Student:
 
     @torch.no_grad()
     def _write_learned_rounding(self) -> None:
-        """Weights move just as far as it takes to be rounded as an earlier stage learned it.
+        """Move weights just far enough that rounding to the nearest gives the learned rounding.
 
-        Close to where they were, and not on the grid, they can go back as easily.
+        They stay close to their float values, so that training can still revert a decision.
         """
         for name, quantizer in self.quantizers.weights.items():
             if quantizer.rounding is not None:

@@ -33,8 +33,8 @@ class Reconstructor(Stage):
 
     Units are learned one after the other in the order in which they run. A unit gets its inputs
     from the quantized units before it and its target from the float model. Rounding of weights
-    and scales of layer inputs are learned together; what was learned is kept only if the loss
-    over all calibration samples, with everything rounded, became smaller.
+    and scales of layer inputs are learned together. The result is kept only if the loss over all
+    calibration samples, with everything rounded, decreased.
 
     AdaRound (https://arxiv.org/abs/2004.10568) is this with layers, BRECQ
     (https://arxiv.org/abs/2102.05426) with blocks, QDrop (https://arxiv.org/abs/2203.05740) with

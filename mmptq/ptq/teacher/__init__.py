@@ -1,1 +1,1 @@
-"""What the float model says: outputs, gradients, importance."""
+"""The float model as a teacher: outputs, gradients, importance."""

@@ -17,8 +17,8 @@ class FisherImportance(Importance):
     """Squared gradients of a loss on head outputs: the diagonal of the Fisher information.
 
     BRECQ (https://arxiv.org/abs/2102.05426), equation 10: the error of a unit's output counts by
-    the squared gradient of the loss with respect to it, taken where the unit and those before it
-    are quantized. Gradients are scaled per sample so that the mean of their squares is 1.
+    the squared gradient of the loss with respect to it, with this unit and all units before it
+    quantized. Gradients are scaled per sample so that the mean of their squares is 1.
 
     Note:
         The outputs of a detector have no single distribution whose divergence is the loss, so the

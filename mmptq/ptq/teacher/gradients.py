@@ -27,7 +27,7 @@ class Gradients:
 
     Args:
         budget_bytes (int): Memory.
-        directory (str | Path): For what does not fit into that.
+        directory (str | Path): Folder of the file for gradients beyond the budget.
     """
 
     def __init__(self, budget_bytes: int, directory: str | Path):
@@ -61,9 +61,9 @@ class Gradients:
             name (str): The module.
             sample (int): Index of the sample.
             call (int): Index of the module's call.
-            side (str): 'output' for what it returned, 'input' for its arguments. Tensors are in
-                the order of ``mmptq.utils.trees.flatten``, and of sparse tensors the features
-                come before the places, which have no gradient.
+            side (str): 'output' for its result, 'input' for its arguments. Tensors are in the
+                order of ``mmptq.utils.trees.flatten``: of a sparse tensor first the features,
+                then the indices, which have no gradient.
         """
         stored = self._cache[self._places[name, side, sample][call]]
         return [None if x is None else x[0] * x[1] for x in stored]
@@ -94,11 +94,11 @@ def collect_gradients(
 ) -> None:
     """Gradients at the inputs or outputs of modules on all samples that have a target.
 
-    There is one forward and one backward per sample, whatever the number of modules, through the
-    model in its present state: put ``quantizers_off`` around the call for those of the float
-    model. Modules work on copies of what is recorded, so that in-place operations do no harm.
-    BatchNorms are in eval mode meanwhile, and parameters get no gradients. The gradient at an
-    input is the one through that module alone, also where others read the same tensor.
+    Each sample takes one forward and one backward for all modules together, through the model in
+    its present state; for gradients of the float model put ``quantizers_off`` around the call.
+    Modules get copies of the recorded tensors, which makes in-place operations harmless. BatchNorm
+    is in eval mode, and parameters get no gradients. The gradient at an input is the one through
+    this module alone, even if other modules read the same tensor.
 
     Args:
         teacher (TeacherOutputs): The loss and the samples.
@@ -122,7 +122,7 @@ def collect_gradients(
 
 
 class _Recorder:
-    """Puts copies with a gradient into what modules take and return.
+    """Replaces inputs and outputs of modules by copies that keep their gradient.
 
     Attributes:
         found (dict): The copies by module and side, one list of tensors per call.
@@ -166,7 +166,7 @@ def _with_gradient(x: Tensor, tensors: list[Tensor]) -> Tensor:
 
 
 def _replace(data: Any, function: Any) -> Any:
-    """Nested data with all tensors replaced; sparse tensors keep what they know of their sites."""
+    """Nested data with all tensors replaced; sparse tensors keep their index pairs."""
     if isinstance(data, Tensor):
         return function(data)
     if is_sparse(data):

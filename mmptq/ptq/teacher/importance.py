@@ -1,4 +1,4 @@
-"""The protocol of what weighs the errors of a unit."""
+"""The protocol of weights of local errors."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -17,8 +17,8 @@ class Importance(ABC):
     - False: one backward per sample gives the gradients at all units, in the float model and
       before anything is learned. ``fit`` is called once. Use this for new methods.
     - True: before each unit is learned, one backward per sample gives the gradients at this unit,
-      where it and the units before it are quantized and those after it are float, as in BRECQ.
-      ``fit`` is called for each unit, and ``weights`` asked for this one only.
+      with this unit and earlier ones quantized and later ones float, as in BRECQ. ``fit`` is
+      called for each unit, and ``weights`` for this unit only.
 
     Args:
         loss (dict): Config of the task loss.
@@ -45,7 +45,7 @@ class Importance(ABC):
 
     @abstractmethod
     def weights(self, name: str, sample: int, call: int) -> list[Tensor | float]:
-        """Factors of the errors of what one call of a unit returns.
+        """Factors of the errors of the outputs of one call of a unit.
 
         Args:
             name (str): The unit; '' is the whole network.

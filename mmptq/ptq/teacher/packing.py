@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class _Packed:
-    """What an object was, next to its tensors.
+    """The kind of a packed object and everything but its tensors.
 
     Attributes:
         kind (str): 'dataclass', 'element' (data samples and instances) or 'boxes'.

@@ -1,4 +1,4 @@
-"""The loss of the detector's outputs as a function of what one unit computes."""
+"""The loss on head outputs as a function of the outputs of one unit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from .teacher_outputs import TeacherOutputs
 class TaskObjective:
     """A loss on head outputs, on the calibration samples.
 
-    The units before the one in question are quantized, those after it compute in float.
+    The unit that is learned and all units before it are quantized; units after it are float.
 
     Args:
         teacher (TeacherOutputs): The loss and its targets.
@@ -39,9 +39,9 @@ class TaskObjective:
         """The loss on a sample by head.
 
         Args:
-            unit (Unit): The unit in question.
+            unit (Unit): The unit that is learned.
             sample (int): Index of the sample.
-            outputs (list, optional): What the calls of the unit return; None lets it run.
+            outputs (list, optional): Outputs of the unit's calls; None runs the unit.
 
         Returns:
             dict[str, Tensor]: Scalars; empty for a sample without target.
@@ -64,7 +64,7 @@ class TaskObjective:
         Args:
             unit (Unit): The unit.
             sample (int): Index of the sample.
-            outputs (list): What the calls of the unit return.
+            outputs (list): Outputs of the unit's calls.
 
         Returns:
             list[list[Tensor | None]]: For each call one entry per tensor that it returns; None
@@ -92,10 +92,10 @@ class TaskObjective:
 
     @contextmanager
     def replaying(self, unit: Unit, budget_bytes: int) -> Iterator[None]:
-        """Within this context nothing is run that the unit, the only one to change, cannot reach.
+        """Within this context only modules run that the unit affects; others are replayed.
 
-        What is recorded for that depends on the unit alone, and not on those before: a resumed
-        run records the same.
+        The recorded outputs depend on this unit and not on the history of the run, so that a
+        resumed run records the same.
 
         Args:
             unit (Unit): The unit that is going to be learned.

@@ -35,7 +35,7 @@ LONGEST_CHAIN = 8
 
 @dataclass
 class _Runs:
-    """What ran during one forward: order of first calls, numbers of calls, what enclosed what."""
+    """A forward pass by module: order of first calls, numbers of calls, modules around them."""
 
     order: dict[nn.Module, int] = field(default_factory=dict)
     calls: dict[nn.Module, int] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def _watch(model: nn.Module, run: Callable[[], Any]) -> _Runs:
 
 
 class _Finder:
-    """Divides a model into units, given what ran."""
+    """Divides a model into units, given the modules that ran."""
 
     def __init__(self, model: nn.Module, runs: _Runs):
         self.model = model
@@ -155,7 +155,7 @@ class _Finder:
     def _is_unit(self, module: nn.Module, granularity: str) -> bool:
         weighted = [m for m in module.modules() if _has_weight(m)]
         if len(weighted) == 1:
-            return True  # a layer with what belongs to it
+            return True  # a layer with its activation
         if granularity == 'layer':
             return False
         if _is_block(module) or _is_head(module):

@@ -1,4 +1,4 @@
-"""Recording what goes into and comes out of a module while the model runs."""
+"""Recording inputs and outputs of a module while the model runs."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Call:
     Attributes:
         args (tuple): Positional arguments.
         kwargs (dict): Keyword arguments.
-        output (Any): What it returned; None if that was not recorded.
+        output (Any): Its result; None if that was not recorded.
     """
 
     args: tuple
@@ -32,7 +32,7 @@ class Call:
 def record_calls(
     module: nn.Module, run: Callable[[], Any], num_calls: int, outputs: bool = True
 ) -> list[Call]:
-    """Copies of the arguments, and maybe of the outputs, of the first calls of a module.
+    """Copies of the arguments, and optionally of the outputs, of the first calls of a module.
 
     Arguments are copied before the module runs and outputs before anything after it does, so that
     in-place operations leave the record alone.

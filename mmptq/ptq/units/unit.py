@@ -1,4 +1,4 @@
-"""What is reconstructed together."""
+"""The unit of reconstruction."""
 
 from dataclasses import dataclass
 

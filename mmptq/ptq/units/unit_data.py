@@ -1,4 +1,4 @@
-"""What a unit is reconstructed on: its inputs and float outputs on the calibration data."""
+"""Training data of a unit: its inputs and float outputs on the calibration samples."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -17,7 +17,7 @@ from .unit import Unit
 
 
 class UnitRecorder:
-    """Runs the calibration samples as far as a unit and records what it is to be trained on.
+    """Runs the calibration samples up to a unit and records its training data.
 
     Args:
         model (nn.Module): The detector.
@@ -42,13 +42,13 @@ class UnitRecorder:
         self.keep_target = keep_target
 
     def record(self, unit: Unit, index: int) -> dict[str, Any]:
-        """What a unit takes and gives on a sample, as lists with one element per call.
+        """Inputs and outputs of a unit on a sample, as lists with one element per call.
 
         Returns:
-            dict: ``input`` (args, kwargs) behind the quantized units before it, which the whole
-            network reads from the samples instead; ``float_input`` the same in the float model,
-            if that is wanted; ``target`` the output in the float model, if that is wanted;
-            ``sample`` the index.
+            dict: ``sample``, the index; ``input``, the (args, kwargs) that come from the quantized
+            units before it, left out for the whole network; ``float_input``, the same in the
+            float model, if ``keep_float``; ``target``, the output in the float model, if
+            ``keep_target``.
 
         Raises:
             QuantizationError: If float and quantized inputs are of different shapes.
@@ -85,12 +85,12 @@ class UnitRecorder:
 
 
 class UnitEntries:
-    """What a unit is trained on, one entry per sample, with the weights of its errors.
+    """Training data of a unit, one entry per sample, with the weights of its errors.
 
     Args:
         unit (Unit): The unit.
         samples (ActivationCache): Batches as the model's forward takes them.
-        cache (ActivationCache): What ``UnitRecorder.record`` returned for each of them.
+        cache (ActivationCache): Results of ``UnitRecorder.record``, one per sample.
         importance (Importance, optional): Gives the weights, fitted. Defaults to None.
         found (Collection[int]): Samples that it has weights for.
     """
@@ -145,8 +145,8 @@ def _shapes(calls: list[Call]) -> list[tuple[int, ...]]:
 def join(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry that holds all samples as a batch, or the entries as they are.
 
-    Only maps of the same size are joined (tensors of four or more axes, the first of them the
-    batch): anything else may mean something different by its axes.
+    Only maps of the same size are joined: tensors with four or more axes, the batch first. Axes
+    of other tensors may have another meaning.
     """
     flat = [flatten({**entry, 'sample': None}) for entry in entries]
     tensors, structure = flat[0]
@@ -171,7 +171,7 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def mix_arguments(quantized: Any, original: Any, share: float) -> Any:
-    """Arguments of which a share of the values, chosen at random, is that of the float model.
+    """Quantized arguments with a random share of the values replaced by those of the float model.
 
     Args:
         quantized (Any): Nested tensors.

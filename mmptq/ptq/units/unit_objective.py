@@ -1,4 +1,4 @@
-"""What a unit is trained on."""
+"""The loss that a unit is trained on."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The quantizers of a unit and what is learned in them."""
+"""The quantizers of a unit and their learned parameters."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .weight_rounding import WeightRounding
 
 
 class UnitQuantizers:
-    """Puts what is learned into the quantizers of a unit, and takes it out again.
+    """Adds learnable parameters to the quantizers of a unit and removes them again.
 
     Args:
         unit (Unit): The unit, calibrated.
@@ -74,7 +74,7 @@ class UnitQuantizers:
         self.roundings, self.scale_deltas = [], []
 
     def state(self) -> dict[str, Any]:
-        """What was learned, as tensors and plain data."""
+        """The learned rounding and scales, as tensors and plain data."""
         round_up = {name: getattr(q.rounding, 'round_up', None) for name, q in self.weights.items()}
         scale = {name: q.scale.clone() for name, q in self.inputs.items()}
         return dict(round_up=round_up, scale=scale)

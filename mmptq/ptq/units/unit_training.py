@@ -25,8 +25,8 @@ class TrainingSettings:
         rounding (WeightRounding, optional): How rounding is learned; None leaves it.
         act_lr (float, optional): Learning rate (Adam) of the logarithms of the scales of layer
             inputs, falling to zero along a cosine; None leaves the scales.
-        drop_prob (float): Share of the values, of the unit's input and of layer inputs, that are
-            those of the float model or not quantized, chosen at random in every step.
+        drop_prob (float): Share of values, drawn in every step, that are taken from the float
+            model (unit inputs) or not quantized (layer inputs).
         num_iters (int): Steps.
         batch_size (int): Samples per step.
     """
