@@ -70,3 +70,11 @@ def test_a_loss_needs_the_target_assignment():
     adapter = build_adapter(build_stock(cfg))
     with pytest.raises(QuantizationError, match=r"'bbox_head' has no train_cfg"):
         adapter.loss((), {}, [])
+
+
+def test_an_adapter_of_a_model_without_head_is_refused():
+    with pytest.raises(QuantizationError, match='Module has no bbox_head or pts_bbox_head: pass'):
+        AnchorHeadAdapter(nn.Module())
+    model = nn.Module()
+    model.other = nn.Module()
+    assert AnchorHeadAdapter(model, 'other').head is model.other
