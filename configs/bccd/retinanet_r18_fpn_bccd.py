@@ -41,3 +41,4 @@ param_scheduler = [
 ]
 randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=26), checkpoint=dict(interval=5, max_keep_ckpts=1))
+ptq = dict(calibration=dict(num_samples=128))

@@ -51,3 +51,15 @@ model = dict(
         )
     ),
 )
+# The input of the first layer are means of raw points: metres over the whole range of the sensor
+# next to reflectance and time. 16 bits keep their steps at millimetres (8 bits: half a metre).
+ptq = dict(
+    rules=[
+        dict(
+            role='first',
+            weight=dict(bits=8),
+            act=dict(bits=16),
+            reason='first layer: raw points, 16-bit input',
+        )
+    ]
+)

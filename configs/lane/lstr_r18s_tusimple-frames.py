@@ -40,3 +40,4 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='TuSimpleMetric')
 test_evaluator = val_evaluator
+ptq = dict(calibration=dict(num_samples=10))

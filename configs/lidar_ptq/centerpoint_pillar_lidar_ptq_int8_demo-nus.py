@@ -1,6 +1,6 @@
 _base_ = [
     '../demo/centerpoint_pillar_demo-nus.py',
-    '../_base_/schemes/int8_lidar.py',
+    '../_base_/schemes/int8.py',
     '../_base_/recipes/lidar_ptq.py',
 ]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)

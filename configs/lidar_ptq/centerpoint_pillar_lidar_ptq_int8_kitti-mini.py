@@ -1,12 +1,11 @@
 _base_ = [
     '../kitti/centerpoint_pillar_kitti-mini.py',
-    '../_base_/schemes/int8_lidar.py',
+    '../_base_/schemes/int8.py',
     '../_base_/recipes/lidar_ptq.py',
 ]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{ fileDirname }}/../kitti/checkpoints/centerpoint_pillar_kitti-mini.pth'
-calibration = dict(num_samples=56)
 # A fifth of the steps of the recipe, one scan each: minutes on a CPU.
 stages = [_base_.calibrator, dict(_base_.reconstructor, num_iters=100, batch_size=1)]

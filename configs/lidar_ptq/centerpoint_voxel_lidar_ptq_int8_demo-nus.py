@@ -1,6 +1,6 @@
 _base_ = [
     '../demo/centerpoint_voxel_demo-nus.py',
-    '../_base_/schemes/int8_sparse.py',
+    '../_base_/schemes/int8.py',
     '../_base_/recipes/lidar_ptq.py',
 ]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)

@@ -7,10 +7,3 @@ custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{ fileDirname }}/../demo/checkpoints/bezierlanenet_r18_demo-lane.pth'
-# The branch that helps training does not run in a test.
-quantizer = dict(
-    rules=[
-        *_base_.quantizer.rules,
-        dict(name='lane_head.mask_head.*', weight=None, act=None, reason='training only'),
-    ]
-)

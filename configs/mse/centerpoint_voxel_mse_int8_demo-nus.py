@@ -7,8 +7,3 @@ custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{ fileDirname }}/../demo/checkpoints/centerpoint_voxel_demo-nus.pth'
-
-# Every sparse convolution is quantized. The input of the first one are raw points: 16 bits.
-quantizer = dict(
-    rules=[dict(role='first', act=dict(bits=16), reason='first layer: raw points, 16-bit input')]
-)

@@ -1,10 +1,9 @@
 _base_ = [
     '../kitti/pointpillars_kitti-mini.py',
-    '../_base_/schemes/int8_lidar.py',
+    '../_base_/schemes/int8.py',
     '../_base_/recipes/mse.py',
 ]
 custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{$MMPTQ_DATA:data}}/weights/pointpillars_kitti_mini.pth'
-calibration = dict(num_samples=56)

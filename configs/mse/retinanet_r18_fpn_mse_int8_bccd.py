@@ -7,4 +7,3 @@ custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
 load_from = '{{ fileDirname }}/../bccd/checkpoints/retinanet_r18_fpn_bccd.pth'
-calibration = dict(num_samples=128)

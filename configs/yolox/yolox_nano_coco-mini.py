@@ -44,3 +44,31 @@ test_evaluator = val_evaluator
 # The base's hooks switch mosaics off, average weights and synchronise BatchNorm while training.
 custom_hooks = []
 load_from = '{{$MMPTQ_DATA:data}}/weights/yolox_nano_coco_bn.pth'
+
+ptq = dict(
+    rules=[
+        # The channels of a depthwise convolution never mix, so its training may leave one with a
+        # range of 0.2 and a weight of 11 next to one with a range of 120 and a weight of 0.03; on
+        # one 8-bit scale the small ones vanish. Nine weights per channel leave nothing for errors
+        # to average over.
+        dict(
+            role='depthwise',
+            weight=dict(bits=8),
+            act=dict(bits=8, per_channel=True),
+            reason='depthwise: 8 bit, scale per channel',
+        ),
+        # The eight backbone layers that cost most at 4 bits: pointwise convolutions whose inputs
+        # hardly vary, so that errors of their weights add up to a shift instead of averaging out.
+        # Alone at 4 bits, each of them takes up to .105 of an AP of .308, any other layer at most
+        # .013 (tools/analysis/layer_sensitivity.py).
+        *[
+            dict(name=name, weight=dict(bits=8), act=dict(bits=8), reason='sensitive: 8 bit')
+            for name in (
+                'backbone.stage?.0.pointwise_conv.conv',
+                'backbone.stage?.1.final_conv.conv',
+                'backbone.stage4.1.conv2.conv',
+            )
+        ],
+    ],
+    calibration=dict(num_samples=64),
+)

@@ -19,3 +19,10 @@ model = dict(
     neck=dict(type='FeatureFlipNeck', in_channels=256, mid_channels=64, dilations=(4, 8)),
     lane_head=dict(type='BezierHead', in_channels=256),
 )
+ptq = dict(
+    # The branch that helps training does not run in a test.
+    rules=[dict(name='lane_head.mask_head.*', weight=None, act=None, reason='training only')],
+    # As one unit the head would learn its scores alone: their squared errors are hundreds of times
+    # those of the control points, which are shares of the image.
+    units=[dict(name='lane_head', granularity='layer')],
+)

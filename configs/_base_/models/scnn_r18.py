@@ -25,3 +25,15 @@ model = dict(
         decoding=dict(max_rows=18),
     ),
 )
+# The existence branch goes on from the scores of pixels, so they have no role "last"; they are an
+# output of the head all the same.
+ptq = dict(
+    rules=[
+        dict(
+            name='lane_head.decoder.classify',
+            weight=dict(bits=8),
+            act=dict(bits=8),
+            reason='head output: 8 bit',
+        )
+    ]
+)

@@ -1,9 +1,0 @@
-_base_ = [
-    '../demo/enet_sad_demo-lane.py',
-    '../_base_/schemes/int8.py',
-    '../_base_/recipes/brecq.py',
-]
-custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
-custom_hooks = [dict(type='QuantizationHook')]
-train_cfg = dict(_delete_=True, type='PTQLoop')
-load_from = '{{ fileDirname }}/../demo/checkpoints/enet_sad_demo-lane.pth'

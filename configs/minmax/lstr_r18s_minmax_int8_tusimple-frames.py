@@ -1,9 +1,0 @@
-# LSTR with its authors' weights, calibrated on ten frames and tested on ten others.
-_base_ = [
-    '../lane/lstr_r18s_tusimple-frames.py',
-    '../_base_/schemes/int8_lstr.py',
-    '../_base_/recipes/minmax.py',
-]
-custom_hooks = [dict(type='QuantizationHook')]
-train_cfg = dict(_delete_=True, type='PTQLoop')
-calibration = dict(num_samples=10)

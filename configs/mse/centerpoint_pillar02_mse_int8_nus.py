@@ -1,8 +1,0 @@
-_base_ = [
-    'mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py',
-    '../_base_/schemes/int8_lidar.py',
-    '../_base_/recipes/mse.py',
-]
-custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
-custom_hooks = [dict(type='QuantizationHook')]
-train_cfg = dict(_delete_=True, type='PTQLoop')

@@ -1,8 +1,0 @@
-_base_ = [
-    'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py',
-    '../_base_/schemes/w4a4.py',
-    '../_base_/recipes/mse.py',
-]
-custom_imports = dict(imports=['mmptq'], allow_failed_imports=False)
-custom_hooks = [dict(type='QuantizationHook')]
-train_cfg = dict(_delete_=True, type='PTQLoop')
