@@ -18,6 +18,17 @@ QUANTIZER = dict(
 )
 
 
+def ptq_settings(config: str | Path, scheme: str, recipe: str, *options: str) -> Config:
+    """What tools/ptq.py makes of a float config, a scheme, a recipe and other arguments."""
+    from mmptq.engine.ptq_config import add_ptq_arguments, ptq_config
+    from mmptq.utils.cli import make_parser
+
+    parser = make_parser('')
+    add_ptq_arguments(parser)
+    arguments = [str(config), '--scheme', scheme, '--recipe', recipe, *options]
+    return ptq_config(parser.parse_args(arguments))
+
+
 def tiny_config(data_root: Path, work_dir: Path) -> Config:
     """PTQ config of a RetinaNet on tiny generated data; no checkpoint yet."""
     cfg = Config.fromfile(ROOT / 'configs/minmax/retinanet_r18_fpn_minmax_int8_demo-coco.py')

@@ -191,6 +191,29 @@ def test_no_path_of_one_machine():
             assert not found, f'{relative(path)} names {found.group()}'
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=relative)
-def test_config_loads(path):
-    assert len(Config.fromfile(path)) > 0
+def test_configs_load():
+    """Those that no other config is based on; their bases come along."""
+    bases = {path: bases_of(path) for path in CONFIGS}
+    used = {base for found in bases.values() for base in found}
+    leaves = [path for path in CONFIGS if path not in used]
+    assert 20 < len(leaves) < len(CONFIGS)
+    for path in leaves:
+        assert len(Config.fromfile(path)) > 0, relative(path)
+
+
+def bases_of(path: Path) -> set[Path]:
+    """Files of this project that a config is based on."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
+            names = ast.literal_eval(node.value)
+            names = [names] if isinstance(names, str) else names
+            return {(path.parent / name).resolve() for name in names if '::' not in name}
+    return set()
+
+
+def test_a_leaf_has_a_reason():
+    """Results and showcases; everything else is --scheme and --recipe."""
+    leaves = [path for path in CONFIGS if "type='PTQLoop'" in path.read_text()]
+    assert len(leaves) <= 30
+    for path in leaves:
+        assert f'_{path.parent.name}_' in path.stem, relative(path)

@@ -1,10 +1,8 @@
 """Leaves of LiDAR-PTQ: the stock networks, every layer where the policy wants it, four steps."""
 
-import ast
-
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, ptq_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -14,41 +12,34 @@ from lidar_models import scan_batch  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
 from mmptq.ptq.calibration_data import as_test_dataset, pipeline_of  # noqa: E402
+from mmptq.ptq.policy import apply_policy  # noqa: E402
 from mmptq.quantization import make_plan  # noqa: E402
+from mmptq.utils.cli import base_config  # noqa: E402
 
 LEAVES = sorted((ROOT / 'configs/lidar_ptq').glob('*.py'))
+PARTS = ('weight', 'act')
 RECIPES = ROOT / 'configs/_base_/recipes'
 
 
-def float_config(leaf):
-    """The config of the float model that a leaf inherits."""
-    assignment = ast.parse(leaf.read_text()).body[0]
-    assert assignment.targets[0].id == '_base_'
-    (base, *_) = ast.literal_eval(assignment.value)
-    if base.startswith('mmdet3d::'):
-        return Config.fromstring(f"_base_ = '{base}'", '.py')
-    return Config.fromfile(leaf.parent / base)
-
-
-def without_scopes(node):
-    if isinstance(node, dict):
-        return {key: without_scopes(value) for key, value in node.items() if key != '_scope_'}
-    if isinstance(node, list | tuple):
-        return [without_scopes(value) for value in node]
-    return node
+def test_leaves_are_there():
+    assert len(LEAVES) >= 4
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda path: path.stem)
-def test_leaf_is_the_float_config_and_a_recipe(leaf, monkeypatch):
+def test_leaf_and_its_policy(leaf, monkeypatch):
     monkeypatch.delenv('MMPTQ_DATA', raising=False)
-    cfg, base = Config.fromfile(leaf), float_config(leaf)
-    assert without_scopes(cfg.model) == without_scopes(base.model)
+    cfg = Config.fromfile(leaf)
     assert len(leaf.read_text().splitlines()) <= 15
-    scheme = leaf.stem.split('lidar_ptq_')[1].split('_')[0]
+    stock = 'ptq' not in cfg
+    apply_policy(cfg)
+    (first,) = cfg.quantizer.rules
+    assert first.role == 'first'
     sparse = cfg.model.get('pts_middle_encoder', cfg.model.get('middle_encoder'))
-    placement = 'sparse' if sparse.type == 'SparseEncoder' else 'lidar'
-    expected = Config.fromfile(ROOT / f'configs/_base_/schemes/{scheme}_{placement}.py')
-    assert cfg.quantizer == expected.quantizer
+    if sparse.type == 'SparseEncoder':
+        assert first.act.bits == 16 and first.get('weight', dict(bits=8))['bits'] == 8
+    else:
+        assert first.act is first.weight is None
+    assert stock == leaf.stem.endswith('_nus')
     assert [stage.type for stage in cfg.stages] == ['Calibrator', 'Reconstructor']
     assert [hook.type for hook in cfg.custom_hooks] == ['QuantizationHook']
     calibration = as_test_dataset(
@@ -56,6 +47,33 @@ def test_leaf_is_the_float_config_and_a_recipe(leaf, monkeypatch):
     )
     assert 'train' in calibration['ann_file']
     assert calibration['test_mode']
+
+
+@pytest.mark.parametrize('scheme', ['int8', 'w4a8', 'w4a4'])
+@pytest.mark.parametrize(
+    ('kind', 'name'), [('lidar', 'centerpoint_pillar'), ('sparse', 'centerpoint_voxel')]
+)
+def test_policy_is_the_scheme_for_that_kind_of_network(scheme, kind, name):
+    """With the rules of both, the last ones that match a role are the same."""
+    float_config = ROOT / f'configs/demo/{name}_demo-nus.py'
+    cfg = ptq_settings(float_config, scheme, 'minmax')
+    expected = base_config('scheme', f'{scheme}_{kind}').quantizer
+    assert {key: cfg.quantizer[key] for key in ('weight', 'act')} == {
+        key: expected[key] for key in ('weight', 'act')
+    }
+    assert effect(cfg.quantizer) == effect(expected)
+
+
+def effect(quantizer) -> dict:
+    """Scheme of weights and inputs for each role, as ``place`` merges them."""
+    merged = {}
+    for rule in quantizer.rules:
+        for part in ('weight', 'act'):
+            if part in rule:
+                change = rule[part]
+                merged[rule.role, part] = change and {**quantizer[part], **change}
+    default = {(role, part): quantizer[part] for role in ('first', 'last') for part in PARTS}
+    return default | merged
 
 
 def test_the_four_steps_differ_by_one_thing_each():
@@ -76,12 +94,19 @@ def test_the_four_steps_differ_by_one_thing_each():
     assert stages['lidar_ptq_local'] == [grid, {**everything, 'task_loss': None}]
 
 
+STOCK = 'centerpoint/centerpoint_voxel0075_second_secfpn_head-dcn_8xb4-cyclic-20e_nus-3d.py'
+
+
 @pytest.mark.parametrize(
-    'name', ['voxel01_lidar_ptq_int8_waymo', 'voxel0075_dcn_lidar_ptq_int8_nus']
+    ('name', 'scheme'),
+    [
+        ('mmptq::waymo/centerpoint_voxel01_waymoD5-3d.py', 'int8'),
+        (f'mmdet3d::{STOCK}', 'int8_sparse'),
+    ],
 )
-def test_full_size_network_is_quantized_and_has_a_loss(name):
+def test_full_size_network_is_quantized_and_has_a_loss(name, scheme):
     pytest.importorskip('spconv')
-    cfg = Config.fromfile(ROOT / f'configs/lidar_ptq/centerpoint_{name}.py')
+    cfg = ptq_settings(name, scheme, 'lidar_ptq')
     cfg.model.pts_backbone.layer_nums = [1, 1]  # in place of [5, 5], for time
     init_default_scope('mmdet3d')
     torch.manual_seed(0)

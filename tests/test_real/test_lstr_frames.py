@@ -73,7 +73,7 @@ def test_accuracy_by_the_stock_test_loop(float_checkpoint, split, accuracy, tmp_
 
 SPECIFIC = {f'lane_head.specific_embed.layers.{i}' for i in range(3)}
 SHARED = {f'lane_head.shared_embed.layers.{i}' for i in range(3)}
-LEAVES = [
+CASES = [
     # recipe, scheme, most that it may lose (measured: 0, 0, 0.027), layers left float
     ('minmax', 'int8', 0.005, SPECIFIC),
     ('bias_correction', 'int8', 0.005, set()),
@@ -81,10 +81,12 @@ LEAVES = [
 ]
 
 
-@pytest.mark.parametrize(('recipe', 'scheme', 'loss', 'left'), LEAVES)
-def test_leaves(float_checkpoint, recipe, scheme, loss, left, tmp_path):
+@pytest.mark.parametrize(('recipe', 'scheme', 'loss', 'left'), CASES)
+def test_policy(float_checkpoint, recipe, scheme, loss, left, tmp_path):
     leaf = ROOT / f'configs/{recipe}/lstr_r18s_{recipe}_{scheme}_tusimple-frames.py'
-    run_tool('ptq', leaf, float_checkpoint, '--work-dir', tmp_path)
+    names = ('--scheme', scheme, '--recipe', recipe)
+    arguments = (leaf, float_checkpoint) if leaf.is_file() else (CONFIG, float_checkpoint, *names)
+    run_tool('ptq', *arguments, '--work-dir', tmp_path)
     result = read_record(tmp_path, 'result')
     before, after = (result[key]['tusimple/accuracy'] for key in ('float', 'quantized'))
     assert before == pytest.approx(0.9473, abs=2e-4)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 pytest.importorskip('mmdet3d')
 
+from helpers import ptq_settings  # noqa: E402
 from keyframe import build_keyframe_model, raw_outputs  # noqa: E402
 
 from mmptq.ptq import Calibrator, PTQContext  # noqa: E402
@@ -65,12 +65,11 @@ def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
         pytest.importorskip('spconv')
     monkeypatch.setenv('MMPTQ_DATA', str(real_data))
     MMLogger.get_instance('keyframe')
-    leaf = 'voxel' if 'voxel' in name else 'pillar'
-    quantizer = Config.fromfile(CONFIGS / f'mse/centerpoint_{leaf}_mse_int8_demo-nus.py').quantizer
-    model, batch = build_keyframe_model(Config.fromfile(CONFIGS / f'nuscenes/{name}_keyframe.py'))
+    cfg = ptq_settings(CONFIGS / f'nuscenes/{name}_keyframe.py', 'int8', 'mse')
+    model, batch = build_keyframe_model(cfg)
     expected = raw_outputs(model, batch)
     ctx = PTQContext(model, [batch], tmp_path, seed=0)
-    prepare_model(ctx, quantizer)
+    prepare_model(ctx, cfg.quantizer)
     Calibrator(weight_observer=MSE, act_observer=MSE).run(ctx)
 
     with quantizers_off(model):  # BatchNorms are folded, nothing else changed
@@ -85,7 +84,7 @@ def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
         f'{sum(layers.values()) / len(layers):.1f} dB; raw outputs {min(outputs):.1f} to '
         f'{max(outputs):.1f} dB'
     )
-    if leaf == 'voxel':
+    if 'voxel' in name:
         kinds = [layer.kind for layer in ctx.plan.layers if layer.quantized]
         assert sum('Conv3d' in kind for kind in kinds) == 21
     assert layers.keys() == ctx.layers.keys()

@@ -55,7 +55,7 @@ def test_int8_keeps_ninety_percent_of_the_ap(int8, float_ap):
 
 
 def test_plain_min_max_does_not(quantize, float_ap):
-    options = (NO_FLOAT_EVALUATION, 'calibration.num_samples=32')
+    options = (NO_FLOAT_EVALUATION, 'ptq=None', 'calibration.num_samples=32')
     arguments = ('--scheme', 'int8', '--recipe', 'minmax', '--cfg-options', *options)
     result, _ = quantize(FLOAT_CONFIG, *arguments)
     assert ap_of(result) < 0.7 * float_ap
@@ -72,7 +72,7 @@ def test_with_one_layer_float_one_scale_per_tensor_is_enough(quantize, float_ap)
 
 @pytest.mark.parametrize(
     ('scheme', 'inputs', 'share'),
-    [('w4a8_yolox_nano', 'uint8', 0.5), ('w4a4_yolox_nano', 'uint4', 0.2)],
+    [('w4a8', 'uint8', 0.5), ('w4a4', 'uint4', 0.2)],
 )
 def test_eight_bits_where_four_cost_most(quantize, float_ap, scheme, inputs, share):
     # With four bits in all pointwise convolutions nothing is left: .015 and .000.

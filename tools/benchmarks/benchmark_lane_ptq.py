@@ -1,79 +1,102 @@
 """F1 of the demo lane models, float and quantized: a table of recipes by families and bits.
 
-    python tools/benchmarks/benchmark_lane_ptq.py [LEAF ...] [--num-samples 256] [--out FILE.json]
-        [--cfg-options stages.1.num_iters=100]
+    python tools/benchmarks/benchmark_lane_ptq.py --schemes int8 w4a4 --recipes minmax mse
+    python tools/benchmarks/benchmark_lane_ptq.py --models scnn_r18 --recipes qdrop \\
+        [--num-samples 32] [--out FILE.json] [--bits NAME=8] [--cfg-options stages.1.num_iters=100]
 
-A cell is a leaf config, ``configs/RECIPE/MODEL_RECIPE_SCHEME_demo-lane.py``; without arguments, all
-of them whose float checkpoint is there. Each runs through tools/ptq.py on the whole validation set.
-Finished cells are kept in the JSON file and run again only when the leaf, its checkpoint or the
-options changed.
+A cell is a model of configs/demo, a scheme and a recipe; it runs through tools/ptq.py on the whole
+validation set. Finished cells are kept in the JSON file and run again only when a config, the
+checkpoint or the options changed.
 """
 
 import argparse
 import hashlib
 import json
-import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from run_tool import ToolError, run_tool
 
 from mmptq.report import find_record, format_table
-from mmptq.utils.cli import tool_parser
+from mmptq.utils.cli import base_config, read_config, require_file, tool_parser
 from mmptq.utils.files import write_json
 
-ROOT = Path(__file__).resolve().parents[2]
+DEMO = Path(__file__).resolve().parents[2] / 'configs/demo'
+ENDING = '_demo-lane'
+MODELS = sorted(path.stem.removesuffix(ENDING) for path in DEMO.glob(f'*{ENDING}.py'))
 METRIC = 'culane/F1'
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one run of tools/ptq.py quantizes, and how."""
+
+    model: str
+    recipe: str
+    scheme: str
+
+    @property
+    def name(self) -> str:
+        """In the results, and as a leaf config of it would be named."""
+        return f'{self.model}_{self.recipe}_{self.scheme}{ENDING}'
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Float config and checkpoint."""
+        stem = f'{self.model}{ENDING}'
+        return str(DEMO / f'{stem}.py'), str(DEMO / f'checkpoints/{stem}.pth')
 
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('leaves', nargs='*', help='leaf configs; default: all of the demo lanes')
+    parser.add_argument('--models', nargs='+', default=MODELS, choices=MODELS)
+    parser.add_argument('--recipes', nargs='+', default=['minmax', 'mse'])
+    parser.add_argument('--schemes', nargs='+', default=['int8', 'w4a4'])
     parser.add_argument('--num-samples', type=int, default=256, help='calibration images')
+    parser.add_argument('--bits', nargs='+', default=[], help='as in tools/ptq.py, for all cells')
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], help='overrides of all leaves: key=value ...'
+        '--cfg-options', nargs='+', default=[], help='overrides of all cells: key=value ...'
     )
     parser.add_argument('--out', default='work_dirs/benchmark_lane_ptq.json')
     parser.add_argument('--table', action='store_true', help='only print the cells that are done')
     return parser.parse_args()
 
 
-def find_leaves() -> list[str]:
-    """Leaf configs of the demo lane models, by recipe."""
-    folders = (path for path in (ROOT / 'configs').iterdir() if path.name not in ('_base_', 'demo'))
-    return sorted(str(path) for folder in folders for path in folder.glob('*_demo-lane.py'))
+def arguments_of(args: argparse.Namespace) -> list[str]:
+    """Arguments of tools/ptq.py that all cells share."""
+    bits = ['--bits', *args.bits] if args.bits else []
+    return [
+        *bits,
+        '--cfg-options',
+        f'calibration.num_samples={args.num_samples}',
+        *args.cfg_options,
+    ]
 
 
-def parts_of(leaf: str) -> dict[str, str]:
-    """Model, recipe and scheme of a leaf, by its folder and name."""
-    path = Path(leaf)
-    recipe = path.parent.name
-    match = re.fullmatch(f'(.+)_{re.escape(recipe)}_([^_]+)_demo-lane', path.stem)
-    if match is None:
-        sys.exit(f"error: '{leaf}' is not named {recipe}/MODEL_{recipe}_SCHEME_demo-lane.py")
-    return dict(model=match[1], recipe=recipe, scheme=match[2])
-
-
-def fingerprint(config: Config, num_samples: int, options: Sequence[str]) -> str:
+def fingerprint(cell: Cell, arguments: list[str]) -> str:
     """What the result of a cell depends on: all settings, weights and data."""
-    digest = hashlib.sha256(config.pretty_text.encode())
-    digest.update(Path(config.load_from).read_bytes())
+    path, checkpoint = cell.files
+    require_file(checkpoint, 'checkpoint')
+    config = read_config(path)
+    parts = (config, base_config('scheme', cell.scheme), base_config('recipe', cell.recipe))
+    digest = hashlib.sha256(''.join(part.pretty_text for part in parts).encode())
+    digest.update(Path(checkpoint).read_bytes())
     manifest = Path(config.val_dataloader.dataset.data_root) / 'manifest.json'
     digest.update(manifest.read_bytes() if manifest.is_file() else b'')
-    digest.update(' '.join([str(num_samples), *options]).encode())
+    digest.update(' '.join(arguments).encode())
     return digest.hexdigest()[:16]
 
 
-def run_cell(leaf: str, num_samples: int, options: Sequence[str]) -> dict:
-    """F1 before and after, by category too, and the time of one leaf."""
+def run_cell(cell: Cell, arguments: list[str]) -> dict:
+    """F1 before and after, by category too, and the time of one cell."""
+    names = ('--scheme', cell.scheme, '--recipe', cell.recipe)
     with tempfile.TemporaryDirectory() as work_dir:
-        options = ['--cfg-options', f'calibration.num_samples={num_samples}', *options]
         try:
-            run_tool('ptq', leaf, '--work-dir', work_dir, *options)
+            run_tool('ptq', *cell.files, *names, '--work-dir', work_dir, *arguments)
         except ToolError as error:
             return dict(error=error.last_line)
         result = find_record(work_dir, 'result')
@@ -87,25 +110,18 @@ def read_results(path: str) -> dict[str, dict]:
     return json.loads(Path(path).read_text()) if Path(path).is_file() else {}
 
 
-def run_cells(
-    leaves: list[str], num_samples: int, out: str, options: Sequence[str] = ()
-) -> dict[str, dict]:
-    """Results of all leaves by name; writes the file after each."""
+def run_cells(cells: list[Cell], arguments: list[str], out: str) -> dict[str, dict]:
+    """Results of all cells by name; writes the file after each."""
     results = read_results(out)
-    for leaf in leaves:
-        name = Path(leaf).stem
-        config = Config.fromfile(leaf)
-        if not Path(config.load_from).is_file():
-            print(f"{name}: passed over, there is no '{config.load_from}'", flush=True)
+    for cell in cells:
+        key = fingerprint(cell, arguments)
+        if results.get(cell.name, {}).get('key') == key and 'error' not in results[cell.name]:
             continue
-        key = fingerprint(config, num_samples, options)
-        if results.get(name, {}).get('key') == key and 'error' not in results[name]:
-            continue
-        cell = dict(key=key, **parts_of(leaf), **run_cell(leaf, num_samples, options))
-        results = read_results(out) | {name: cell}  # another run may have added cells meanwhile
+        result = dict(key=key, **asdict(cell), **run_cell(cell, arguments))
+        results = read_results(out) | {cell.name: result}  # another run may have added cells
         write_json(results, out)
-        shown = results[name].get('error') or f'F1 {results[name]["quantized"][METRIC]:.4f}'
-        print(f'{name}: {shown}', flush=True)
+        shown = result.get('error') or f'F1 {result["quantized"][METRIC]:.4f}'
+        print(f'{cell.name}: {shown}', flush=True)
     return results
 
 
@@ -127,9 +143,10 @@ def table_rows(results: dict[str, dict]) -> list[dict]:
 
 def main() -> None:
     args = parse_args()
-    leaves = [] if args.table else args.leaves or find_leaves()
+    chosen = product(args.models, args.recipes, args.schemes)
+    cells = [] if args.table else [Cell(*names) for names in chosen]
     try:
-        results = run_cells(leaves, args.num_samples, args.out, args.cfg_options)
+        results = run_cells(cells, arguments_of(args), args.out)
     except OSError as error:
         sys.exit(f'error: {error}')
     numbers = sorted({cell['num_samples'] for cell in results.values() if 'error' not in cell})

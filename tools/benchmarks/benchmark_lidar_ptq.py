@@ -96,7 +96,7 @@ def cell_config(group: Group, scheme: str, recipe: str, seed: int, args) -> Conf
         if args.num_iters and stage.type == 'Reconstructor':
             stage.num_iters = args.num_iters
     if args.num_samples:
-        cfg.calibration.num_samples = args.num_samples
+        cfg.merge_from_dict({'calibration.num_samples': args.num_samples})
     cfg.randomness = dict(seed=seed)
     if group.distances:
         cfg.val_evaluator = [cfg.val_evaluator, dict(type='RecallByDistanceMetric')]

@@ -5,7 +5,8 @@ import json
 import pytest
 from helpers import ROOT, run_tool
 
-LEAF = ROOT / 'configs/mse/bezierlanenet_r18_mse_w4a4_demo-lane.py'
+FLOAT = ROOT / 'configs/demo/bezierlanenet_r18_demo-lane.py'
+CHECKPOINT = ROOT / 'configs/demo/checkpoints/bezierlanenet_r18_demo-lane.pth'
 
 
 def test_table_of_a_lane_model(tiny_lanes, tmp_path, capsys):
@@ -14,7 +15,8 @@ def test_table_of_a_lane_model(tiny_lanes, tmp_path, capsys):
     options += [f'train_dataloader.dataset.dataset.data_root={tiny_lanes}/']
     options += [f'val_dataloader.dataset.data_root={tiny_lanes}/']
     out = tmp_path / 'table.json'
-    arguments = (LEAF, '--work-dir', tmp_path, '--num-images', 3)
+    arguments = (FLOAT, CHECKPOINT, '--scheme', 'w4a4', '--recipe', 'mse')
+    arguments += ('--work-dir', tmp_path, '--num-images', 3)
     groups = ('--groups', 'lane_head.*', 'backbone.*', '--mode', 'except')
     run_tool('layer_sensitivity', *arguments, *groups, '--out', out, '--cfg-options', *options)
     rows = json.loads(out.read_text())

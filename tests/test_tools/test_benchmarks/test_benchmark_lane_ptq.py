@@ -1,27 +1,27 @@
+import argparse
 import json
 import subprocess
 
 import pytest
 from helpers import ROOT, load_tool, write_result
 
-NAME = 'scnn_r18_mse_int8_demo-lane'
+ARGUMENTS = ['--cfg-options', 'calibration.num_samples=8']
 
 
 @pytest.fixture
-def tool():
-    return load_tool('benchmark_lane_ptq')
+def tool(tmp_path, monkeypatch):
+    module = load_tool('benchmark_lane_ptq')
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints/net_demo-lane.pth').write_bytes(b'weights')
+    text = "val_dataloader = dict(dataset=dict(data_root='nowhere'))\n"
+    (tmp_path / 'net_demo-lane.py').write_text(text)
+    monkeypatch.setattr(module, 'DEMO', tmp_path)
+    return module
 
 
 @pytest.fixture
-def leaf(tmp_path):
-    (tmp_path / 'float.pth').write_bytes(b'weights')
-    path = tmp_path / 'mse' / f'{NAME}.py'
-    path.parent.mkdir()
-    path.write_text(
-        f"load_from = '{tmp_path}/float.pth'\n"
-        "val_dataloader = dict(dataset=dict(data_root='nowhere'))\n"
-    )
-    return path
+def cell(tool):
+    return tool.Cell('net', 'mse', 'int8')
 
 
 def fake_ptq(calls, f1, code=0):
@@ -39,36 +39,36 @@ def fake_ptq(calls, f1, code=0):
     return run
 
 
-def test_cells_run_once_and_again_when_something_changed(tool, leaf, tmp_path, monkeypatch):
-    calls, out = [], tmp_path / 'out.json'
+def test_cells_run_once_and_again_when_something_changed(tool, cell, tmp_path, monkeypatch):
+    calls, out = [], str(tmp_path / 'out.json')
     monkeypatch.setattr(subprocess, 'run', fake_ptq(calls, 0.875))
-    first = tool.run_cells([str(leaf)], 8, str(out))
-    assert json.loads(out.read_text()) == first
-    assert first[NAME]['quantized'] == {'culane/F1': 0.875}
-    assert 'calibration.num_samples=8' in calls[0]
-    assert tool.run_cells([str(leaf)], 8, str(out)) == first and len(calls) == 1
-    tool.run_cells([str(leaf)], 9, str(out))
-    (tmp_path / 'float.pth').write_bytes(b'others')
-    tool.run_cells([str(leaf)], 9, str(out))
+    first = tool.run_cells([cell], ARGUMENTS, out)
+    assert json.loads((tmp_path / 'out.json').read_text()) == first
+    assert list(first) == ['net_mse_int8_demo-lane']
+    assert first[cell.name]['quantized'] == {'culane/F1': 0.875}
+    assert calls[0][-2:] == ARGUMENTS
+    assert calls[0][4:8] == ['--scheme', 'int8', '--recipe', 'mse']
+    assert tool.run_cells([cell], ARGUMENTS, out) == first and len(calls) == 1
+    tool.run_cells([cell], [*ARGUMENTS, 'stages.1.num_iters=5'], out)
+    (tmp_path / 'checkpoints/net_demo-lane.pth').write_bytes(b'others')
+    tool.run_cells([cell], [*ARGUMENTS, 'stages.1.num_iters=5'], out)
     assert len(calls) == 3
-    tool.run_cells([str(leaf)], 9, str(out), ['stages.1.num_iters=5'])
-    assert len(calls) == 4 and calls[3][-1] == 'stages.1.num_iters=5'
 
 
-def test_a_failed_cell_is_named_and_tried_again(tool, leaf, tmp_path, monkeypatch):
+def test_a_failed_cell_is_named_and_tried_again(tool, cell, tmp_path, monkeypatch):
     out = str(tmp_path / 'out.json')
     monkeypatch.setattr(subprocess, 'run', fake_ptq([], 0.0, code=1))
-    results = tool.run_cells([str(leaf)], 8, out)
-    assert results[NAME]['error'] == 'error: out of luck'
+    results = tool.run_cells([cell], ARGUMENTS, out)
+    assert results[cell.name]['error'] == 'error: out of luck'
     assert tool.table_rows(results)[0]['mse'] == 'failed'
     monkeypatch.setattr(subprocess, 'run', fake_ptq([], 0.5))
-    assert 'error' not in tool.run_cells([str(leaf)], 8, out)[NAME]
+    assert 'error' not in tool.run_cells([cell], ARGUMENTS, out)[cell.name]
 
 
-def test_without_float_checkpoint_nothing_runs(tool, leaf, tmp_path, capsys):
-    (tmp_path / 'float.pth').unlink()
-    assert tool.run_cells([str(leaf)], 8, str(tmp_path / 'out.json')) == {}
-    assert 'passed over' in capsys.readouterr().out
+def test_without_float_checkpoint_nothing_runs(tool, cell, tmp_path):
+    (tmp_path / 'checkpoints/net_demo-lane.pth').unlink()
+    with pytest.raises(FileNotFoundError, match='net_demo-lane.pth'):
+        tool.run_cells([cell], ARGUMENTS, str(tmp_path / 'out.json'))
 
 
 def test_table(tool):
@@ -85,16 +85,12 @@ def test_table(tool):
         ),
         dict(model='a_r18', scheme='w4a4', float=0.9, minmax=None, mse='0.5000 (-0.4000)'),
     ]
-    assert tool.parts_of(f'configs/mse/{NAME}.py') == dict(
-        model='scnn_r18', recipe='mse', scheme='int8'
-    )
-    assert tool.parts_of('configs/lidar_ptq/a_r18_lidar_ptq_w4a4_demo-lane.py') == dict(
-        model='a_r18', recipe='lidar_ptq', scheme='w4a4'
-    )
-    with pytest.raises(SystemExit, match='is not named mse/MODEL_mse_SCHEME_demo-lane.py'):
-        tool.parts_of('configs/mse/other.py')
 
 
-def test_leaves_of_the_project_have_that_name(tool):
-    for leaf in tool.find_leaves():
-        assert tool.parts_of(leaf)
+def test_arguments_and_files_of_the_demo_models():
+    tool = load_tool('benchmark_lane_ptq')
+    args = argparse.Namespace(num_samples=8, bits=['lane_head.*=8'], cfg_options=['a=1'])
+    expected = ['--bits', 'lane_head.*=8', '--cfg-options', 'calibration.num_samples=8', 'a=1']
+    assert tool.arguments_of(args) == expected
+    assert tool.MODELS == ['bezierlanenet_r18', 'enet_sad', 'ganet_r18', 'laneatt_r18', 'scnn_r18']
+    assert all((ROOT / file).is_file() for m in tool.MODELS for file in tool.Cell(m, '', '').files)

@@ -1,4 +1,4 @@
-"""Every leaf on a stock config builds, quantizes on random weights and runs.
+"""Stock configs by name, with a scheme: they build, quantize on random weights and run.
 
 Only the inputs are smaller than stock, and networks start from random weights: no data, no files.
 """
@@ -6,7 +6,7 @@ Only the inputs are smaller than stock, and networks start from random weights: 
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ptq_settings
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
@@ -18,24 +18,31 @@ from mmptq.ptq.run import plan_model, quantize_model
 from mmptq.quantization import quantized_layers
 
 IMAGES = [
-    'retinanet_r18_fpn_mse_int8_coco',
-    'retinanet_r50_fpn_mse_int8_coco',
-    'retinanet_r50_fpn_mse_w4a4_coco',
-    'fcos_r50_fpn_mse_int8_coco',
-    'atss_r50_fpn_mse_int8_coco',
-    'faster-rcnn_r50_fpn_mse_int8_coco',
-    'yolox_s_mse_int8_coco',
-    'rtmdet_s_mse_int8_coco',
+    # config of mmdet, scheme
+    ('retinanet/retinanet_r18_fpn_1x_coco', 'int8'),
+    ('retinanet/retinanet_r50_fpn_1x_coco', 'w4a4'),
+    ('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', 'int8'),
+    ('atss/atss_r50_fpn_1x_coco', 'int8'),
+    ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', 'int8'),
+    ('yolox/yolox_s_8xb8-300e_coco', 'int8'),
+    ('rtmdet/rtmdet_s_8xb32-300e_coco', 'int8'),
 ]
 POINTS = [
-    'pointpillars_mse_int8_kitti-3class',
-    'second_mse_int8_kitti-3class',
-    'centerpoint_pillar02_mse_int8_nus',
-    'centerpoint_pillar02_dcn_mse_int8_nus',
-    'centerpoint_voxel01_mse_int8_nus',
-    'centerpoint_voxel01_dcn_mse_int8_nus',
+    # config of mmdet3d, scheme
+    ('pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class', 'int8_lidar'),
+    ('second/second_hv_secfpn_8xb6-80e_kitti-3d-3class', 'int8_sparse'),
+    ('centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d', 'int8_lidar'),
+    (
+        'centerpoint/centerpoint_pillar02_second_secfpn_head-dcn_8xb4-cyclic-20e_nus-3d',
+        'int8_lidar',
+    ),
+    ('centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d', 'int8_sparse'),
+    (
+        'centerpoint/centerpoint_voxel01_second_secfpn_head-dcn_8xb4-cyclic-20e_nus-3d',
+        'int8_sparse',
+    ),
 ]
-MONO = ['fcos3d_r101_mse_int8_nus']
+MONO = 'fcos3d/fcos3d_r101-caffe-dcn_fpn_head-gn_8xb2-1x_nus-mono3d'
 
 
 def image_batch(size: tuple[int, int] = (96, 128), **meta) -> dict:
@@ -86,7 +93,7 @@ def point_batch(cfg: Config) -> dict:
 
 
 def build(cfg: Config) -> nn.Module:
-    """The leaf's network on random weights, with BatchNorms that do something."""
+    """The network on random weights, with BatchNorms that do something."""
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = MODELS.build(dict(cfg.model, _scope_=cfg.default_scope))
@@ -116,25 +123,30 @@ def check_data(cfg: Config) -> None:
     assert dataset['pipeline'] == pipeline
     assert dataset['ann_file'] != cfg.val_dataloader.dataset.ann_file
     assert 'PTQLoop' in cfg.train_cfg.type
-    assert [hook['type'] for hook in cfg.custom_hooks] == ['QuantizationHook']
+    hooks = [hook['type'] for hook in cfg.custom_hooks]
+    assert hooks[-1] == 'QuantizationHook' and 'EMAHook' not in hooks
 
 
-@pytest.mark.parametrize('name', IMAGES)
-def test_image_leaf(name, tmp_path):
-    cfg = Config.fromfile(ROOT / f'configs/mse/{name}.py')
+def settings(package: str, name: str, scheme: str) -> Config:
+    cfg = ptq_settings(f'{package}::{name}.py', scheme, 'mse')
     check_data(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(('name', 'scheme'), IMAGES)
+def test_images(name, scheme, tmp_path):
+    cfg = settings('mmdet', name, scheme)
     ctx = quantize(cfg, image_batch(), tmp_path)
     assert len(quantized_layers(ctx.model)) == len(ctx.plan.layers)
     assert not ctx.plan.unsupported
 
 
-@pytest.mark.parametrize('name', POINTS)
-def test_lidar_leaf(name, tmp_path):
+@pytest.mark.parametrize(('name', 'scheme'), POINTS)
+def test_points(name, scheme, tmp_path):
     pytest.importorskip('mmdet3d')
-    cfg = Config.fromfile(ROOT / f'configs/mse/{name}.py')
-    if 'voxel' in name or 'second' in name:
+    if scheme == 'int8_sparse':
         pytest.importorskip('spconv')
-    check_data(cfg)
+    cfg = settings('mmdet3d', name, scheme)
     ctx = quantize(cfg, point_batch(cfg), tmp_path)
     floats = [layer.name for layer in ctx.plan.layers if not layer.quantized]
     pillars = 'pillar' in name
@@ -145,16 +157,7 @@ def test_lidar_leaf(name, tmp_path):
     assert pillars != any('SubM' in kind for kind in kinds)
 
 
-@pytest.mark.parametrize('name', MONO)
-def test_mono_leaf(name, tmp_path):
+def test_mono(tmp_path):
     pytest.importorskip('mmdet3d')
-    cfg = Config.fromfile(ROOT / f'configs/mse/{name}.py')
-    check_data(cfg)
-    ctx = quantize(cfg, mono_batch(), tmp_path)
+    ctx = quantize(settings('mmdet3d', MONO, 'int8'), mono_batch(), tmp_path)
     assert len(quantized_layers(ctx.model)) == len(ctx.plan.layers)
-
-
-def test_every_stock_leaf_is_tested():
-    for path in (ROOT / 'configs/mse').glob('*.py'):
-        if 'mmdet' in path.read_text():
-            assert path.stem in IMAGES + POINTS + MONO

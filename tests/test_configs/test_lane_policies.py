@@ -1,17 +1,20 @@
-"""Leaves of the demo lane models: what they quantize, on the models they are for."""
+"""Policies of the lane models: what is quantized, and how, whatever scheme and recipe."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, ptq_settings
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 import mmptq  # noqa: F401
+from mmptq.ptq.policy import apply_policy
 from mmptq.quantization import make_plan
+from mmptq.utils.cli import base_config
 
 # Layers that give the raw outputs of the heads.
 HEAD_OUTPUTS = dict(
@@ -21,38 +24,34 @@ HEAD_OUTPUTS = dict(
     laneatt_r18={'lane_head.cls', 'lane_head.reg'},
     scnn_r18={'lane_head.decoder.classify', 'lane_head.existence.output'},
 )
-RECIPES = {'minmax', 'mse', 'adaround', 'brecq', 'qdrop'}
+
+
+def demo(name: str) -> Path:
+    return ROOT / f'configs/demo/{name}_demo-lane.py'
 
 
 @pytest.fixture(scope='module', params=sorted(HEAD_OUTPUTS))
 def detector(request, tiny_lanes):
-    """Name, config and model of a demo lane model, and one image."""
+    """Name, config file and model of a demo lane model, and one image."""
     init_default_scope('mmdet')
-    cfg = Config.fromfile(ROOT / f'configs/demo/{request.param}_demo-lane.py')
+    cfg = Config.fromfile(demo(request.param))
     cfg.val_dataloader.dataset.data_root = str(tiny_lanes)
     model = MODELS.build(cfg.model).eval()
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
     data = model.data_preprocessor(pseudo_collate([dataset[0]]), False)
-    return request.param, cfg, model, data
+    return request.param, demo(request.param), model, data
 
 
 @pytest.mark.parametrize('scheme', ['int8', 'w4a4'])
-def test_leaves_of_a_model(detector, scheme):
-    name, cfg, model, data = detector
-    leaves = sorted((ROOT / 'configs').glob(f'*/{name}_*_{scheme}_demo-lane.py'))
-    assert {leaf.parent.name for leaf in leaves} >= RECIPES
-    configs = [Config.fromfile(leaf) for leaf in leaves]
-    for leaf, config in zip(leaves, configs, strict=True):
-        assert config.model == cfg.model
-        assert config.train_cfg.type == 'PTQLoop' and config.stages
-        assert config.quantizer == configs[0].quantizer, leaf
-        assert config.load_from.endswith(f'demo/checkpoints/{name}_demo-lane.pth')
+def test_layers_of_a_scheme(detector, scheme):
+    name, path, model, data = detector
+    quantizer = ptq_settings(path, scheme, 'minmax').quantizer
 
     @torch.no_grad()
     def predict():
         model(**copy.deepcopy(data), mode='predict')
 
-    plan = make_plan(model, configs[0].quantizer, predict)
+    plan = make_plan(model, quantizer, predict)
     assert not plan.unsupported
     quantized = {item.name: item for item in plan.layers if item.quantized}
     idle = {item.name for item in plan.layers} - set(quantized)
@@ -70,23 +69,38 @@ def test_leaves_of_a_model(detector, scheme):
         )
 
 
-@pytest.mark.parametrize('recipe', ['brecq', 'qdrop'])
+@pytest.mark.parametrize('recipe', ['adaround', 'brecq', 'qdrop'])
 def test_the_head_of_bezierlanenet_is_reconstructed_layer_by_layer(recipe):
     """Its scores would drown its control points in one common loss."""
-    for scheme in ('int8', 'w4a4'):
-        leaf = ROOT / f'configs/{recipe}/bezierlanenet_r18_{recipe}_{scheme}_demo-lane.py'
-        stages = Config.fromfile(leaf).stages[1:]
-        assert stages == [
-            dict(stage, units=[dict(name='lane_head', granularity='layer')])
-            for stage in Config.fromfile(ROOT / f'configs/_base_/recipes/{recipe}.py').stages[1:]
-        ]
+    stages = ptq_settings(demo('bezierlanenet_r18'), 'w4a4', recipe).stages
+    calibrator, *learned = base_config('recipe', recipe).stages
+    units = [dict(name='lane_head', granularity='layer')]
+    assert stages == [calibrator, *(dict(stage, units=units) for stage in learned)]
 
 
 def test_bezierlanenet_with_eight_bits_in_its_head():
-    folder = ROOT / 'configs/qdrop'
-    wide = Config.fromfile(folder / 'bezierlanenet_r18_qdrop_w4a4-head8_demo-lane.py')
-    usual = Config.fromfile(folder / 'bezierlanenet_r18_qdrop_w4a4_demo-lane.py')
+    wide = Config.fromfile(ROOT / 'configs/qdrop/bezierlanenet_r18_qdrop_w4a4-head8_demo-lane.py')
+    apply_policy(wide)
+    usual = ptq_settings(demo('bezierlanenet_r18'), 'w4a4', 'qdrop')
     assert wide.stages == usual.stages
     more = [rule for rule in wide.quantizer.rules if rule not in usual.quantizer.rules]
     assert [rule.name for rule in more] == ['lane_head.hidden.*']
     assert more[0].weight.bits == more[0].act.bits == 8
+
+
+def test_a_leaf_gives_what_the_command_line_gives():
+    for path in sorted((ROOT / 'configs/mse').glob('*_demo-lane.py')):
+        leaf = Config.fromfile(path)
+        apply_policy(leaf)
+        model = path.stem.removesuffix('_mse_int8_demo-lane')
+        other = ptq_settings(demo(model), 'int8', 'mse')
+        assert (leaf.quantizer, leaf.stages) == (other.quantizer, other.stages)
+        assert leaf.load_from.endswith(f'demo/checkpoints/{model}_demo-lane.pth')
+
+
+@pytest.mark.parametrize(('scheme', 'count'), [('int8', 1), ('w4a8', 2), ('w2a4', 2)])
+def test_float_layers_of_lstr(scheme, count):
+    cfg = ptq_settings(ROOT / 'configs/lane/lstr_r18s_tusimple-frames.py', scheme, 'mse')
+    floats = [rule.name for rule in cfg.quantizer.rules if 'name' in rule]
+    assert floats == ['lane_head.specific_embed.*', 'lane_head.shared_embed.*'][:count]
+    assert cfg.calibration.num_samples == 10
