@@ -21,8 +21,6 @@ RESULTS = [path for path in PAGES if path.parts[-2] == 'benchmarks' or path.part
 NAMED_PATH = r'(?<![\w./:-])(?:(?:mmptq|configs|tools|tests|docs)/|\.ci/)[\w./*{},-]*'
 NAMED_PARTS = r'--(scheme|recipe|backend)s? ((?:[a-z]\w*(?=[\s\])]|$)\s?)+)'
 CONDITIONS = ('commit', 'machine', 'data', 'samples', 'steps', 'seeds', 'not at the stated bits')
-# Pages and recipes that other changes bring.
-PENDING = ('add_', 'detptq_brecq_distill')
 PARTS = {'scheme': 'schemes', 'recipe': 'recipes', 'backend': 'backends'}
 
 
@@ -72,10 +70,6 @@ def sources_of(tool: str) -> str:
     return '\n'.join([path.read_text(), *texts])
 
 
-def pending(name: str) -> bool:
-    return any(part in name for part in PENDING)
-
-
 def exists(pattern: str) -> bool:
     """Whether a path or glob is there; ``{a,b}`` stands for both, a NAME for any."""
     pattern = re.sub(r'\b(?!README|LICENSE)[A-Z][A-Z_]+\b', '*', pattern)
@@ -110,7 +104,7 @@ def has_results(section: str) -> bool:
 @pytest.mark.parametrize('path', PAGES, ids=name_of)
 def test_named_paths_exist(path):
     named = set(re.findall(NAMED_PATH, path.read_text()))
-    missing = sorted(name for name in named if not (exists(name) or pending(name)))
+    missing = sorted(name for name in named if not exists(name))
     assert not missing, f'{name_of(path)} names paths that do not exist: {missing}'
 
 
@@ -136,7 +130,7 @@ def test_schemes_recipes_and_backends_exist(path):
                 continue  # names of its own: int8, w4a8, w4a4, whatever the model
             for name in names.split():
                 config = ROOT / f'configs/_base_/{PARTS[kind]}/{name}.py'
-                assert config.is_file() or pending(name), f'{name_of(path)}: no {kind} {name}'
+                assert config.is_file(), f'{name_of(path)}: no {kind} {name}'
 
 
 @pytest.mark.parametrize('path', PAGES, ids=name_of)
@@ -158,7 +152,7 @@ def test_links_lead_somewhere(path):
             continue
         file, _, anchor = target.partition('#')
         page = (path.parent / file).resolve() if file else path
-        assert page.is_file() or pending(file), f'{name_of(path)}: no page {target}'
+        assert page.is_file(), f'{name_of(path)}: no page {target}'
         if anchor:
             assert anchor in anchors_of(page), f'{name_of(path)}: no heading for {target}'
 
@@ -226,7 +220,7 @@ def test_helpers_catch_what_is_wrong():
 def test_the_site_builds(tmp_path):
     if shutil.which('mkdocs') is None and importlib.util.find_spec('mkdocs') is None:
         pytest.skip('mkdocs is not installed: pip install -e .[docs]')
-    command = [sys.executable, '-m', 'mkdocs', 'build', '--quiet']
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet']
     command += ['-f', str(ROOT / 'tools/dev/mkdocs.yml'), '-d', str(tmp_path / 'site')]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
