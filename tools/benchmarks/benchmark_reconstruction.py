@@ -24,12 +24,11 @@ from statistics import mean, pstdev
 
 import torch
 from benchmark_ptq import make_context
-from mmengine.registry import TASK_UTILS
 from run_tool import ToolError, run_tool
 
 from mmptq.engine.ptq_config import make_ptq_config
-from mmptq.ptq import LpSelector
-from mmptq.ptq.run import convert_model
+from mmptq.ptq import LpSelector, build_stages
+from mmptq.ptq.run import calibrate_model, convert_model
 from mmptq.ptq.stages.lp_selector import restore
 from mmptq.quantization import FakeQuantizer, QuantMixin
 from mmptq.report import format_table, main_metric, metric_label, read_record
@@ -233,7 +232,7 @@ def search(args: argparse.Namespace, choice: dict[str, dict] | None = None) -> T
         cfg.dump(path)
         ctx = make_context(str(path), args.num_samples)
         convert_model(ctx)
-        TASK_UTILS.build(cfg.stages[0]).run(ctx)
+        calibrate_model(ctx, build_stages(cfg.stages))
         layers = [plan.name for plan in ctx.plan.layers if plan.name in ctx.layers]
         # From the middle of as many equal parts of the network.
         count = min(args.search_time, len(layers))

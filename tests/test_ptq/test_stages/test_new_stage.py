@@ -71,7 +71,7 @@ def evaluating_stage():
     @TASK_UTILS.register_module()
     class Evaluating(Stage):
         def run(self, ctx):
-            ctx.record('metrics', [ctx.evaluate(), ctx.evaluate(1)])
+            ctx.record('metrics', [ctx.evaluate(), ctx.evaluate(3), ctx.evaluate(1)])
 
     yield
     TASK_UTILS._module_dict.pop('Evaluating')
@@ -84,8 +84,8 @@ def test_a_stage_of_the_loop_can_evaluate(tiny, evaluating_stage):
     cfg.dump(path)
     run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
     work = path.parent / 'work'
-    whole, part = read_record(work, 'metrics')
-    assert whole == read_record(work, 'result')['quantized']
+    whole, all_three, part = read_record(work, 'metrics')
+    assert whole == all_three == read_record(work, 'result')['quantized']
     assert part.keys() == whole.keys()
     first = read_run(work)['records'][1]
     assert first['kind'] == 'metrics' and first['stage'] == '0-Evaluating'
