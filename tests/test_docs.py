@@ -220,7 +220,7 @@ def test_helpers_catch_what_is_wrong():
 def test_the_site_builds(tmp_path):
     if shutil.which('mkdocs') is None and importlib.util.find_spec('mkdocs') is None:
         pytest.skip('mkdocs is not installed: pip install -e .[docs]')
-    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet']
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict']
     command += ['-f', str(ROOT / 'tools/dev/mkdocs.yml'), '-d', str(tmp_path / 'site')]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
