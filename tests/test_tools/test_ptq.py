@@ -122,7 +122,7 @@ def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
         (['--cfg-options', 'load_from=nowhere.pth'], "'nowhere.pth' does not exist"),
         (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], '--scheme and --recipe'),
         (['--cfg-options', 'stages=[]'], "the config has no 'stages'"),
-        (['--cfg-options', 'model.backbone.depth=34'], 'of another architecture'),
+        (['--cfg-options', 'model.backbone.depth=34'], 'its architecture differs'),
         (['--cfg-options', "quantizer.rules=[{'name':'x'}]"], 'use --float NAME or --bits NAME=8'),
         (['--cfg-options', 'stages.7.num_iters=1'], '--cfg-options do not fit the config'),
         (['--cfg-options', 'ptq.rule=1'], "ptq has an unknown key 'rule': use rules, units"),
