@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -136,3 +137,30 @@ def random_scan(num_points: int = 300, columns: int = 5, seed: int = 0) -> Tenso
     low, high = torch.tensor(RANGE[:3]), torch.tensor(RANGE[3:])
     points[:, :3] = low + points[:, :3] * (high - low)
     return points
+
+
+def evaluated_sample(gt: list, pred: list, num_lidar_pts=None, boxes=None) -> dict[str, Any]:
+    """One sample as a metric of 3D boxes gets it.
+
+    Args:
+        gt (list): Pairs of a box (7 numbers) and its label.
+        pred (list): Triples of a box, its label and its score.
+        num_lidar_pts (list): Points in each true box. Absent if ``None``.
+        boxes (type): Class of the true boxes. Default: ``LiDARInstance3DBoxes``.
+    """
+    from mmdet3d.structures import LiDARInstance3DBoxes
+
+    gt_boxes, gt_labels = [g[0] for g in gt], [g[1] for g in gt]
+    truth = dict(
+        gt_bboxes_3d=(boxes or LiDARInstance3DBoxes)(torch.tensor(gt_boxes).reshape(-1, 7)),
+        gt_labels_3d=np.array(gt_labels, dtype=np.int64),
+    )
+    if num_lidar_pts is not None:
+        truth['num_lidar_pts'] = np.array(num_lidar_pts)
+    pred_boxes = torch.tensor([p[0] for p in pred]).reshape(-1, 7)
+    pred = dict(
+        bboxes_3d=LiDARInstance3DBoxes(pred_boxes),
+        labels_3d=torch.tensor([p[1] for p in pred], dtype=torch.long),
+        scores_3d=torch.tensor([p[2] for p in pred], dtype=torch.float32),
+    )
+    return dict(sample_idx=7, eval_ann_info=truth, pred_instances_3d=pred)

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip('mmdet3d')
 
+from lidar_models import evaluated_sample as sample  # noqa: E402
 from mmdet3d.registry import METRICS  # noqa: E402
 from mmengine.evaluator import Evaluator  # noqa: E402
-from test_rotated_iou_3d_metric import sample  # noqa: E402
 
 import mmptq.evaluation  # noqa: E402, F401
 

@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip('mmdet3d')
 
+from lidar_models import evaluated_sample as sample  # noqa: E402
 from mmdet3d.evaluation import indoor_eval  # noqa: E402
 from mmdet3d.registry import METRICS  # noqa: E402
-from mmdet3d.structures import CameraInstance3DBoxes, LiDARInstance3DBoxes  # noqa: E402
+from mmdet3d.structures import CameraInstance3DBoxes  # noqa: E402
 from mmengine.evaluator import Evaluator  # noqa: E402
 
 import mmptq.evaluation  # noqa: E402, F401
@@ -22,24 +22,6 @@ BIKE = [2.0, 8.0, 0.0, 1.8, 0.8, 1.7, 1.0]
 
 def shifted(box, x):
     return [box[0] + x, *box[1:]]
-
-
-def sample(gt, pred, num_lidar_pts=None, boxes=LiDARInstance3DBoxes):
-    """gt: (box, label) pairs; pred: (box, label, score) triples."""
-    gt_boxes, gt_labels = [g[0] for g in gt], [g[1] for g in gt]
-    truth = dict(
-        gt_bboxes_3d=boxes(torch.tensor(gt_boxes).reshape(-1, 7)),
-        gt_labels_3d=np.array(gt_labels, dtype=np.int64),
-    )
-    if num_lidar_pts is not None:
-        truth['num_lidar_pts'] = np.array(num_lidar_pts)
-    pred_boxes = torch.tensor([p[0] for p in pred]).reshape(-1, 7)
-    pred = dict(
-        bboxes_3d=LiDARInstance3DBoxes(pred_boxes),
-        labels_3d=torch.tensor([p[1] for p in pred], dtype=torch.long),
-        scores_3d=torch.tensor([p[2] for p in pred], dtype=torch.float32),
-    )
-    return dict(sample_idx=7, eval_ann_info=truth, pred_instances_3d=pred)
 
 
 def evaluate(samples, **options):

@@ -82,7 +82,9 @@ def head_inputs(model: nn.Module, data: dict) -> list[torch.Tensor]:
     return list(features)
 
 
-@pytest.mark.parametrize(('name', 'outputs', 'unfolded'), DETECTORS, ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(
+    ('name', 'outputs', 'unfolded'), DETECTORS, ids=[row[0].split('/')[0] for row in DETECTORS]
+)
 @torch.no_grad()
 def test_plan_fold_and_rebuild(name, outputs, unfolded):
     cfg = without_downloads(get_config(f'mmdet::{name}.py'))
