@@ -25,7 +25,7 @@ EXTRAS = {
     'mmcv': ['mmcv>=2.1.0,<2.2.0'],  # mmdet 3.3 refuses 2.2
     # With a GPU install spconv-cu1xx yourself and take mmdet3d alone: both fill the folder spconv/.
     '3d': ['mmdet3d>=1.4.0,<1.5', 'spconv>=2.3.8,<2.4'],
-    'test': ['pytest>=8'],
+    'test': ['pytest>=8', 'pytest-xdist>=3.6', 'filelock>=3.12'],
     'lint': ['ruff==0.17.5'],  # others may format differently
     'docs': ['mkdocs>=1.6,<2'],
     'plot': ['matplotlib>=3.8'],

@@ -1,17 +1,124 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, fixed random seeds, and the option --slow."""
 
 import os
+import random
+import shutil
+import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from filelock import FileLock
 from mmengine.registry import DefaultScope
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='run the tests marked slow too')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out slow tests, unless --slow, -m or the name of a test asks for them."""
+    named = any('::' in argument for argument in config.args)
+    if named or config.getoption('slow') or config.getoption('markexpr'):
+        return
+    slow = [item for item in items if item.get_closest_marker('slow')]
+    items[:] = [item for item in items if not item.get_closest_marker('slow')]
+    config.hook.pytest_deselected(items=slow)
+    config.stash[LEFT_OUT] = len(slow)
+
+
+def pytest_sessionfinish(session):
+    """A worker of pytest-xdist sends how many tests it left out: the main process collects none."""
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['left_out'] = session.config.stash.get(LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Reads what a worker sent; all of them collect the same tests."""
+    number = getattr(node, 'workeroutput', {}).get('left_out', 0)
+    node.config.stash[LEFT_OUT] = number
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    number = config.stash.get(LEFT_OUT, 0)
+    if number:
+        terminalreporter.write_line(f'{number} slow tests were left out: --slow runs them too')
+
+
+def seed_everything(name: str) -> None:
+    """Seeds all random streams; another name gives other numbers."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """A fixture is the same whichever test asks for it first."""
+    seed_everything(fixturedef.argname)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    """A test is the same whatever ran before it in this process."""
+    seed_everything(item.name)
 
 
 @pytest.fixture(autouse=True)
-def no_scope_left_behind():
-    """The scope that a runner sets for its process must not decide about the next test."""
+def nothing_left_behind():
+    """What a test changes for its whole process must not decide about the next test."""
+    folder, paths, threads = os.getcwd(), list(sys.path), torch.get_num_threads()
     yield
     DefaultScope._instance_dict.clear()
+    os.chdir(folder)
+    sys.path[:] = paths
+    torch.set_num_threads(threads)
+
+
+DEVICES = [
+    'cpu',
+    pytest.param(
+        'cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+    ),
+]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> torch.device:
+    """Each device that this machine has."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope='session')
+def make_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """``make_once(name, make)``: the folder that ``make(folder)`` fills, once for all workers.
+
+    Tests must not write into the folder: copy what they change.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        root = root.parent  # the folder that all workers share
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / 'shared' / name
+        complete = folder.with_name(f'{name}.complete')
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.with_name(f'{name}.lock')):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                complete.touch()
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope='session')
@@ -25,44 +132,50 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def tiny_data(tmp_path_factory) -> Path:
+def tiny_data(make_once) -> Path:
     """A generated COCO-format data set of six training and three validation images."""
     from mmptq.demo.coco_scenes import generate
 
-    folder = tmp_path_factory.mktemp('data') / 'coco'
-    generate(folder, train=6, val=3, seed=0, width=96, height=64)
-    return folder
+    size = dict(train=6, val=3, seed=0, width=96, height=64)
+    return make_once('coco', lambda folder: generate(folder, **size))
+
+
+@pytest.fixture(scope='session')
+def tiny_float(tiny_data, make_once) -> Path:
+    """Folder with ``tiny.py`` and ``float.pth`` of a tiny RetinaNet."""
+    from helpers import save_float_checkpoint, tiny_config
+
+    def make(folder: Path) -> None:
+        cfg = tiny_config(tiny_data, folder / 'work')
+        cfg.load_from = str(folder / 'float.pth')
+        save_float_checkpoint(cfg, cfg.load_from)
+        cfg.dump(folder / 'tiny.py')
+
+    return make_once('tiny_float', make)
 
 
 @pytest.fixture
-def tiny(tiny_data, tmp_path) -> tuple[Path, Path]:
-    """Config file and float checkpoint of a tiny RetinaNet."""
-    from helpers import save_float_checkpoint, tiny_config
-
-    cfg = tiny_config(tiny_data, tmp_path / 'work')
-    checkpoint = tmp_path / 'float.pth'
-    save_float_checkpoint(cfg, checkpoint)
-    cfg.load_from = str(checkpoint)
-    path = tmp_path / 'tiny.py'
-    cfg.dump(path)
+def tiny(tiny_float, tmp_path) -> tuple[Path, Path]:
+    """Config file and float checkpoint of a tiny RetinaNet, a copy for this test alone."""
+    path, checkpoint = tmp_path / 'tiny.py', tmp_path / 'float.pth'
+    text = (tiny_float / 'tiny.py').read_text()
+    path.write_text(text.replace(str(tiny_float), str(tmp_path)))
+    shutil.copy(tiny_float / 'float.pth', checkpoint)
     return path, checkpoint
 
 
 @pytest.fixture(scope='session')
-def tiny_nuscenes(tmp_path_factory) -> Path:
+def tiny_nuscenes(make_once) -> Path:
     """A generated nuScenes-format set: two scenes of two keyframes each for train and val."""
     from mmptq.demo.nuscenes_scenes import generate
 
-    folder = tmp_path_factory.mktemp('data') / 'nuscenes'
-    generate(folder, train=2, val=2, keyframes=2, columns=180, seed=3)
-    return folder
+    size = dict(train=2, val=2, keyframes=2, columns=180, seed=3)
+    return make_once('nuscenes', lambda folder: generate(folder, **size))
 
 
 @pytest.fixture(scope='session')
-def tiny_lanes(tmp_path_factory) -> Path:
+def tiny_lanes(make_once) -> Path:
     """A generated CULane-format set of 820x295 pixels, two training and nine validation images."""
     from mmptq.demo.lane_scenes import generate
 
-    folder = tmp_path_factory.mktemp('data') / 'lane'
-    generate(folder, train=2, val=9, seed=0)
-    return folder
+    return make_once('lane', lambda folder: generate(folder, train=2, val=9, seed=0))

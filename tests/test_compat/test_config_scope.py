@@ -1,12 +1,12 @@
 """Configs of the installed package: ``mmptq::`` in ``_base_``, and what a wheel brings."""
 
-import os
 import shutil
 import subprocess
 import sys
 import zipfile
 
 import pytest
+from fresh_process import run_fresh
 from helpers import ROOT
 from mmengine.config import Config
 
@@ -77,5 +77,5 @@ def test_installed_wheel_works_from_any_directory(wheel, tmp_path):
     run(sys.executable, '-m', 'pip', 'install', *options, wheel)
     assert (target / 'mmptq/.mim/configs/_base_').is_dir()
     assert not (target / 'mmptq/.mim/configs').is_symlink()
-    environment = dict(os.environ, PYTHONPATH=str(target))
-    run(sys.executable, '-c', CHECK, target, cwd=elsewhere, env=environment)
+    done = run_fresh('-c', CHECK, target, cwd=elsewhere, env=dict(PYTHONPATH=str(target)))
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,12 +1,10 @@
 """The table of patches: what is documented, switched off and undone."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
+from fresh_process import run_fresh
 from helpers import ROOT
 from mmengine.config import Config
 
@@ -65,13 +63,7 @@ else:
 
 def test_patches_are_switched_off_by_name():
     names = 'config_scope, spconv_one_thread,empty_scans,'
-    result = subprocess.run(
-        [sys.executable, '-c', CHECK],
-        env=dict(os.environ, **{VARIABLE: names}),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    result = run_fresh('-c', CHECK, env={VARIABLE: names})
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[-3:] == [['mmengine.config.config', 'True'], ['False', 'True'], ['False', 'True']]
 

@@ -1,12 +1,10 @@
 """CenterPoint, pillar and voxel: from float to a checkpoint that mmdet3d's own tool evaluates."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from fresh_process import run_fresh
 from helpers import ROOT, run_tool
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -66,9 +64,7 @@ def test_all_layers_are_quantized_and_mmdet3d_tests_the_result(lidar):
 
     script = f'{mmdet3d.__path__[0]}/.mim/tools/test.py'
     test_dir = lidar.parent / 'test'
-    command = [sys.executable, script, lidar, work / 'quantized.pth', '--work-dir', test_dir]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run_fresh(script, lidar, work / 'quantized.pth', '--work-dir', test_dir)
     assert done.returncode == 0, done.stderr[-2000:]
     (log,) = test_dir.glob('*/*.json')
     metrics = json.loads(log.read_text().splitlines()[-1])

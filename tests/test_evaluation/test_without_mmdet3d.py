@@ -1,10 +1,6 @@
 """The package works for 2D users, who have no mmdet3d."""
 
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
+from fresh_process import run_fresh
 
 
 def test_import_without_mmdet3d():
@@ -14,5 +10,5 @@ def test_import_without_mmdet3d():
         'assert not hasattr(mmptq.evaluation, "RotatedIoU3DMetric")\n'
         'assert mmptq.evaluation.average_precision is not None\n'
     )
-    result = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    result = run_fresh('-c', code)
     assert result.returncode == 0, result.stderr

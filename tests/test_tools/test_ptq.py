@@ -4,12 +4,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from fresh_process import run_fresh
 from helpers import ROOT, run_tool
 from mmengine.config import Config
 
@@ -76,10 +75,8 @@ def test_stock_test_tool_gives_the_same_metrics_in_a_fresh_process(tiny, tmp_pat
     script = ROOT / 'tools/test.py'
     if tool == 'mmdet':
         script = f'{mmdet.__path__[0]}/.mim/tools/test.py'
-    command = [sys.executable, script, path, path.parent / 'work/quantized.pth']
-    command += ['--work-dir', tmp_path / 'test']
-    environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    checkpoint = path.parent / 'work/quantized.pth'
+    done = run_fresh(script, path, checkpoint, '--work-dir', tmp_path / 'test')
     assert done.returncode == 0, done.stderr[-2000:]
     (log,) = (tmp_path / 'test').glob('*/*.json')
     metrics = json.loads(log.read_text().splitlines()[-1])

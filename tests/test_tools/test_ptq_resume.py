@@ -1,14 +1,12 @@
 """A run killed at any moment and resumed ends with the checkpoint of an uninterrupted one."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from fresh_process import FreshProcess
 from helpers import ROOT, run_tool
 from mmengine.config import Config
 
@@ -30,23 +28,15 @@ def config(tiny):
     return path
 
 
-def start(path, *options):
-    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/ptq.py', path, *options]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
 def kill_after(process, folder, num_units):
     """SIGKILL in the middle of the unit after ``num_units`` finished ones."""
     deadline = time.monotonic() + 300
     while len(list(folder.glob('*.pth'))) < num_units:
-        assert process.poll() is None, process.stderr.read()[-2000:]
+        assert process.is_alive(), process.wait().stderr[-2000:]
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.wait().returncode == -signal.SIGKILL
 
 
 def bits(path):
@@ -58,7 +48,8 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(config, tmp_path):
     torch.set_num_threads(1)
     run_tool('ptq', config, '--work-dir', tmp_path / 'whole')
     work = tmp_path / 'killed'
-    kill_after(start(config, '--work-dir', work), work / 'resume', 5)
+    process = FreshProcess(ROOT / 'tools/ptq.py', config, '--work-dir', work)
+    kill_after(process, work / 'resume', 5)
     assert not (work / 'quantized.pth').exists()
     (work / 'cache').mkdir(exist_ok=True)
     (work / 'cache/activations_1.bin').touch()  # as a kill leaves it where memory is short

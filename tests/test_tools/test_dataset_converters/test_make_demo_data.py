@@ -1,20 +1,12 @@
-import subprocess
-import sys
-from pathlib import Path
+from fresh_process import run_fresh
+from helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 TOOL = ROOT / 'tools' / 'dataset_converters' / 'make_demo_data.py'
 SMALL = ['--train', '2', '--val', '1', '--width', '64', '--height', '64']
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
-        cwd=ROOT,
-        env={'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-    )
+    return run_fresh(TOOL, *arguments)
 
 
 def test_coco_set_is_made_once(tmp_path):
