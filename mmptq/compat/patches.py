@@ -73,6 +73,14 @@ PATCHES = (
         apply='spconv_empty.accept_empty_input',
     ),
     Patch(
+        'attention_unfused',
+        'switches off the fast path of `nn.TransformerEncoderLayer` and `nn.MultiheadAttention`',
+        'in eval mode it reads the weights of `linear1` and `linear2` itself, so that inputs are '
+        'not quantized, unless a hook is attached',
+        'torch',
+        'for each model with such a module that mmptq quantizes or loads; for the whole process',
+    ),
+    Patch(
         'spconv_remembered_pairs',
         '`ops.get_indice_pairs` keeps the pairs of CPU tensors, up to 512 MiB',
         'the search takes more than a third of the forward of a voxel encoder',

@@ -35,6 +35,7 @@ class PTQContext:
         limits (SchemeLimits, optional): What of a backend the plan has to obey.
         evaluator (Callable, optional): Takes a number of batches or None, returns metrics.
         stage (str, optional): Number and name of the stage that runs, like '1-Reconstructor'.
+        checks (list[dict]): Seconds that each check of the run took.
         run_record (RunRecord): Writes ``run.json`` in the work directory.
     """
 
@@ -48,6 +49,7 @@ class PTQContext:
     limits: SchemeLimits | None = None
     evaluator: Callable[[int | None], dict[str, float]] | None = None
     stage: str | None = None
+    checks: list[dict[str, Any]] = field(default_factory=list)
     run_record: RunRecord = field(init=False)
 
     def __post_init__(self):
@@ -109,6 +111,15 @@ class PTQContext:
     def first_batch(self) -> Any:
         """The first calibration batch, as the model's forward takes it."""
         return self._prepare(next(iter(self.loader)))
+
+    def batches_at(self, indices: Iterable[int]) -> Iterator[Any]:
+        """Calibration batches at these positions, in order, as the model's forward takes them."""
+        chosen = set(indices)
+        for index, batch in enumerate(self.loader):
+            if index in chosen:
+                yield self._prepare(batch)
+            if index >= max(chosen):
+                return
 
     def _prepare(self, batch: Any) -> Any:
         if isinstance(batch, str):  # the sentence of a sample that cannot be read

@@ -2,11 +2,12 @@
 
 import shutil
 import time
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from mmptq.quantization import (
     QuantizationError,
-    apply_plan,
     coverage_rows,
     freeze,
     make_plan,
@@ -16,6 +17,7 @@ from mmptq.quantization import (
 from mmptq.utils.files import write_json
 
 from .context import PTQContext
+from .invariants import convert_checked
 from .stages.recipe import stage_facts
 from .stages.stage import RANGES
 
@@ -33,16 +35,28 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
         QuantizationError: If the model is quantized already, the config does not fit it, or the
             backend of the context cannot run the plan.
     """
+    start = time.perf_counter()
     first = ctx.first_batch()
-    ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first))
+    ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first), _further_runs(ctx))
+    ctx.checks = [dict(check='layers run', seconds=time.perf_counter() - start)]
     if ctx.limits is not None:
         ctx.limits.check_plan(ctx.plan.layers)
 
 
+def _further_runs(ctx: PTQContext) -> Iterator[Callable[[], Any]]:
+    """Runs of all samples but the first; begun only where a layer did not run in that one."""
+    batches = ctx.batches('find layers that run in other samples')
+    for data in islice(batches, 1, None):
+        yield lambda data=data: ctx.predict(data)
+
+
 def convert_model(ctx: PTQContext) -> None:
-    """Carry out the plan: BatchNorms folded, layers converted, nothing calibrated yet."""
-    apply_plan(ctx.model, ctx.plan)
-    ctx.make_layer_states()
+    """Carry out the plan: BatchNorms folded, layers converted, nothing calibrated yet.
+
+    Raises:
+        QuantizationError: See ``convert_checked``.
+    """
+    convert_checked(ctx)
 
 
 def prepare_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
@@ -93,6 +107,8 @@ def quantize_model(ctx: PTQContext, stages: list[Any]) -> None:
     shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
     write_coverage(ctx)
     convert_model(ctx)
+    write_coverage(ctx)
+    ctx.record('checks', ctx.checks)
     run_stages(ctx, stages)
     finish_model(ctx)
 

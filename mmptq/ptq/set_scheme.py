@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin
+from mmptq.quantization.graph.parameter_owners import computed_weight
 from mmptq.quantization.layers import quant_type_of
 from mmptq.quantization.placement import LayerPlan, refuse_grouped_transposed
 from mmptq.utils.globs import no_match
@@ -62,6 +63,8 @@ def set_scheme(
     if not wanted.quantized:
         return detach(ctx, layer, reason)
     refuse_grouped_transposed(layer, module)
+    if computed_weight(module):
+        raise QuantizationError(f"'{layer}' cannot be quantized: {computed_weight(module)}")
     if ctx.limits is not None:
         ctx.limits.check_plan([wanted])
     _quantize(ctx, layer, module)
@@ -69,13 +72,18 @@ def set_scheme(
         _set_quantizer(module, 'weight' if part == 'weight' else 'input', scheme)
         setattr(plan, part, scheme)
     plan.reason = reason
+    for other in _same_weight(ctx, layer) if 'weight' in schemes else ():
+        ctx.layers[other].module.weight_quantizer = module.weight_quantizer
+        other_plan = _find(ctx, other)
+        other_plan.weight, other_plan.reason = plan.weight, reason
     return None
 
 
 def detach(ctx: PTQContext, layer: str, reason: str = '') -> None:
     """Make a layer float again: plan, module and layer states know nothing of it any more.
 
-    A BatchNorm that was folded into it stays folded.
+    A BatchNorm that was folded into it stays folded. Layers that share its weight become float,
+    too.
 
     Args:
         ctx (PTQContext): Planned and converted.
@@ -85,14 +93,22 @@ def detach(ctx: PTQContext, layer: str, reason: str = '') -> None:
     Raises:
         QuantizationError: If there is no such layer.
     """
-    plan = _find(ctx, layer)
-    module = ctx.model.get_submodule(layer)
-    if not isinstance(module, QuantMixin):
+    _find(ctx, layer)
+    if not isinstance(ctx.model.get_submodule(layer), QuantMixin):
         return
-    module.detach()
-    plan.weight = plan.act = None
-    plan.reason = reason or _set_by(ctx)
-    ctx.layers.pop(layer, None)
+    for name in [layer, *_same_weight(ctx, layer)]:
+        ctx.model.get_submodule(name).detach()
+        plan = _find(ctx, name)
+        plan.weight = plan.act = None
+        plan.reason = reason or _set_by(ctx)
+        ctx.layers.pop(name, None)
+
+
+def _same_weight(ctx: PTQContext, layer: str) -> list[str]:
+    """Other quantized layers that own the same weight."""
+    weight = ctx.model.get_submodule(layer).weight
+    states = ctx.layers.items()
+    return [name for name, state in states if name != layer and state.module.weight is weight]
 
 
 def _find(ctx: PTQContext, layer: str) -> LayerPlan:

@@ -1,11 +1,12 @@
 """From a float model to a quantized one, in place, and back to plain data."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from mmptq.compat.attention import keep_attention_unfused
 from mmptq.quantization.graph.fold_bn import fold_bn, remove_folded
 from mmptq.quantization.layers import QuantMixin, quant_type_of
 from mmptq.utils.errors import QuantizationError
@@ -14,10 +15,20 @@ from .fake_quantizer import FakeQuantizer
 from .plan import QuantPlan, refuse_mmcv_sparse
 
 
-def apply_plan(model: nn.Module, plan: QuantPlan) -> None:
-    """Fold BatchNorms and turn layers into quantized ones, in place; nothing is calibrated yet."""
-    fold_bn(model, plan.folded)
-    convert(model, plan)
+def apply_plan(model: nn.Module, plan: QuantPlan) -> Callable[[], None]:
+    """Fold BatchNorms and turn layers into quantized ones, in place; nothing is calibrated yet.
+
+    Returns:
+        Callable: Undoes it, as long as nothing else changed.
+    """
+    unfold = fold_bn(model, plan.folded)
+    unconvert = convert(model, plan)
+
+    def undo() -> None:
+        unconvert()
+        unfold()
+
+    return undo
 
 
 def rebuild(model: nn.Module, plan: QuantPlan) -> None:
@@ -41,14 +52,32 @@ def rebuild(model: nn.Module, plan: QuantPlan) -> None:
         layer.weight_quantizer.enabled = False
 
 
-def convert(model: nn.Module, plan: QuantPlan) -> None:
-    """Turn the planned layers into their quantized versions, in place."""
+def convert(model: nn.Module, plan: QuantPlan) -> Callable[[], None]:
+    """Turn the planned layers into their quantized versions, in place.
+
+    Layers that own one weight together share its quantizer, so that it is rounded once.
+
+    Returns:
+        Callable: Undoes it.
+    """
     modules = dict(model.named_modules())
+    converted: list[tuple[nn.Module, type]] = []
+    owners: dict[nn.Parameter, nn.Module] = {}
     for layer in plan.layers:
         if layer.quantized:
             module = modules[layer.name]
+            converted.append((module, type(module)))
             module.__class__ = quant_type_of(type(module))
             module.attach(layer.weight, layer.act)
+            module.weight_quantizer = owners.setdefault(module.weight, module).weight_quantizer
+    keep_attention_unfused(model)
+
+    def undo() -> None:
+        for module, float_type in converted:
+            module.detach()
+            module.__class__ = float_type
+
+    return undo
 
 
 def quantized_layers(model: nn.Module) -> dict[str, QuantMixin]:
@@ -58,11 +87,17 @@ def quantized_layers(model: nn.Module) -> dict[str, QuantMixin]:
 
 @torch.no_grad()
 def freeze(model: nn.Module) -> None:
-    """Write on-grid weights into the layers; their weight quantizers keep the scales only."""
+    """Write on-grid weights into the layers; their weight quantizers keep the scales only.
+
+    A weight that several layers own is rounded once.
+    """
+    frozen: set[nn.Parameter] = set()
     for layer in quantized_layers(model).values():
         quantizer = layer.weight_quantizer
         if isinstance(quantizer, FakeQuantizer):
-            layer.weight.copy_(quantizer(layer.weight))
+            if layer.weight not in frozen:
+                layer.weight.copy_(quantizer(layer.weight))
+                frozen.add(layer.weight)
             quantizer.rounding = None
             quantizer.enabled = False
 

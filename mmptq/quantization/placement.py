@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from mmptq.quantization.graph.parameter_owners import computed_weight, weight_partners
 from mmptq.quantization.graph.trace import LayerTrace, Trace
 from mmptq.quantization.layers.registry import quant_type_of
 from mmptq.utils.errors import QuantizationError
@@ -15,6 +16,7 @@ from .scheme import QScheme
 FEW_CHANNELS = 16
 RULE_KEYS = ('name', 'role', 'weight', 'act', 'reason')
 ROLES = ('first', 'last', 'few_channels', 'depthwise')
+NEVER_EXECUTED = 'never executed in predict mode'
 
 
 @dataclass
@@ -42,7 +44,11 @@ class LayerPlan:
 
 
 def roles_of(module: nn.Module, record: LayerTrace | None) -> set[str]:
-    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise."""
+    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise.
+
+    Linear layers have no role few_channels: engines pad channels of convolutions, and a Linear
+    layer with few outputs is ``last`` where they are the outputs of a head.
+    """
     roles = set()
     if record is not None and record.is_first:
         roles.add('first')
@@ -70,7 +76,8 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
         trace (Trace): What the model ran, for the roles.
 
     Returns:
-        list[LayerPlan]: In order of execution; layers that did not run come last.
+        list[LayerPlan]: In order of execution; layers that did not run come last. Layers that did
+        not run, and those with a weight that is not theirs alone, are float, with the reason.
 
     Raises:
         QuantizationError: For an unknown key or role, or a rule whose name matches nothing.
@@ -82,6 +89,7 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
         if quant_type_of(type(module)) is not None:
             names.setdefault(module, []).append(name)
     matched = [False] * len(rules)
+    partners = weight_partners(model, {aliases[0]: module for module, aliases in names.items()})
     plans = []
     for module, aliases in names.items():
         chosen = {'weight': quantizer.get('weight'), 'act': quantizer.get('act')}
@@ -95,10 +103,55 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
             for part in ('weight', 'act'):
                 if part in rule:
                     chosen[part] = _merge(quantizer.get(part), rule[part])
+        problem = _problem(aliases[0], module, trace, partners)
+        if problem and any(chosen.values()):
+            chosen, reason = {'weight': None, 'act': None}, problem
         plans.append(_plan(aliases[0], module, chosen, reason))
     _check_matched(rules, matched, names)
     order = {name: index for index, name in enumerate(trace.layers)}
-    return sorted(plans, key=lambda plan: order.get(plan.name, len(order)))
+    plans = sorted(plans, key=lambda plan: order.get(plan.name, len(order)))
+    _share_weights(plans, dict(model.named_modules()), partners, trace)
+    return plans
+
+
+def _problem(
+    name: str, module: nn.Module, trace: Trace, partners: dict[str, set[str]]
+) -> str | None:
+    """Why a layer has to stay float, or None."""
+    if name not in trace.layers:
+        used = '; other code uses its weight' if name in trace.used_outside else ''
+        return NEVER_EXECUTED + used
+    if name in trace.used_outside:
+        others = ', '.join(sorted(partners.get(name, ())))
+        shared = f'its weight is shared with {others}'
+        return shared if others else 'its parameters are used outside of its forward'
+    return computed_weight(module)
+
+
+def _share_weights(
+    plans: list[LayerPlan],
+    modules: dict[str, nn.Module],
+    partners: dict[str, set[str]],
+    trace: Trace,
+) -> None:
+    """Layers that own one weight together get one scheme for it, or are float."""
+    found = {plan.name: plan for plan in plans if plan.quantized}
+    unused = {plan.name for plan in plans if plan.name not in trace.layers}
+    for name in [name for name in found if name in partners]:
+        plan, others = found[name], partners[name] - unused
+        first = next(other for other in plans if other.name in {name, *others})
+        alike = all(
+            other in found
+            and modules[other].weight is modules[name].weight
+            and quant_type_of(type(modules[other])) is quant_type_of(type(modules[name]))
+            for other in others
+        )
+        if not alike:
+            plan.weight = plan.act = None
+            plan.reason = f'its weight is shared with {", ".join(sorted(others))}'
+        elif plan.weight != first.weight:
+            plan.weight = first.weight
+            plan.reason = f'weight as that of {first.name}, which shares it'
 
 
 def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:

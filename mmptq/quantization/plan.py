@@ -1,7 +1,8 @@
 """What is folded and quantized in a model, decided without changing it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -9,11 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmptq.compat.env import require_spconv
 from mmptq.quantization.graph.fold_bn import find_foldable
-from mmptq.quantization.graph.trace import trace_layers
+from mmptq.quantization.graph.trace_samples import trace_samples
 from mmptq.quantization.layers import QUANT_LAYERS, QuantMixin, quant_type_of
 from mmptq.utils.errors import QuantizationError
 
-from .placement import LayerPlan, place
+from .placement import NEVER_EXECUTED, LayerPlan, place
 from .scheme import QScheme
 
 PLAN_VERSION = 2
@@ -30,12 +31,15 @@ class QuantPlan:
         folded (list[tuple[str, str]]): (layer, BatchNorm) pairs that are folded.
         unfolded (dict[str, str]): BatchNorms that stay, and why.
         unsupported (dict[str, str]): Weighted layers without a quantized version, and their type.
+        samples (tuple[int]): Calibration samples on which, together, every planned layer runs; not
+            stored in a checkpoint.
     """
 
     layers: list[LayerPlan] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)
     unfolded: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
+    samples: tuple[int, ...] = field(default=(0,), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the meta of a checkpoint."""
@@ -79,13 +83,20 @@ class QuantPlan:
         return cls(layers, folded, data['unfolded'], data['unsupported'])
 
 
-def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any]) -> QuantPlan:
+def make_plan(
+    model: nn.Module,
+    quantizer: dict[str, Any],
+    run: Callable[[], Any],
+    further_runs: Iterable[Callable[[], Any]] = (),
+) -> QuantPlan:
     """Decide what is folded and quantized, without changing the model.
 
     Args:
         model (nn.Module): Float, in eval mode.
         quantizer (dict): See ``place``.
         run (Callable): Runs the model on one sample; it shows the order of the layers.
+        further_runs (Iterable[Callable]): Run it on further samples; taken one by one, and only
+            while some layer has not run. Defaults to ().
 
     Raises:
         QuantizationError: If the model is quantized already, or the config does not fit it.
@@ -93,18 +104,18 @@ def make_plan(model: nn.Module, quantizer: dict[str, Any], run: Callable[[], Any
     if any(isinstance(module, QuantMixin) for module in model.modules()):
         raise QuantizationError('the model is quantized already: start from the float checkpoint')
     refuse_mmcv_sparse(model)
-    trace = trace_layers(model, tuple(QUANT_LAYERS), run)
+    trace = trace_samples(model, tuple(QUANT_LAYERS), chain([run], further_runs))
     folded, unfolded = find_foldable(model, trace)
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and name not in trace.norm_inputs:
-            unfolded[name] = 'never executed on the sample input'
+            unfolded[name] = NEVER_EXECUTED
     layers = place(model, quantizer, trace)
     quantized = {layer.name for layer in layers if layer.quantized}
     if not quantized:
         raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
     unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
     folded = [(name, norm) for name, norm in folded if name in quantized]
-    return QuantPlan(layers, folded, unfolded, find_unsupported(model))
+    return QuantPlan(layers, folded, unfolded, find_unsupported(model), trace.samples)
 
 
 def refuse_mmcv_sparse(model: nn.Module) -> None:
@@ -123,6 +134,8 @@ def find_unsupported(model: nn.Module) -> dict[str, str]:
     unsupported = {}
     for name, module in model.named_modules():
         weights = [p for p in module.parameters(recurse=False) if p.dim() > 1]
+        if 'parametrizations' in name.split('.'):
+            continue  # of a weight whose layer has its own row
         if weights and quant_type_of(type(module)) is None:
             unsupported[name] = type(module).__name__
     return unsupported

@@ -9,10 +9,13 @@ from mmengine.registry import TASK_UTILS
 
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
+from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
 from mmptq.utils.hooks import temporary_hooks
 
 from .stage import RANGES, Stage
+
+NO_DATA = 'received no calibration data'
 
 
 @TASK_UTILS.register_module()
@@ -68,13 +71,14 @@ class Calibrator(Stage):
             for data in ctx.batches('calibrate'):
                 ctx.predict(data)
         blind = [name for name, (observer, _) in observers.items() if not observer.seen]
-        if blind:
+        for name in blind:
+            del observers[name]
+            detach(ctx, name, NO_DATA)
+            ctx.logger.warning(f"'{name}' stays float: it {NO_DATA}")
+        if blind and not ctx.layers:
             raise QuantizationError(
-                f"'{blind[0]}' received no calibration data"
-                + (f' (and {len(blind) - 1} more: {", ".join(blind[1:])})' if blind[1:] else '')
-                + ': is it used in predict mode? Keep it float with '
-                f"--float '{blind[0]}' on the command line, or the rule dict(name='{blind[0]}', "
-                'weight=None, act=None) in the config'
+                f"'{blind[0]}' {NO_DATA}, and no other layer is left to quantize: check the "
+                'calibration samples'
             )
         for observer, quantizer in observers.values():
             quantizer.set_qparams(*observer.qparams())

@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from mmptq.utils.agree import agree
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
+
+from .parameter_owners import memory_of, parameter_owners
 
 
 @dataclass
@@ -43,10 +47,22 @@ class Trace:
         layers (dict[str, LayerTrace]): By module name, in order of execution.
         norm_inputs (dict[str, set[str | None]]): Layers whose output each BatchNorm took; None
             stands for a tensor that no traced layer made.
+        samples (tuple[int]): Samples that showed something new.
+        used_outside (set[str]): Layers and BatchNorms with parameters that other code reads or
+            writes: ``F.linear(x, layer.weight)``, a hook that computes the weight.
+        other_norms (set[str]): BatchNorms that did not do what their running statistics say: in
+            train mode, a subclass with an activation, a hook that changes the output.
     """
 
     layers: dict[str, LayerTrace] = field(default_factory=dict)
     norm_inputs: dict[str, set[str | None]] = field(default_factory=dict)
+    samples: tuple[int, ...] = (0,)
+    used_outside: set[str] = field(default_factory=set)
+    other_norms: set[str] = field(default_factory=set)
+
+    def ran(self, name: str) -> bool:
+        """Whether a layer or BatchNorm was called."""
+        return name in self.layers or name in self.norm_inputs
 
 
 class _Tracer(TorchDispatchMode):
@@ -56,18 +72,23 @@ class _Tracer(TorchDispatchMode):
     that Python allocates for them (``x.new_zeros``) and through the hooks on layers.
     """
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Trace, owners: dict[int, set[str]]):
         super().__init__()
         self.trace = trace
+        self.owners = owners  # of parameters, by their memory
         self.maker = WeakTensorKeyDictionary()  # direct output of a layer -> its name
         self.sources = WeakTensorKeyDictionary()  # tensor -> layers it was computed from
         self.running: list[str] = []  # layers and norms being executed
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
+        inputs = list(tensors_in((args, kwargs or {})))
+        for x in inputs:
+            owners = self.owners.get(memory_of(x))
+            if owners is not None and owners.isdisjoint(self.running):
+                self.trace.used_outside |= owners
         if self.running:
             return result
-        inputs = list(tensors_in((args, kwargs or {})))
         sources = set().union(*(self.sources.get(x, ()) for x in inputs))
         for x in inputs:
             if x in self.maker:
@@ -106,6 +127,22 @@ class _Tracer(TorchDispatchMode):
             if x in self.maker:
                 self.trace.layers[self.maker[x]].norms.add(name)
 
+    def check_norm(self, name: str, norm: _BatchNorm, inputs: Any, output: Any) -> None:
+        """Compare the output with the formula that folding relies on."""
+        x, y = next(tensors_in(inputs), None), output
+        if norm.running_mean is None or x is None or not x.numel():
+            return
+        affine = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        expected = F.batch_norm(x, *affine, training=False, eps=norm.eps)
+        if not (isinstance(y, Tensor) and y.shape == x.shape and agree(expected, y)):
+            self.trace.other_norms.add(name)
+
+    def finish(self, result: Any) -> None:
+        """Count what the model returns as used."""
+        for y in tensors_in(result):
+            if y in self.maker:
+                self.trace.layers[self.maker[y]].other_uses += 1
+
     def leave_norm(self, inputs: Any, output: Any) -> None:
         sources = set().union(*(self.sources.get(x, ()) for x in tensors_in(inputs)))
         for y in tensors_in(output):
@@ -125,15 +162,15 @@ def trace_layers(model: nn.Module, layer_types: tuple[type, ...], run: Callable[
         deformable one) count as run, but the outer layer stands for their connections.
     """
     trace = Trace()
-    tracer = _Tracer(trace)
     before, after = {}, {}
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm):
-            before[module], after[module] = _norm_hooks(tracer, name)
-        elif isinstance(module, layer_types):
-            before[module], after[module] = _layer_hooks(tracer, name)
+    traced = (_BatchNorm, *layer_types)
+    named = {name: m for name, m in model.named_modules() if isinstance(m, traced)}
+    tracer = _Tracer(trace, parameter_owners(named))
+    for name, module in named.items():
+        make = _norm_hooks if isinstance(module, _BatchNorm) else _layer_hooks
+        before[module], after[module] = make(tracer, name)
     with temporary_hooks(before, after), torch.no_grad(), tracer:
-        run()
+        tracer.finish(run())
     return trace
 
 
@@ -155,7 +192,8 @@ def _norm_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
         tracer.enter_norm(name, args)
         tracer.running.append(name)
 
-    def leave(_, args, output):
+    def leave(norm, args, output):
+        tracer.check_norm(name, norm, args, output)
         tracer.running.pop()
         tracer.leave_norm(args, output)
 

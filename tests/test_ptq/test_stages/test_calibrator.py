@@ -57,14 +57,24 @@ def test_ranges_over_batches_and_calls():
     assert all(m.calibrated for m in model.modules() if hasattr(m, 'calibrated'))
 
 
-def test_layer_that_saw_no_data():
+def test_layer_without_data_stays_float():
     ctx = context([torch.randn(2, 3, 4, 4)])
     ctx.loader = [dict(inputs=torch.randn(1, 3, 4, 4))]
-    with pytest.raises(
-        QuantizationError, match=r"'rare' received no calibration data.*dict\(name='rare'"
-    ):
-        Calibrator().run(ctx)
+    Calibrator().run(ctx)
     assert not any(m._forward_pre_hooks for m in ctx.model.modules())
+    assert list(ctx.layers) == ['stem', 'head']
+    assert type(ctx.model.rare) is nn.Linear
+    (plan,) = [plan for plan in ctx.plan.layers if plan.name == 'rare']
+    assert (plan.weight, plan.act) == (None, None)
+    assert plan.reason == 'received no calibration data'
+
+
+def test_nothing_but_layers_without_data():
+    rules = [dict(name=name, weight=None, act=None) for name in ('stem', 'head')]
+    ctx = context([torch.randn(2, 3, 4, 4)], rules)
+    ctx.loader = [dict(inputs=torch.randn(1, 3, 4, 4))]
+    with pytest.raises(QuantizationError, match="'rare' received no calibration data.*no other"):
+        Calibrator().run(ctx)
 
 
 def test_float_slots_are_left_alone():

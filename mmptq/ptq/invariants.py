@@ -1,0 +1,179 @@
+"""What every run checks itself, before anything is calibrated.
+
+1. With quantizers off, the converted model gives what the float model gave.
+2. Every quantizer runs in a forward without hooks: the model that is observed is the one that is
+   scored.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmptq.quantization import (
+    FakeQuantizer,
+    QuantizationError,
+    QuantPlan,
+    apply_plan,
+    quantized_layers,
+    quantizers_off,
+)
+from mmptq.quantization.placement import LayerPlan
+from mmptq.utils.hooks import replaced_forwards
+
+from .context import PTQContext
+from .float_outputs import FloatOutputs
+from .replay.activation_cache import ActivationCache
+from .set_scheme import detach
+
+CACHE_BYTES = 2**29
+BYPASSED = 'its quantizers do not run: other code computes with its weight'
+
+
+def convert_checked(ctx: PTQContext) -> None:
+    """Carry out the plan, leaving out what would change the float model or would never run.
+
+    What is left out stays float, with the reason in the plan and a warning.
+
+    Args:
+        ctx (PTQContext): Planned.
+
+    Raises:
+        QuantizationError: If the model is another one after conversion and no layer is the
+            reason, or nothing is left to quantize.
+    """
+    with _timed(ctx, 'float outputs'):
+        batches = list(ctx.batches_at(ctx.plan.samples))
+        _convert(ctx, batches)
+        ctx.make_layer_states()
+    with _timed(ctx, 'quantizers run'):
+        for name in bypassed_layers(ctx.model, [lambda b=b: ctx.predict(b) for b in batches]):
+            detach(ctx, name, BYPASSED)
+            ctx.logger.warning(f"'{name}' stays float: {BYPASSED}")
+    _check_rest(ctx)
+
+
+def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> list[str]:
+    """Quantized layers with a quantizer that no run calls, without any hook of ours.
+
+    Args:
+        model (nn.Module): Converted.
+        runs (list[Callable]): Each runs the model on a sample; together they reach all layers.
+    """
+    ran: set[nn.Module] = set()
+
+    def noting(quantizer: FakeQuantizer) -> Callable[[Tensor], Tensor]:
+        def forward(x: Tensor) -> Tensor:
+            ran.add(quantizer)
+            return x
+
+        return forward
+
+    slots = {
+        name: [m for m in layer.children() if isinstance(m, FakeQuantizer)]
+        for name, layer in quantized_layers(model).items()
+    }
+    # No hooks: torch's fused attention looks for them, and calls modules only where there are some.
+    with replaced_forwards({q: noting(q) for found in slots.values() for q in found}):
+        for run in runs:
+            run()
+    return [name for name, found in slots.items() if not ran.issuperset(found)]
+
+
+@contextmanager
+def _timed(ctx: PTQContext, name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    ctx.checks.append(dict(check=name, seconds=time.perf_counter() - start))
+
+
+def _convert(ctx: PTQContext, batches: list[Any]) -> None:
+    """Fold and convert, without what changes the outputs."""
+    with ActivationCache(CACHE_BYTES, ctx.work_dir / 'cache') as cache:
+        records = []
+        for data in batches:
+            run = lambda data=data: ctx.predict(data)  # noqa: E731
+            records.append(FloatOutputs(ctx.model, run, cache, ctx.seed))
+            records[-1].record(_watched(ctx.plan))
+        difference = _difference(ctx, ctx.plan, records, keep=True)
+        if difference is None:
+            return
+        reproducible = _difference(ctx, QuantPlan(), records) is None
+        if reproducible:
+            _leave_out(ctx, records)
+            difference = _difference(ctx, ctx.plan, records, keep=True)
+            if difference is not None:
+                raise QuantizationError(
+                    f'folding and conversion change {difference}, with quantizers off: keep the '
+                    'layers around it float with --float NAME'
+                )
+            return
+    ctx.logger.warning(
+        'outputs of the float model differ from run to run, so that folding is not checked'
+    )
+    apply_plan(ctx.model, ctx.plan)
+
+
+def _watched(plan: QuantPlan) -> list[str]:
+    """Modules with outputs that conversion must not change."""
+    norms = dict(plan.folded)
+    return [norms.get(layer.name, layer.name) for layer in plan.layers if layer.quantized]
+
+
+def _difference(
+    ctx: PTQContext, plan: QuantPlan, records: list[FloatOutputs], keep: bool = False
+) -> str | None:
+    """What a plan changes in the float model; the model is left converted only on success."""
+    undo = apply_plan(ctx.model, plan)
+    with quantizers_off(ctx.model):
+        found = (record.first_difference() for record in records)
+        difference = next((text for text in found if text is not None), None)
+    if difference is not None or not keep:
+        undo()
+    return difference
+
+
+def _leave_out(ctx: PTQContext, records: list[FloatOutputs]) -> None:
+    """Take out of the plan what changes the outputs: foldings, or whole layers."""
+    plan, norms = ctx.plan, dict(ctx.plan.folded)
+    changes: dict[str, str] = {}
+
+    def same(layers: list[LayerPlan], fold: bool = True) -> bool:
+        pairs = [(x.name, norms[x.name]) for x in layers if fold and x.name in norms]
+        change = _difference(ctx, replace(plan, layers=layers, folded=pairs), records)
+        if change is not None and len(layers) == 1:
+            changes[layers[0].name] = change
+        return change is None
+
+    for layer in _culprits([layer for layer in plan.layers if layer.quantized], same):
+        name, norm = layer.name, norms.get(layer.name)
+        if norm is not None:
+            plan.folded.remove((name, norm))
+            plan.unfolded[norm] = f'folding it into {name} changes {changes[name]}'
+            ctx.logger.warning(f"'{norm}' is not folded: {plan.unfolded[norm]}")
+        if norm is None or not same([layer], fold=False):
+            layer.weight = layer.act = None
+            layer.reason = f'quantizing it changes {changes[name]} even with quantizers off'
+            ctx.logger.warning(f"'{name}' stays float: {layer.reason}")
+    _check_rest(ctx)
+
+
+def _culprits(layers: list[LayerPlan], same: Callable[[list[LayerPlan]], bool]) -> list[LayerPlan]:
+    """The layers that change the outputs, each by itself: halves that do not are done."""
+    if not layers or same(layers):
+        return []
+    if len(layers) == 1:
+        return layers
+    middle = len(layers) // 2
+    return [*_culprits(layers[:middle], same), *_culprits(layers[middle:], same)]
+
+
+def _check_rest(ctx: PTQContext) -> None:
+    if not any(layer.quantized for layer in ctx.plan.layers):
+        reasons = next((f": '{x.name}', {x.reason}" for x in ctx.plan.layers if x.reason), '')
+        raise QuantizationError(
+            f'no layer is left to quantize{reasons}: the coverage table above has every reason'
+        )
