@@ -82,15 +82,10 @@ def nothing_left_behind():
     torch.set_num_threads(threads)
 
 
-DEVICES = [
-    'cpu',
-    pytest.param(
-        'cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
-    ),
-]
+DEVICES = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
 
 
-@pytest.fixture(params=DEVICES)
+@pytest.fixture(scope='session', params=DEVICES)
 def device(request) -> torch.device:
     """Each device that this machine has."""
     return torch.device(request.param)

@@ -90,13 +90,15 @@ def images(number: int = 6, size: int = 12, seed: int = 0) -> list[torch.Tensor]
     return list((full + 0.1 * torch.randn(full.shape, generator=generator)).split(1))
 
 
-def toy_context(work_dir: Path, model: nn.Module | None = None, batches=None) -> PTQContext:
-    """A calibrated W4A4 context."""
+def toy_context(
+    work_dir: Path, model: nn.Module | None = None, batches=None, device='cpu'
+) -> PTQContext:
+    """A calibrated W4A4 context on a device."""
     MMLogger.get_instance('test_reconstruction')
     torch.manual_seed(1)
-    model = (ToyDetector() if model is None else model).eval()
+    model = (ToyDetector() if model is None else model).eval().to(device)
     batches = images() if batches is None else batches
-    ctx = PTQContext(model, [dict(inputs=x) for x in batches], work_dir, seed=0)
+    ctx = PTQContext(model, [dict(inputs=x.to(device)) for x in batches], work_dir, seed=0)
     prepare_model(ctx, W4A4)
     observer = dict(type='LpObserver', p=2.0)
     Calibrator(observer, observer).run(ctx)

@@ -60,4 +60,4 @@ def build_stock(cfg: ConfigDict, spread: float = 0.2) -> nn.Module:
 def image_batch(model: nn.Module, num_images: int = 1, size: int = 64) -> dict:
     """Random images as the model's forward takes them, the same ones every time."""
     batch = demo_mm_inputs(num_images, [[3, size, size + 32]] * num_images)
-    return model.data_preprocessor(batch, False)
+    return model.data_preprocessor(batch, False)  # moves the images to the model's device

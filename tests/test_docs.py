@@ -138,7 +138,7 @@ def test_configs_of_other_packages_exist(path):
     for package, name in re.findall(r'\b(mm\w+)::([\w./-]+\.py)', path.read_text()):
         spec = importlib.util.find_spec(package)
         if spec is None:
-            pytest.skip(f'{package} is not installed')
+            continue  # mmdet3d is optional
         config = Path(spec.origin).parent / '.mim/configs' / name
         assert config.is_file(), f'{name_of(path)}: {package} has no config {name}'
 

@@ -13,10 +13,10 @@ from mmptq.adapters.anchor3d_head import Anchor3DHeadAdapter  # noqa: E402
 
 
 @pytest.fixture(scope='module', params=['pointpillars', 'second'])
-def model(request):
+def model(request, device):
     if request.param == 'second':
         pytest.importorskip('spconv')
-    return tiny_anchor_model(request.param)
+    return tiny_anchor_model(request.param).to(device)
 
 
 @pytest.fixture(scope='module')

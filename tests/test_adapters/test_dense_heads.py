@@ -13,14 +13,14 @@ FAMILIES = ['retinanet', 'sepbn', 'ssd', 'atss', 'fcos', 'gfl', 'rtmdet', 'yolox
 
 
 @pytest.fixture(scope='module', params=FAMILIES)
-def detector(request):
+def detector(request, device):
     family = request.param
     cfg = stock_config('retinanet' if family == 'sepbn' else family)
     if family == 'sepbn':
         cfg.bbox_head.update(type='RetinaSepBNHead', num_ins=5)
     if family == 'ssd':
         cfg.bbox_head.anchor_generator.input_size = 96
-    model = build_stock(cfg, spread=0.5)
+    model = build_stock(cfg, spread=0.5).to(device)
     if family == 'ssd':
         # mmdet 3.3.0 asks every dense head for this; its own SSD has none and cannot predict.
         model.bbox_head.loss_cls = None
@@ -50,12 +50,13 @@ def test_raw_outputs_are_those_of_the_head(detector, raw):
         torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 
-def test_nothing_runs_after_the_head(detector, adapter, monkeypatch):
+def test_nothing_runs_after_the_head(detector, adapter, raw, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError('decoded')
 
     monkeypatch.setattr(type(detector[0].bbox_head), 'predict_by_feat', fail)
-    adapter.raw_outputs(detector[1])
+    found, expected = tensors(adapter.raw_outputs(detector[1])), tensors(raw)
+    assert all(map(torch.equal, found, expected)) and len(found) == len(expected) > 0
 
 
 def test_every_detection_is_a_position_of_the_outputs(detector, adapter, raw):

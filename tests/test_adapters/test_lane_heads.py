@@ -11,8 +11,8 @@ from mmptq.quantization import QuantizationError
 
 
 @pytest.fixture(scope='module', params=HEADS)
-def detector(request, tiny_lanes):
-    model = build_lane_model(request.param)
+def detector(request, tiny_lanes, device):
+    model = build_lane_model(request.param).to(device)
     return request.param, model, lane_batch(model, tiny_lanes)
 
 

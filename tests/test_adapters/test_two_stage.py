@@ -14,8 +14,8 @@ from mmptq.quantization import apply_plan, make_plan, quantized_layers, quantize
 
 
 @pytest.fixture(scope='module')
-def detector():
-    model = build_stock(stock_config('faster_rcnn'), spread=1.0)
+def detector(device):
+    model = build_stock(stock_config('faster_rcnn'), spread=1.0).to(device)
     return model, image_batch(model, num_images=2), build_adapter(model)
 
 

@@ -45,14 +45,15 @@ def test_is_built_from_a_config(cls):
 
 @all_classes
 @all_schemes
-def test_shapes_and_types(cls, scheme, make_values):
+def test_shapes_types_and_device(cls, scheme, make_values, device):
     observer = cls(scheme)
     for seed in range(2):
-        observer.update(make_values('silu', 600, seed).view(2, 3, 10, 10))
+        observer.update(make_values('silu', 600, seed).view(2, 3, 10, 10).to(device))
     scale, zero_point = observer.qparams()
     size = 1 if scheme.channel_axis is None else 3
     assert scale.shape == zero_point.shape == (size,)
     assert scale.dtype == torch.float32 and zero_point.dtype == torch.int32
+    assert scale.device.type == zero_point.device.type == device.type
     assert (scale > 0).all()
     assert ((zero_point >= scheme.qmin) & (zero_point <= scheme.qmax)).all()
 
@@ -199,9 +200,10 @@ def test_memory_is_bounded(cls, axis, make_values):
 
 @all_classes
 @pytest.mark.parametrize('symmetric', [True, False])
-def test_a_channel_is_treated_as_a_tensor_of_its_own(cls, symmetric, make_values):
+def test_a_channel_is_treated_as_a_tensor_of_its_own(cls, symmetric, make_values, device):
     batches = [make_values('silu', 1500, seed).view(5, 3, 100) for seed in range(3)]
-    scaled = [x * torch.tensor([0.1, 1.0, 10.0]).view(1, 3, 1) for x in batches]
+    factors = torch.tensor([0.1, 1.0, 10.0], device=device).view(1, 3, 1)
+    scaled = [x.to(device) * factors for x in batches]
     observer = cls(QScheme(symmetric=symmetric, channel_axis=1))
     alone = [cls(QScheme(symmetric=symmetric)) for _ in range(3)]
     for x in scaled:

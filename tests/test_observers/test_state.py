@@ -34,12 +34,12 @@ def one_pass(cls, scheme, updates):
     return observer
 
 
-def batches(make_values, weighted: bool, count: int = 5) -> list[tuple]:
+def batches(make_values, weighted: bool, count: int = 5, device='cpu') -> list[tuple]:
     result = []
     for seed in range(count):
         x = make_values('student', 1200, seed).view(4, 3, 100) * 3.0**seed
         weight = make_values('relu', 400, seed + 100).view(4, 1, 100) if weighted else None
-        result.append((x, weight))
+        result.append((x.to(device), weight if weight is None else weight.to(device)))
     return result
 
 
@@ -50,16 +50,17 @@ def merged(cls, scheme, shards, observer=None):
 
 
 def assert_same(first, second):
-    assert all(torch.equal(a, b) for a, b in zip(first.qparams(), second.qparams(), strict=True))
+    pairs = zip(first.qparams(), second.qparams(), strict=True)
+    assert all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs)
 
 
 @pytest.mark.parametrize('cls', EXACT)
 @pytest.mark.parametrize('scheme', SCHEMES, ids=QScheme.describe)
 @pytest.mark.parametrize('weighted', [False, True])
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_merged_shards_equal_one_pass(cls, scheme, weighted, seed, make_values):
+def test_merged_shards_equal_one_pass(cls, scheme, weighted, seed, make_values, device):
     """Every random split into two or three shards, one of which may be empty: the same bits."""
-    data = batches(make_values, weighted)
+    data = batches(make_values, weighted, device=device)
     generator = torch.Generator().manual_seed(seed)
     owner = torch.randint(0, 2 + seed % 2, (len(data),), generator=generator).tolist()
     shards = [[x for x, who in zip(data, owner, strict=True) if who == i] for i in range(3)]
@@ -77,8 +78,8 @@ def test_shards_with_and_without_weights(cls, make_values):
 
 @pytest.mark.parametrize('cls', [*EXACT, MeanMinMaxObserver, MovingAverageObserver])
 @pytest.mark.parametrize('scheme', SCHEMES, ids=QScheme.describe)
-def test_going_on_from_a_state_is_going_on(cls, scheme, make_values):
-    data = batches(make_values, False)
+def test_going_on_from_a_state_is_going_on(cls, scheme, make_values, device):
+    data = batches(make_values, False, device=device)
     observer = cls(scheme)
     observer.load_state(saved_and_loaded(one_pass(cls, scheme, data[:2]).state()))
     for update in data[2:]:

@@ -39,10 +39,10 @@ def same(first, second) -> bool:
 
 @pytest.mark.parametrize('cls', ALL)
 @pytest.mark.parametrize('axis', [None, 1])
-def test_weight_zero_is_ignored_and_one_is_no_weight(cls, axis, make_values):
-    x = make_values('silu', 1200).view(4, 3, 10, 10)
-    garbage = torch.cat((x, torch.full((1, 3, 10, 10), 1e6)))
-    weight = torch.ones(5, 1, 1, 1)
+def test_weight_zero_is_ignored_and_one_is_no_weight(cls, axis, make_values, device):
+    x = make_values('silu', 1200).view(4, 3, 10, 10).to(device)
+    garbage = torch.cat((x, x.new_full((1, 3, 10, 10), 1e6)))
+    weight = x.new_ones(5, 1, 1, 1)
     weight[4] = 0
     scheme = QScheme(bits=4, channel_axis=axis)
     expected = observed(cls, x, x / 2, scheme=scheme)

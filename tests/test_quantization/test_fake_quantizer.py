@@ -24,7 +24,7 @@ HALVES = [torch.float16, torch.bfloat16]
 def calibrated(x: torch.Tensor, scheme: QScheme) -> FakeQuantizer:
     rows = x.view(1, -1) if scheme.channel_axis is None else x.transpose(0, scheme.channel_axis)
     rows = rows.flatten(1)
-    quantizer = FakeQuantizer(scheme, len(rows))
+    quantizer = FakeQuantizer(scheme, len(rows)).to(x.device)
     quantizer.set_qparams(*choose_qparams(rows.amin(1), rows.amax(1), scheme))
     return quantizer
 
@@ -57,10 +57,10 @@ def test_buffers_follow_the_device():
     'scheme', [QScheme(), QScheme(bits=16), QScheme(4, channel_axis=1)], ids=QScheme.describe
 )
 @pytest.mark.parametrize('sign', [-1.0, 1.0])
-def test_half_values_are_quantized_in_float32(dtype, scheme, sign):
+def test_half_values_are_quantized_in_float32(dtype, scheme, sign, device):
     """A zero point of 65535 would be infinite in float16."""
     x = sign * torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
-    x = x.to(dtype)
+    x = x.to(device, dtype)
     quantizer = calibrated(x.float(), scheme)
     expected = quantizer(x.float())
     x.requires_grad_()
@@ -72,8 +72,8 @@ def test_half_values_are_quantized_in_float32(dtype, scheme, sign):
 
 
 @pytest.mark.parametrize('dtype', HALVES)
-def test_learned_rounding_of_half_weights(dtype):
-    weight = -torch.rand(4, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+def test_learned_rounding_of_half_weights(dtype, device):
+    weight = -torch.rand(4, 6, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     scheme = QScheme(bits=16, channel_axis=0)
     quantizer = calibrated(weight.float(), scheme)
     soft = SoftRounding(weight, quantizer.scale, quantizer.zero_point, scheme)

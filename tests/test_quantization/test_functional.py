@@ -33,10 +33,11 @@ from mmptq.quantization import (
         (dict(bits=16), 0.0, 655.35, 0.01, 0),
     ],
 )
-def test_choose_qparams(options, low, high, scale, zero_point):
+def test_choose_qparams(options, low, high, scale, zero_point, device):
     scheme = QScheme(**options)
-    got_scale, got_zero = choose_qparams(torch.tensor([low]), torch.tensor([high]), scheme)
-    torch.testing.assert_close(got_scale, torch.tensor([scale]))
+    ends = torch.tensor([low, high], device=device)
+    got_scale, got_zero = choose_qparams(ends[:1], ends[1:], scheme)
+    torch.testing.assert_close(got_scale, torch.tensor([scale], device=device))
     assert got_zero.tolist() == [zero_point]
     assert got_zero.dtype == torch.int32
 
@@ -46,9 +47,9 @@ def test_choose_qparams(options, low, high, scale, zero_point):
 @pytest.mark.parametrize('signed', [True, None])
 @pytest.mark.parametrize('narrow', [True, False])
 @pytest.mark.parametrize('channel_axis', [None, 0, 1, -1])
-def test_round_trip(bits, symmetric, signed, narrow, channel_axis):
+def test_round_trip(bits, symmetric, signed, narrow, channel_axis, device):
     scheme = QScheme(bits, symmetric, signed, narrow, channel_axis)
-    x = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(bits))
+    x = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(bits)).to(device)
     rows = (
         x.flatten().view(1, -1) if channel_axis is None else x.movedim(channel_axis, 0).flatten(1)
     )
@@ -69,12 +70,12 @@ def test_round_trip(bits, symmetric, signed, narrow, channel_axis):
 
 
 @pytest.mark.parametrize('channel_axis', [None, 1])
-def test_same_numbers_and_gradient_as_torch(channel_axis):
+def test_same_numbers_and_gradient_as_torch(channel_axis, device):
     scheme = QScheme(4, channel_axis=channel_axis)
     count = 1 if channel_axis is None else 6
-    scale = torch.rand(count) * 0.2 + 0.05
-    zero_point = torch.randint(0, 15, (count,), dtype=torch.int32)
-    x = torch.randn(5, 6, 7)
+    scale = torch.rand(count, device=device) * 0.2 + 0.05
+    zero_point = torch.randint(0, 15, (count,), dtype=torch.int32, device=device)
+    x = torch.randn(5, 6, 7, device=device)
     ours, theirs = (x.clone().requires_grad_() for _ in range(2))
     y = fake_quantize(ours, scale, zero_point, scheme)
     if channel_axis is None:
@@ -87,14 +88,15 @@ def test_same_numbers_and_gradient_as_torch(channel_axis):
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
-def test_all_zero_tensor_stays_zero():
-    scheme = QScheme(8)
-    scale, zero_point = choose_qparams(torch.zeros(1), torch.zeros(1), scheme)
-    assert (fake_quantize(torch.zeros(4), scale, zero_point, scheme) == 0).all()
+def test_all_zero_tensor_stays_zero(device):
+    scheme, zeros = QScheme(8), torch.zeros(4, device=device)
+    scale, zero_point = choose_qparams(zeros[:1], zeros[:1], scheme)
+    assert (fake_quantize(zeros, scale, zero_point, scheme) == 0).all()
 
 
-def test_lp_error():
-    x, target = torch.tensor([[1.0, 2.0], [0.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+def test_lp_error(device):
+    x = torch.tensor([[1.0, 2.0], [0.0, 4.0]], device=device)
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]], device=device)
     assert lp_error(x, target, 1).tolist() == [1.25]
     assert lp_error(x, target, 2).tolist() == [3.25]
     assert lp_error(x, target, 2, channel_axis=0).tolist() == [2.0, 4.5]

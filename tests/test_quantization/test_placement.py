@@ -76,7 +76,8 @@ def test_bad_rules(rule, message):
 
 
 def test_role_without_layers_is_no_error():
-    plans([dict(role='depthwise', act=None)], nn.Sequential(nn.Conv2d(3, 20, 1)))
+    net = nn.Sequential(nn.Conv2d(3, 20, 1))
+    assert plans([dict(role='depthwise', act=None)], net) == plans([], net)
 
 
 def test_grouped_transposed_convolution_names_the_fix():

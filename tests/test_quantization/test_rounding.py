@@ -20,8 +20,9 @@ SCALE = torch.tensor([0.5])
 ZERO = torch.tensor([8], dtype=torch.int32)
 
 
-def soft(values, scheme=SCHEME, scale=SCALE, zero_point=ZERO):
-    return SoftRounding(torch.tensor(values), scale, zero_point, scheme)
+def soft(values, scheme=SCHEME, scale=SCALE, zero_point=ZERO, device='cpu'):
+    weight = torch.tensor(values, device=device)
+    return SoftRounding(weight, scale.to(device), zero_point.to(device), scheme)
 
 
 def test_alpha_by_hand():
@@ -39,9 +40,9 @@ def test_alpha_by_hand():
     assert rounding.soft.item() == pytest.approx(1.0)
 
 
-def test_starts_at_the_float_weight_inside_the_range():
-    weight = torch.linspace(-6, 6, 97)
-    rounding = soft(weight.tolist())
+def test_starts_at_the_float_weight_inside_the_range(device):
+    weight = torch.linspace(-6, 6, 97, device=device)
+    rounding = soft(weight.tolist(), device=device)
     torch.testing.assert_close(rounding.soft.detach(), weight.clamp(-4, 3.5))
 
 
@@ -55,10 +56,10 @@ def test_per_channel_start(axis):
     torch.testing.assert_close(rounding.soft.detach(), weight)
 
 
-def test_hard_rounding_by_hand():
-    weight = torch.tensor([0.1, 0.4, -0.3, 9.0, -9.0])
-    up = torch.tensor([True, False, True, True, False])
-    result = HardRounding(up)(weight, SCALE, ZERO, SCHEME)
+def test_hard_rounding_by_hand(device):
+    weight = torch.tensor([0.1, 0.4, -0.3, 9.0, -9.0], device=device)
+    up = torch.tensor([True, False, True, True, False], device=device)
+    result = HardRounding(up)(weight, SCALE.to(device), ZERO.to(device), SCHEME)
     assert result.tolist() == [0.5, 0.0, 0.0, 3.5, -4.0]
 
 
@@ -80,12 +81,13 @@ def test_earlier_decisions_are_the_start_of_a_second_pass():
 
 
 @pytest.mark.parametrize(('penalty', 'temperature'), [(0.0, 1.0), (0.7, 20.0), (0.7, 2.0)])
-def test_gradient_is_that_of_the_formula(penalty, temperature):
+def test_gradient_is_that_of_the_formula(penalty, temperature, device):
     torch.manual_seed(0)
-    weight, target = torch.randn(40) * 3, torch.randn(40)
-    rounding = soft(weight.tolist())
+    weight, target, noise = torch.randn(3, 40, device=device)
+    weight = weight * 3
+    rounding = soft(weight.tolist(), device=device)
     with torch.no_grad():
-        rounding.alpha.add_(torch.randn(40))
+        rounding.alpha.add_(noise)
         rounding.prepare()
     (rounding(weight) - target).square().sum().backward()
     rounding.carry_gradient(penalty, temperature)
@@ -124,15 +126,15 @@ def test_scale_gradient_per_channel():
     torch.testing.assert_close(scale.grad, torch.tensor([-0.2, -0.2]))
 
 
-def quantizer() -> FakeQuantizer:
-    result = FakeQuantizer(SCHEME)
-    result.set_qparams(SCALE, ZERO)
+def quantizer(device='cpu') -> FakeQuantizer:
+    result = FakeQuantizer(SCHEME).to(device)
+    result.set_qparams(SCALE.to(device), ZERO.to(device))
     return result
 
 
-def test_dropping_nothing_and_everything():
-    x = torch.randn(1000)
-    q = quantizer()
+def test_dropping_nothing_and_everything(device):
+    x = torch.randn(1000, device=device)
+    q = quantizer(device)
     expected = q(x)
     q.drop_prob = 1.0
     assert torch.equal(q(x), x)
@@ -143,11 +145,11 @@ def test_dropping_nothing_and_everything():
     assert ((y == x) | (y == expected)).all()
 
 
-def test_dropped_values_give_no_gradient_to_the_scale():
-    q = quantizer()
-    q.log_scale_delta = nn.Parameter(torch.zeros(1))
+def test_dropped_values_give_no_gradient_to_the_scale(device):
+    q = quantizer(device)
+    q.log_scale_delta = nn.Parameter(torch.zeros(1, device=device))
     q.drop_prob = 1.0
-    x = torch.tensor([9.0, 0.3], requires_grad=True)
+    x = torch.tensor([9.0, 0.3], device=device, requires_grad=True)
     q(x).sum().backward()
     assert q.log_scale_delta.grad.item() == 0
     assert x.grad.tolist() == [1, 1]  # also where the range would clip

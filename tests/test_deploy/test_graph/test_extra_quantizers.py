@@ -155,5 +155,6 @@ def test_the_most_sensitive_outputs_stay_float():
 
 
 def test_files_are_valid(files):
+    assert set(files) == {'onnxruntime', 'openvino', 'tensorrt'}
     for graph in files.values():
         onnx.checker.check_model(graph.finish(), full_check=True)

@@ -30,9 +30,9 @@ def output_error(model, xs):
 
 
 @pytest.mark.parametrize('granularity', ['layer', 'block', 'network'])
-def test_every_loss_goes_down(tmp_path, granularity):
-    ctx = toy_context(tmp_path)
-    fresh = images(seed=5)
+def test_every_loss_goes_down(tmp_path, granularity, device):
+    ctx = toy_context(tmp_path, device=device)
+    fresh = [x.to(device) for x in images(seed=5)]
     before = output_error(ctx.model, fresh)
     rows = reconstruct(ctx, granularity=granularity, num_iters=60)
     assert len(rows) == {'layer': 8, 'block': 4, 'network': 1}[granularity]
@@ -41,12 +41,13 @@ def test_every_loss_goes_down(tmp_path, granularity):
     assert output_error(ctx.model, fresh) < 0.9 * before
 
 
-def test_result_is_on_the_grid_and_nothing_is_left_behind(tmp_path):
-    ctx = toy_context(tmp_path)
+def test_result_is_on_the_grid_and_nothing_is_left_behind(tmp_path, device):
+    ctx = toy_context(tmp_path, device=device)
+    x = images()[0].to(device)
     names = set(ctx.model.state_dict())
     reconstruct(ctx)
     learned = ctx.model.bbox_head.tower.weight_quantizer(ctx.model.bbox_head.tower.weight)
-    output = ctx.model(images()[0])
+    output = ctx.model(x)
     freeze(ctx.model)
     assert torch.equal(ctx.model.bbox_head.tower.weight, learned)
     for layer in quantized_layers(ctx.model).values():
@@ -58,7 +59,7 @@ def test_result_is_on_the_grid_and_nothing_is_left_behind(tmp_path):
         assert layer.input_quantizer.drop_prob == 0
     assert set(ctx.model.state_dict()) == names
     assert all(p.requires_grad for p in ctx.model.parameters())
-    after = ctx.model(images()[0])
+    after = ctx.model(x)
     assert all(map(torch.equal, sum(output, []), sum(after, [])))
     assert not list((tmp_path / 'cache').glob('*'))
 

@@ -24,43 +24,47 @@ LAYERS = [
 ]
 
 
-def converted(layer: nn.Module, weight: QScheme | None, act: QScheme | None) -> nn.Module:
-    layer = copy.deepcopy(layer)
+def converted(
+    layer: nn.Module, weight: QScheme | None, act: QScheme | None, device: torch.device
+) -> nn.Module:
+    layer = copy.deepcopy(layer).to(device)
     layer.__class__ = quant_type_of(type(layer))
     layer.attach(weight, act)
     for slot in (layer.weight_quantizer, layer.input_quantizer):
         if isinstance(slot, FakeQuantizer):
-            slot.set_qparams(torch.rand(slot.scale.shape) * 0.05 + 0.02, torch.tensor(7))
+            scale = torch.rand(slot.scale.shape) * 0.05 + 0.02
+            slot.set_qparams(scale.to(device), torch.tensor(7, device=device))
     return layer
 
 
 @pytest.mark.parametrize('per_channel', [True, False])
 @pytest.mark.parametrize(('layer', 'shape'), LAYERS, ids=lambda v: str(v)[:30])
-def test_same_as_float_layer_with_dequantized_numbers(layer, shape, per_channel):
-    torch.manual_seed(0)
+def test_same_as_float_layer_with_dequantized_numbers(layer, shape, per_channel, device):
+    layer = copy.deepcopy(layer).to(device)
     quant_type = quant_type_of(type(layer))
     axes = (quant_type.weight_axis, quant_type.channel_axis) if per_channel else (None, None)
-    quantized = converted(layer, QScheme(4, channel_axis=axes[0]), QScheme(4, channel_axis=axes[1]))
+    schemes = [QScheme(4, channel_axis=axis) for axis in axes]
+    quantized = converted(layer, *schemes, device)
     reference = copy.deepcopy(layer)
     reference.weight.data = quantized.weight_quantizer(layer.weight).detach()
-    x = torch.randn(shape)
+    x = torch.randn(shape, device=device)
     expected = reference(quantized.input_quantizer(x))
     torch.testing.assert_close(quantized(x), expected)
     assert not torch.allclose(quantized(x), layer(x))
 
 
 @pytest.mark.parametrize(('layer', 'shape'), LAYERS, ids=lambda v: str(v)[:30])
-def test_float_slots_change_nothing(layer, shape):
-    x = torch.randn(shape)
-    torch.testing.assert_close(converted(layer, None, None)(x), layer(x), rtol=0, atol=0)
+def test_float_slots_change_nothing(layer, shape, device):
+    x, layer = torch.randn(shape, device=device), copy.deepcopy(layer).to(device)
+    torch.testing.assert_close(converted(layer, None, None, device)(x), layer(x), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(('layer', 'shape'), LAYERS, ids=lambda v: str(v)[:30])
-def test_gradient_reaches_weight_and_input(layer, shape):
-    quantized = converted(layer, QScheme(8, signed=True), QScheme(8, signed=True))
+def test_gradient_reaches_weight_and_input(layer, shape, device):
+    quantized = converted(layer, QScheme(8, signed=True), QScheme(8, signed=True), device)
     quantized.weight_quantizer.zero_point.zero_()
     quantized.input_quantizer.zero_point.zero_()
-    x = torch.randn(shape, requires_grad=True)
+    x = torch.randn(shape, device=device, requires_grad=True)
     quantized(x).square().sum().backward()
     assert x.grad.abs().sum() > 0
     assert quantized.weight.grad.abs().sum() > 0
