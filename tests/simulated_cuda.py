@@ -1,0 +1,343 @@
+"""A pretended GPU that computes: tensors with real values that say they are on 'cuda:0'.
+
+``FakeTensorMode`` finds mixed devices, but its tensors have no values, so that nothing that looks
+at a value can run. Here every tensor on the pretended GPU wraps one on the CPU. An operator that
+mixes both kinds raises as it does on a GPU; everything else computes on the CPU, and so gives the
+same bits as a run on the CPU.
+
+    with simulated_cuda():
+        model.to('cuda')
+
+Not simulated: memory, streams, kernels of a GPU and their rounding.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_map
+
+CUDA = torch.device('cuda', 0)
+# Functions that make a tensor where ``device`` says.
+FACTORIES = (
+    'arange as_tensor asarray empty empty_like empty_strided eye full full_like linspace logspace '
+    'normal ones ones_like rand rand_like randint randint_like randn randn_like randperm range '
+    'scalar_tensor tensor tril_indices triu_indices zeros zeros_like'
+).split()
+METHODS = ('new_empty', 'new_full', 'new_ones', 'new_tensor', 'new_zeros')
+# Operators that take tensors of two devices.
+TRANSFERS = ('aten.copy_', 'aten._to_copy')
+INDEXING = ('aten.index', 'aten.index_put', 'aten.index_put_', 'aten._index_put_impl_')
+# C extensions that read memory; they are given the wrapped tensors.
+EXTENSIONS = ('mmcv._ext',)
+
+
+class MixedDevicesError(RuntimeError):
+    """An operator got tensors of several devices."""
+
+
+class SimulatedTensor(torch.Tensor):
+    """A tensor on the pretended GPU.
+
+    Attributes:
+        inner (Tensor): Its values, on the CPU.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor, requires_grad: bool = False):
+        result = torch.Tensor._make_wrapper_subclass(
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            device=inner.device,
+            requires_grad=requires_grad,
+        )
+        result.inner = inner
+        return result
+
+    device = property(lambda self: CUDA)
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
+
+    def get_device(self) -> int:
+        return 0
+
+    def __repr__(self, **_) -> str:
+        return f'{self.inner!r} on {CUDA}'
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(self.inner, spec)
+
+    def __deepcopy__(self, memo: dict) -> 'SimulatedTensor':
+        if id(self) not in memo:
+            copy = SimulatedTensor(self.inner.clone(), self.requires_grad)
+            copy.__dict__.update({k: v for k, v in self.__dict__.items() if k != 'inner'})
+            memo[id(self)] = copy
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        # As a file that was loaded with map_location='cpu'.
+        if getattr(self, '_is_param', False):
+            return torch.nn.Parameter(self.inner, self.requires_grad).__reduce_ex__(protocol)
+        return self.inner.__reduce_ex__(protocol)
+
+    def numpy(self, *_, **__):
+        raise TypeError(
+            "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+            'to host memory first.'
+        )
+
+    __array__ = numpy
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
+    def untyped_storage(self):
+        return self.inner.untyped_storage()
+
+    def cpu(self, *_, **__) -> torch.Tensor:
+        return _ToCpu.apply(self)
+
+    def cuda(self, *_, **__) -> torch.Tensor:
+        return self
+
+    @property
+    def data(self) -> torch.Tensor:
+        return self.detach()
+
+    @data.setter
+    def data(self, value: torch.Tensor) -> None:
+        if not isinstance(value, SimulatedTensor):
+            raise MixedDevicesError('data of a tensor on cuda:0 is set to one on the CPU')
+        torch.Tensor.data.__set__(self, value)
+        self.inner = value.inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        _check_devices(func, args, kwargs)
+        _check_out(func, args, kwargs)
+        result = func(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
+        name = str(func).split('.')[1]
+        if name.endswith('_') and not name.startswith('__'):
+            _check_shape(func, args[0])
+            return args[0]
+        if 'out' in kwargs:
+            return kwargs['out']
+        if func is torch.ops.aten._pin_memory.default:
+            return result
+        return tree_map(_wrap, result)
+
+
+class _ToCpu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.inner.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return SimulatedTensor(grad)
+
+
+class _ToCuda(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return SimulatedTensor(x.clone())
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.inner
+
+
+def _unwrap(x: Any) -> Any:
+    return x.inner if isinstance(x, SimulatedTensor) else x
+
+
+def _wrap(x: Any) -> Any:
+    plain = isinstance(x, torch.Tensor) and not isinstance(x, SimulatedTensor)
+    return SimulatedTensor(x) if plain else x
+
+
+def _check_devices(func: Any, args: tuple, kwargs: dict) -> None:
+    name = '.'.join(str(func).split('.')[:2])
+    if name in TRANSFERS:
+        return
+    if name in INDEXING:  # a GPU takes indices on the CPU, but not the other way round
+        others = [x for x in tree_flatten((args[0], args[2:], kwargs))[0] if _is_tensor(x)]
+        first = args[0]
+        if not isinstance(first, SimulatedTensor):
+            raise MixedDevicesError(f'{name}: indices on cuda:0 for a tensor on the CPU')
+        strangers = [x for x in others if not isinstance(x, SimulatedTensor) and x.dim()]
+    else:
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
+        scalars = torch.Tag.pointwise in func.tags
+        strangers = [
+            x for x in tensors if not isinstance(x, SimulatedTensor) and not (scalars and not x.dim())
+        ]
+        target = tensors[0] if name.endswith('_') else None
+        if target is not None and not isinstance(target, SimulatedTensor):
+            strangers = [target]
+    if strangers:
+        raise MixedDevicesError(
+            f'{name}: expected all tensors to be on the same device, but found cuda:0 and cpu '
+            f'{[tuple(x.shape) for x in strangers]}'
+        )
+
+
+def _check_out(func: Any, args: tuple, kwargs: dict) -> None:
+    out = kwargs.get('out')
+    if _is_tensor(out) and not isinstance(out, SimulatedTensor):
+        raise MixedDevicesError(f'{func}: out is on the CPU')
+
+
+def _check_shape(func: Any, x: SimulatedTensor) -> None:
+    if x.shape != x.inner.shape or x.stride() != x.inner.stride():
+        raise AssertionError(f'{func} changes a shape in place, which is not simulated')
+
+
+def _is_tensor(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
+
+
+def _is_cuda(device: Any) -> bool:
+    if device is None:
+        return False
+    return device == 0 if isinstance(device, int) else torch.device(device).type == 'cuda'
+
+
+def _factory(function: Callable) -> Callable:
+    """Takes ``device='cuda'``."""
+
+    def make(*args, **kwargs):
+        device = kwargs.pop('device', None)
+        if device is None:
+            if function.__name__ in ('as_tensor', 'asarray') and _is_tensor(args[0]):
+                return args[0].to(**kwargs) if kwargs else args[0]
+            return function(*args, **kwargs)
+        grad = kwargs.pop('requires_grad', False)
+        out = function(*tree_map(_unwrap, args), **kwargs, device='cpu')
+        out = SimulatedTensor(out.detach()) if _is_cuda(device) else out
+        return out.requires_grad_() if grad else out
+
+    return make
+
+
+def _new(name: str) -> Callable:
+    """``x.new_zeros`` and the like, on the device of x unless it is told another one."""
+    function = getattr(torch.Tensor, name)
+
+    def make(self, *args, device=None, requires_grad=False, **kwargs):
+        cuda = isinstance(self, SimulatedTensor) if device is None else _is_cuda(device)
+        out = function(_unwrap(self).detach(), *tree_map(_unwrap, args), **kwargs)
+        out = SimulatedTensor(out) if cuda else out
+        return out.requires_grad_() if requires_grad else out
+
+    return make
+
+
+def _to(function: Callable) -> Callable:
+    """``x.to``: device, type, other tensor."""
+
+    def to(self, *args, **kwargs):
+        other = kwargs.pop('other', None)
+        if args and _is_tensor(args[0]):
+            other, args = args[0], args[1:]
+        if other is not None:
+            device, dtype = other.device, other.dtype
+            rest = dict(zip(('non_blocking', 'copy'), args, strict=False), **kwargs)
+        else:
+            device, dtype = kwargs.pop('device', None), kwargs.pop('dtype', None)
+            args = list(args)
+            if args and not isinstance(args[0], torch.dtype):
+                device = args.pop(0)
+            if args and (args[0] is None or isinstance(args[0], torch.dtype)):
+                dtype = args.pop(0)
+            rest = dict(zip(('non_blocking', 'copy'), args, strict=False), **kwargs)
+        rest.pop('non_blocking', None)
+        cuda = isinstance(self, SimulatedTensor)
+        result = self
+        if device is not None and cuda != _is_cuda(device):
+            result = (_ToCpu if cuda else _ToCuda).apply(self)
+            rest.pop('copy', None)
+        if dtype is not None or rest:
+            result = function(result, dtype=dtype or result.dtype, **rest)
+        return result
+
+    return to
+
+
+def _outside_of_torch(function: Callable) -> Callable:
+    """A function of a C extension, given the tensors that are wrapped."""
+
+    def call(*args, **kwargs):
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x) and x.dim()]
+        simulated = [isinstance(x, SimulatedTensor) for x in tensors]
+        if any(simulated) and not all(simulated):
+            raise MixedDevicesError(f'{function.__name__} got tensors on cuda:0 and on the CPU')
+        result = function(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
+        return tree_map(_wrap, result) if any(simulated) else result
+
+    return call
+
+
+def _module_apply(function: Callable) -> Callable:
+    """Moves a module; parameters of several owners stay shared."""
+
+    def apply(self, fn, recurse=True):
+        owners: dict[int, list[tuple[torch.nn.Module, str]]] = {}
+        for module in self.modules():
+            for name, x in module._parameters.items():
+                if x is None:
+                    continue
+                owners.setdefault(id(x), []).append((module, name))
+        keep = [x for module in self.modules() for x in module._parameters.values()]
+        result = function(self, fn, recurse)
+        for (first, first_name), *others in owners.values():
+            for module, name in others:
+                module._parameters[name] = first._parameters[first_name]
+        del keep
+        return result
+
+    return apply
+
+
+@contextmanager
+def simulated_cuda() -> Iterator[torch.device]:
+    """Within this context ``'cuda'`` is the pretended GPU."""
+    import importlib
+
+    with ExitStack() as stack:
+
+        def patch(owner: Any, name: str, value: Any) -> None:
+            stack.enter_context(mock.patch.object(owner, name, value))
+
+        for name in FACTORIES:
+            patch(torch, name, _factory(getattr(torch, name)))
+        for name in METHODS:
+            patch(torch.Tensor, name, _new(name))
+        patch(torch.Tensor, 'to', _to(torch.Tensor.to))
+        patch(torch.Tensor, 'cuda', lambda self, *_, **__: self.to(CUDA))
+        patch(torch.nn.Module, '_apply', _module_apply(torch.nn.Module._apply))
+        patch(torch.__future__, 'get_overwrite_module_params_on_conversion', lambda: True)
+        patch(torch.cuda, 'get_rng_state', lambda *_: torch.get_rng_state())
+        patch(torch.cuda, 'set_rng_state', lambda *_: None)
+        for name in EXTENSIONS:
+            try:
+                module = importlib.import_module(name)
+            except ImportError:
+                continue
+            for key, function in vars(module).copy().items():
+                if callable(function) and not isinstance(function, type):
+                    patch(module, key, _outside_of_torch(function))
+        yield CUDA
