@@ -21,11 +21,12 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 CUDA = torch.device('cuda', 0)
 # Functions that make a tensor where ``device`` says.
-FACTORIES = (
-    'arange as_tensor asarray empty empty_like empty_strided eye full full_like linspace logspace '
-    'normal ones ones_like rand rand_like randint randint_like randn randn_like randperm range '
-    'scalar_tensor tensor tril_indices triu_indices zeros zeros_like'
-).split()
+NAMES = """
+arange as_tensor asarray empty empty_like empty_strided eye full full_like linspace logspace
+normal ones ones_like rand rand_like randint randint_like randn randn_like randperm range
+scalar_tensor tensor tril_indices triu_indices zeros zeros_like
+"""
+FACTORIES = NAMES.split()
 METHODS = ('new_empty', 'new_full', 'new_ones', 'new_tensor', 'new_zeros')
 # Operators that take tensors of two devices.
 TRANSFERS = ('aten.copy_', 'aten._to_copy')
@@ -183,7 +184,9 @@ def _check_devices(func: Any, args: tuple, kwargs: dict) -> None:
         tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
         scalars = torch.Tag.pointwise in func.tags
         strangers = [
-            x for x in tensors if not isinstance(x, SimulatedTensor) and not (scalars and not x.dim())
+            x
+            for x in tensors
+            if not isinstance(x, SimulatedTensor) and not (scalars and not x.dim())
         ]
         target = tensors[0] if name.endswith('_') else None
         if target is not None and not isinstance(target, SimulatedTensor):
@@ -332,6 +335,8 @@ def simulated_cuda() -> Iterator[torch.device]:
         patch(torch.__future__, 'get_overwrite_module_params_on_conversion', lambda: True)
         patch(torch.cuda, 'get_rng_state', lambda *_: torch.get_rng_state())
         patch(torch.cuda, 'set_rng_state', lambda *_: None)
+        patch(torch.cuda, 'default_generators', (mock.Mock(),))
+        patch(torch.cuda, 'get_device_name', lambda *_: 'pretended GPU')
         for name in EXTENSIONS:
             try:
                 module = importlib.import_module(name)

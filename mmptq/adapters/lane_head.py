@@ -107,7 +107,7 @@ def as_ground_truth_lanes(sample: BaseDataElement, lanes: list[Tensor]) -> BaseD
     label = type(sample)(metainfo=sample.metainfo)
     # In the form of the data sets: on the CPU, float32, at least two points per lane.
     label.gt_lanes = [lane.detach().float().cpu() for lane in lanes if len(lane) > 1]
-    label.gt_lane_slots = torch.full((len(label.gt_lanes),), -1)
+    label.gt_lane_slots = torch.full((len(label.gt_lanes),), -1, device='cpu')
     return label
 
 

@@ -104,7 +104,7 @@ def remembered_pairs(budget_bytes: int = 2**29) -> Iterator[None]:
         nonlocal used
         if indices.is_cuda:
             return search(indices, *args, **kwargs)
-        places = hashlib.blake2b(indices.contiguous().numpy().data).digest()
+        places = hashlib.blake2b(indices.cpu().contiguous().numpy().data).digest()
         key = places, str(args), str(kwargs)
         if key not in memory:
             memory[key] = search(indices, *args, **kwargs)

@@ -47,6 +47,6 @@ def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
 
     def run(x: Tensor) -> list[Tensor]:
         outputs = engine.run(x.detach().cpu().numpy())
-        return [torch.from_numpy(output).to(x.device) for output in outputs]
+        return [torch.as_tensor(output, device=x.device) for output in outputs]
 
     replace_subgraph(detector, run, engine.metadata['structure'])

@@ -198,8 +198,9 @@ def _indices(group: list[StreamingHistogram], rows: Tensor) -> Tensor:
     """Bins of the values (R, K) in one row of the bins of R histograms."""
     half, count = group[0]._half, len(group)
     # Multiplying by powers of two is exact.
-    inverse = torch.tensor([2.0**-histogram.exponent for histogram in group])
-    index = rows.float() * inverse.to(rows.device).unsqueeze(1)
+    inverse = [2.0**-histogram.exponent for histogram in group]
+    inverse = torch.tensor(inverse, dtype=torch.float32, device=rows.device)
+    index = rows.float() * inverse.unsqueeze(1)
     # Away from zero, so that only zero gives zero: sign(x) * ceil(|x|).
     if all(histogram.low >= 0 for histogram in group):
         index = index.ceil_()
@@ -242,5 +243,5 @@ def update_histograms(
 
 def ends_of(ranges: list[tuple[float, float]]) -> tuple[Tensor, Tensor]:
     """Lower and upper ends (C,) of C ranges."""
-    low, high = torch.tensor(ranges, dtype=torch.float64).unbind(1)
+    low, high = torch.tensor(ranges, dtype=torch.float64, device='cpu').unbind(1)
     return low, high

@@ -68,8 +68,8 @@ class LpObserver(HistogramObserver):
             )
         self.p = p
         # From large to small, so that the larger of two equally good ranges wins.
-        grid = torch.linspace(low, high, num_candidates, dtype=torch.float64)
-        self.fractions = torch.cat((grid, torch.ones(1))).unique().flip(0)
+        grid = torch.linspace(low, high, num_candidates, dtype=torch.float64, device='cpu')
+        self.fractions = torch.cat((grid, grid.new_ones(1))).unique().flip(0)
         self._kept: tuple | None = None
 
     def _observe(self, rows: Tensor, low: Tensor, high: Tensor, weight: Tensor | None) -> None:

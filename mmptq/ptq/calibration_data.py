@@ -131,8 +131,8 @@ def choose_samples(total: int, num_samples: int, seed: int) -> list[int]:
             f'calibration.num_samples={num_samples} is more than the {total} samples of the '
             f'train split: set it to at most {total}'
         )
-    generator = torch.Generator().manual_seed(seed)
-    return sorted(torch.randperm(total, generator=generator)[:num_samples].tolist())
+    generator = torch.Generator('cpu').manual_seed(seed)
+    return sorted(torch.randperm(total, generator=generator, device='cpu')[:num_samples].tolist())
 
 
 def make_loader(dataset: Dataset, indices: list[int], num_workers: int) -> DataLoader:

@@ -40,7 +40,7 @@ class ResumeStore:
     def load(self, name: str) -> dict[str, Any] | None:
         """Tensors and plain data saved under a name by the same stage, or None."""
         path = self._path(name)
-        return torch.load(path, weights_only=True) if path.is_file() else None
+        return torch.load(path, map_location='cpu', weights_only=True) if path.is_file() else None
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Keep tensors and plain data under a name."""

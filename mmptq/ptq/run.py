@@ -15,6 +15,7 @@ from mmptq.quantization import (
     quantized_layers,
 )
 from mmptq.utils.files import write_json
+from mmptq.utils.precision import full_precision
 
 from .context import PTQContext
 from .invariants import convert_checked
@@ -24,6 +25,7 @@ from .stages.stage import RANGES
 COVERAGE_FILE = 'coverage.json'
 
 
+@full_precision()
 def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
     """Decide what is folded and quantized; the model does not change.
 
@@ -50,6 +52,7 @@ def _further_runs(ctx: PTQContext) -> Iterator[Callable[[], Any]]:
         yield lambda data=data: ctx.predict(data)
 
 
+@full_precision()
 def convert_model(ctx: PTQContext) -> None:
     """Carry out the plan: BatchNorms folded, layers converted, nothing calibrated yet.
 
@@ -65,6 +68,7 @@ def prepare_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
     convert_model(ctx)
 
 
+@full_precision()
 def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
     """Run the stages one after the other; each gets its row in ``run.json``."""
     for index, stage in enumerate(stages):
@@ -83,6 +87,7 @@ def calibrate_model(ctx: PTQContext, stages: list[Any]) -> None:
     run_stages(ctx, stages[:count])
 
 
+@full_precision()
 def finish_model(ctx: PTQContext) -> None:
     """Check what the stages left, write the weights on their grids, record the coverage.
 

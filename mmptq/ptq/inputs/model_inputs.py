@@ -16,9 +16,32 @@ def is_detector(model: nn.Module) -> bool:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the parameters of a model are."""
-    parameter = next(model.parameters(), None)
-    return torch.device('cpu') if parameter is None else parameter.device
+    """Where the parameters of a model are; a model without any is on the CPU.
+
+    Raises:
+        QuantizationError: If they are on several devices, or on one that cannot compute.
+    """
+    first: dict[torch.device, str] = {}
+    for name, parameter in model.named_parameters():
+        first.setdefault(parameter.device, name)
+    if len(first) > 1:
+        places = [f"'{name}' is on {device}" for device, name in first.items()]
+        raise QuantizationError(
+            f'the model is on several devices ({", ".join(places)}): move it to one with '
+            f"model.to('{next(iter(first))}')"
+        )
+    device = next(iter(first), torch.device('cpu'))
+    if device.type == 'meta':
+        raise QuantizationError(
+            "the model has no weights (its parameters are on the device 'meta'): load a "
+            'checkpoint first'
+        )
+    if device.type == 'mps':
+        raise QuantizationError(
+            "the device 'mps' is not supported, because it lacks float64: move the model with "
+            "model.to('cpu')"
+        )
+    return device
 
 
 def prepare_batch(model: nn.Module, batch: Any) -> Any:
@@ -32,6 +55,8 @@ def prepare_batch(model: nn.Module, batch: Any) -> Any:
         check_finite(data['inputs'], f'calibration sample {sample_name(data)}', 'the train split')
         return data
     device = device_of(model)
+    if isinstance(batch, Mapping):
+        batch = dict(batch)  # a class of its own, such as UserDict, has tensors in it, too
     return map_tensors(lambda x: x.to(device), batch)
 
 

@@ -110,12 +110,12 @@ def _quantizers(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _disturb(output: Any, level: float) -> Any:
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator('cpu').manual_seed(0)
 
     def add_noise(x: Tensor) -> Tensor:
         if not x.is_floating_point():
             return x
-        noise = torch.randn(x.shape, generator=generator).to(x)
+        noise = torch.randn(x.shape, generator=generator, device='cpu').to(x)
         return x + level * (x.abs().mean() + 1) * noise
 
     if is_sparse(output):
@@ -146,8 +146,8 @@ def _bits(x: Tensor) -> tuple[tuple[int, ...], int]:
 @lru_cache(maxsize=4)
 def _position_weights(device: torch.device) -> Tensor:
     """(CHUNK,) random odd numbers: products with them wrap around, and lose no bit."""
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randint(-(2**62), 2**62, (CHUNK,), generator=generator)
+    generator = torch.Generator('cpu').manual_seed(0)
+    weights = torch.randint(-(2**62), 2**62, (CHUNK,), generator=generator, device='cpu')
     return (2 * weights + 1).to(device)
 
 

@@ -72,11 +72,11 @@ def _crop(args: tuple, sample: int) -> tuple:
     """A random crop of a map (B, C, H, W), which is enough to measure errors; else everything."""
     if len(args) != 1 or is_sparse(args[0]) or args[0].dim() != 4:
         return args
-    generator = torch.Generator().manual_seed(sample)
+    generator = torch.Generator('cpu').manual_seed(sample)
     (x,) = args
     for axis in (2, 3):
         size = min(CROP_SIZE, x.shape[axis])
-        start = torch.randint(x.shape[axis] - size + 1, (), generator=generator)
+        start = torch.randint(x.shape[axis] - size + 1, (), generator=generator, device='cpu')
         x = x.narrow(axis, int(start), size)
     return (x,)
 

@@ -84,10 +84,11 @@ class CrossLayerEqualization(Stage):
     ) -> list[ChannelGroup]:
         """Groups whose channels can be scaled without a change of the outputs."""
         usable, reference = [], run()
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator('cpu').manual_seed(0)
         for group in groups:
             channels = _columns(layers[group.consumers[0]]).shape[0]
-            factors = torch.rand(channels, generator=generator).mul_(2).sub_(1).exp2_()
+            factors = torch.rand(channels, generator=generator, device='cpu')
+            factors = factors.mul_(2).sub_(1).exp2_()
             factors = factors.to(layers[group.consumers[0]].weight.device)
             states = {
                 name: {k: v.clone() for k, v in layers[name].named_parameters(recurse=False)}

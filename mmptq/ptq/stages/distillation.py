@@ -23,6 +23,7 @@ from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.utils.errors import QuantizationError
+from mmptq.utils.seeds import stream_seed
 from mmptq.utils.trees import copy_tensors
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
@@ -193,8 +194,8 @@ class Distillation(Stage):
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
         """Samples of a step; they depend on seed and step alone, as a resumed run needs."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return torch.randperm(count, generator=generator)[: self.batch_size].tolist()
+        generator = torch.Generator('cpu').manual_seed(stream_seed(seed, step))
+        return torch.randperm(count, generator=generator, device='cpu')[: self.batch_size].tolist()
 
 
 @torch.no_grad()

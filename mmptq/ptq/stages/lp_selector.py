@@ -108,7 +108,9 @@ class LpSelector(Stage):
         fractions = None
         if weight_metric == 'output':
             # From large to small: the larger of two equally good ranges wins.
-            fractions = torch.linspace(1.0, smallest, num_candidates, dtype=torch.float64)
+            fractions = torch.linspace(
+                1.0, smallest, num_candidates, dtype=torch.float64, device='cpu'
+            )
         self.loss = build_component(loss, 'LpSelector: loss', MODELS, TaskLoss)
         self.settings = SearchSettings(list(exponents), fractions, search_samples, tolerance, fast)
         self.num_samples = num_samples
@@ -210,7 +212,10 @@ def restore(unit: LayerState, found: dict[str, Any]) -> None:
     """Bring a layer into the state that an earlier run left it in."""
     for name, entry in found.items():
         quantizer = getattr(unit.module, SLOTS[name])
-        quantizer.set_qparams(torch.tensor(entry['scale']), torch.tensor(entry['zero_point']))
+        quantizer.set_qparams(
+            quantizer.scale.new_tensor(entry['scale']),
+            quantizer.zero_point.new_tensor(entry['zero_point']),
+        )
         quantizer.enabled = True
     if found:
         unit.p = next(entry['p'] for entry in found.values())

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.units.unit import Unit
 from mmptq.quantization import FakeQuantizer, QuantMixin
@@ -56,7 +57,9 @@ class TaskObjective:
     def __call__(self, unit: Unit, sample: int, outputs: list[Any] | None) -> Tensor:
         """Sum of ``parts``; a zero for a sample without target."""
         parts = list(self.parts(unit, sample, outputs).values())
-        return sum(parts[1:], start=parts[0]) if parts else torch.zeros(())
+        if parts:
+            return sum(parts[1:], start=parts[0])
+        return torch.zeros((), device=device_of(self.teacher.model))
 
     def gradients(self, unit: Unit, sample: int, outputs: list[Any]) -> list[list[Tensor | None]]:
         """Gradients of the loss at the outputs of a unit, with one backward.

@@ -14,12 +14,14 @@ from mmptq.adapters import Adapter
 from mmptq.losses import TaskLoss
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
 from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import quantizers_off
+from mmptq.utils.seeds import seeded, stream_seed
 
 from .unit import Unit
 from .unit_data import UnitEntries, UnitRecorder
@@ -129,7 +131,7 @@ class Reconstruction:
             quantizers = UnitQuantizers(unit)
             result = self.ctx.resume and self.ctx.resume.load(unit.name)
             if result is None:
-                result = self._learn(unit, quantizers, self.ctx.seed + index)
+                result = self._learn(unit, quantizers, stream_seed(self.ctx.seed, index))
                 if self.ctx.resume:
                     self.ctx.resume.save(unit.name, result)
             quantizers.load_state(result['quantizers'])
@@ -154,8 +156,7 @@ class Reconstruction:
         """Learn one unit; returns what is kept of it, and the loss before and after."""
         replay_budget, gradient_budget, budget = self._unit_budgets()
         with ExitStack() as stack:
-            stack.enter_context(torch.random.fork_rng(_devices(self.ctx.model)))
-            torch.manual_seed(seed)
+            stack.enter_context(seeded(seed, [device_of(self.ctx.model)]))
             cache = stack.enter_context(ActivationCache(budget, self.samples.directory))
             gradients = stack.enter_context(self._make_gradients(gradient_budget))
             objective = self._objective(unit)
@@ -227,8 +228,3 @@ class Reconstruction:
         if per_unit:
             importance.fit(gradients)
         return entries
-
-
-def _devices(model: nn.Module) -> list[torch.device]:
-    """Devices other than the CPU that the model is on, whose random streams are used."""
-    return list({p.device for p in model.parameters() if p.device.type != 'cpu'})

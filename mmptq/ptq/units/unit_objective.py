@@ -52,7 +52,7 @@ class UnitObjective:
             parts = self.task.parts(self.unit, entry['sample'], outputs)
         terms = [] if self.local is None else [self._local_loss(outputs, entry)]
         terms += parts.values()
-        return sum(terms[1:], start=terms[0]) if terms else _zero(outputs), parts
+        return sum(terms[1:], start=terms[0]) if terms else self._zero(outputs), parts
 
     def outputs(self, entry: dict[str, Any], drop_prob: float) -> list[Any]:
         """What the calls of the unit return."""
@@ -74,11 +74,11 @@ class UnitObjective:
             if target.is_floating_point() and target.numel()
         ]
         if not losses:  # a scan without points, an image without proposals
-            return _zero(outputs)
+            return self._zero(outputs)
         # Calls on several levels of a pyramid count the same, whatever their size.
         return torch.stack(losses).mean()
 
-
-def _zero(outputs: list[Any]) -> Tensor:
-    """A scalar zero on the device of the outputs."""
-    return torch.zeros((), device=next((x.device for x in flatten(outputs)[0]), None))
+    def _zero(self, outputs: list[Any]) -> Tensor:
+        """A scalar zero on the device of the outputs, or of the unit if it returned no tensor."""
+        tensors = flatten(outputs)[0] or list(self.unit.module.parameters())
+        return torch.zeros((), device=tensors[0].device)

@@ -107,7 +107,9 @@ class _Step:
 
     def _backward(self) -> list[dict[str, Tensor]]:
         """Add gradients of some samples; returns their losses on head outputs."""
-        chosen = torch.randperm(len(self.entries))[: self.settings.batch_size].tolist()
+        chosen = torch.randperm(len(self.entries), device='cpu')[
+            : self.settings.batch_size
+        ].tolist()
         entries = [self.entries[index] for index in chosen]
         if self.objective.task is None:
             entries = join(entries)

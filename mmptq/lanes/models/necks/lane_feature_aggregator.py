@@ -52,7 +52,7 @@ class LaneFeatureAggregator(BaseModule):
             im2col_step=1,  # divides any batch size
         )
         # The regular kernel positions as (y, x) pairs; offsets are relative to them.
-        steps = torch.arange(-reach, reach + 1.0)
+        steps = torch.arange(-reach, reach + 1.0, device='cpu')
         grid = torch.stack([torch.zeros_like(steps), steps], dim=1).reshape(1, -1, 1, 1)
         self.register_buffer('grid', grid, persistent=False)
 

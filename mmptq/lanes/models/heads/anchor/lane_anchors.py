@@ -46,14 +46,14 @@ class LaneAnchors(nn.Module):
         self.image_size = tuple(image_size)
         self.stride = stride
         width = self.image_size[0]
-        xs = generator.xs_at(torch.linspace(1, 0, num_rows)) * width
+        xs = generator.xs_at(torch.linspace(1, 0, num_rows, device='cpu')) * width
         starts = (generator.start_heights() * (num_rows - 1)).round()
         self.register_buffer('all_xs', xs, persistent=False)
         self.register_buffer('all_starts', starts, persistent=False)
-        heights = torch.linspace(0, 1, self.image_size[1] // stride)
+        heights = torch.linspace(0, 1, self.image_size[1] // stride, device='cpu')
         columns = (generator.xs_at(heights) * width / stride).round().long()
         self.register_buffer('all_columns', columns, persistent=False)
-        even = torch.linspace(0, len(generator) - 1, num_anchors, dtype=torch.float64)
+        even = torch.linspace(0, len(generator) - 1, num_anchors, dtype=torch.float64, device='cpu')
         self.register_buffer('index', even.round().long())
         self.register_buffer('chosen', torch.tensor(False))
 

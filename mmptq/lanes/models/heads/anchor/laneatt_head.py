@@ -172,7 +172,7 @@ class LaneATTHead(LaneHead):
     def _to_points(self, lanes: RowLanes) -> list[Tensor]:
         """Points of lanes, extended below their first row as long as they are in the image."""
         width, height = self.image_size
-        ys = torch.as_tensor(row_heights(self.num_rows, height)).to(lanes.xs)
+        ys = lanes.xs.new_tensor(row_heights(self.num_rows, height))
         rows = torch.arange(self.num_rows, device=lanes.xs.device)
         points = []
         for xs, start, end in zip(lanes.xs, lanes.starts, lanes.ends, strict=True):

@@ -64,12 +64,13 @@ def lanes_to_rows(lanes: Sequence[Tensor], num_rows: int, width: int, height: in
         RowLanes: The lanes that reach a row. Above the end of a lane its last x is repeated.
     """
     ys = row_heights(num_rows, height)
-    encoded = [_lane_on_rows(lane.numpy().astype(np.float64), ys, width) for lane in lanes]
+    encoded = [_lane_on_rows(lane.cpu().numpy().astype(np.float64), ys, width) for lane in lanes]
     encoded = [lane for lane in encoded if lane is not None]
     if not encoded:
-        return RowLanes(torch.zeros(0, num_rows), torch.zeros(0), torch.zeros(0))
+        none = torch.zeros(0, device='cpu')
+        return RowLanes(none.new_zeros(0, num_rows), none, none)
     xs, starts, lengths = (
-        torch.as_tensor(np.array(part)).float() for part in zip(*encoded, strict=True)
+        torch.as_tensor(np.array(part), device='cpu').float() for part in zip(*encoded, strict=True)
     )
     return RowLanes(xs, starts, lengths)
 

@@ -56,5 +56,6 @@ def fit_bezier(points: np.ndarray, degree: int = 3) -> np.ndarray:
     way = np.concatenate([[0], np.linalg.norm(np.diff(points, axis=0), axis=1).cumsum()])
     places = np.linspace(0, way[-1], FIT_POINTS)
     dense = np.stack([np.interp(places, way, values) for values in points.T], axis=1)
-    shares = bernstein(torch.linspace(0, 1, FIT_POINTS, dtype=torch.float64), degree).numpy()
+    ts = torch.linspace(0, 1, FIT_POINTS, dtype=torch.float64, device='cpu')
+    shares = bernstein(ts, degree).cpu().numpy()
     return np.linalg.lstsq(shares, dense, rcond=None)[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
@@ -168,8 +169,9 @@ class BezierHead(LaneHead):
     def _target_points(self, sample: DetDataSample) -> Tensor:
         """(G, T, 2) points of the curves fitted to the lanes, relative to the input size."""
         height, width = input_size(sample)
-        curves = [torch.from_numpy(fit_bezier(lane.numpy(), DEGREE)) for lane in sample.gt_lanes]
-        curves = torch.stack(curves) if curves else torch.zeros(0, DEGREE + 1, 2)
+        curves = [fit_bezier(lane.cpu().numpy(), DEGREE) for lane in sample.gt_lanes]
+        curves = np.stack(curves) if curves else np.zeros((0, DEGREE + 1, 2), np.float32)
+        curves = torch.as_tensor(curves, device='cpu')
         return sample_bezier(curves / curves.new_tensor([width, height]), self.num_samples)
 
     @torch.no_grad()

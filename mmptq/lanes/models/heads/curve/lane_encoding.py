@@ -26,12 +26,12 @@ def lane_masks(samples: Sequence[DetDataSample], lane_width: int) -> Tensor:
         Tensor: (B, H, W) bool, on the CPU.
     """
     height, width = input_size(samples[0])
-    masks = torch.zeros(len(samples), height, width, dtype=torch.bool)
+    masks = torch.zeros(len(samples), height, width, dtype=torch.bool, device='cpu')
     for mask, sample in zip(masks, samples, strict=True):
         for lane in sample.gt_lanes:
-            drawn = draw_lane(lane.numpy(), (width, height), lane_width)
+            drawn = draw_lane(lane.cpu().numpy(), (width, height), lane_width)
             if drawn is not None:
                 part = mask[drawn.top :, drawn.left :]
                 rows, columns = drawn.pixels.shape
-                part[:rows, :columns] |= torch.from_numpy(drawn.pixels).bool()
+                part[:rows, :columns] |= torch.as_tensor(drawn.pixels, device='cpu').bool()
     return masks

@@ -42,9 +42,9 @@ def encode(sample: DetDataSample, rows: Tensor) -> LSTRTargets:
         LSTRTargets: Targets of all lanes.
     """
     height, width = input_size(sample)
-    lanes = [lane.numpy() for lane in sample.gt_lanes]
+    lanes = [lane.cpu().numpy() for lane in sample.gt_lanes]
     pixels = (rows * height).cpu().numpy()
-    xs = [torch.from_numpy(lane_xs(lane, pixels)) / width for lane in lanes]
+    xs = [torch.as_tensor(lane_xs(lane, pixels), device='cpu') / width for lane in lanes]
     xs = torch.stack(xs).to(rows) if xs else rows.new_zeros(0, len(rows))
     valid = xs.isfinite()
     ends = [[lane[:, 1].min() / height, lane[:, 1].max() / height] for lane in lanes]

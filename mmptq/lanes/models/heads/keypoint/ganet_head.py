@@ -125,10 +125,11 @@ class GANetHead(LaneHead):
             arrays = [getattr(target, name) for target in targets]
             return torch.as_tensor(np.concatenate(arrays), device=heatmap.device)
 
-        images = torch.cat([torch.full((len(t.cells),), i) for i, t in enumerate(targets)])
+        images = np.concatenate([np.full(len(t.cells), i) for i, t in enumerate(targets)])
+        images = torch.as_tensor(images, device=heatmap.device)
         x, y = tensor('cells').T
         offset, compensation = (
-            outputs[name][images.to(x.device), :, y, x] for name in ('offset', 'compensation')
+            outputs[name][images, :, y, x] for name in ('offset', 'compensation')
         )
         number = max(len(x), 1)
         scores = heatmap.sigmoid().clamp(MIN_SCORE, 1 - MIN_SCORE)
@@ -177,7 +178,7 @@ class GANetHead(LaneHead):
 
     def _targets(self, sample: DetDataSample, shape: tuple[int, int]) -> KeypointTargets:
         """Targets of one image on a feature map of this height and width."""
-        lanes = [lane.numpy().astype(np.float64) / self.stride for lane in sample.gt_lanes]
+        lanes = [lane.cpu().numpy().astype(np.float64) / self.stride for lane in sample.gt_lanes]
         return encode_keypoints(
             lanes, tuple(shape), self.num_keypoints, self.num_curve_points, self.radius
         )

@@ -70,12 +70,12 @@ class LaneSegDecoding:
         bottom = metainfo['ori_shape'][0]
         originals = np.arange(bottom, -1, -self.row_step, dtype=np.float64)[: self.max_rows]
         rows = matrix[1, 1] * originals + matrix[1, 2]
-        return torch.from_numpy(rows[(rows >= 0) & (rows <= height)]).float()
+        return torch.as_tensor(rows[(rows >= 0) & (rows <= height)], device='cpu').float()
 
 
 def _spline(points: Tensor) -> Tensor:
     """Samples of the cubic spline through points, including the points."""
     if len(points) < 3:
         return points
-    samples = interpolate_lane(points.numpy())[:: SAMPLES_PER_SEGMENT // SAMPLES_KEPT]
-    return torch.from_numpy(samples.copy())
+    samples = interpolate_lane(points.cpu().numpy())[:: SAMPLES_PER_SEGMENT // SAMPLES_KEPT]
+    return torch.as_tensor(samples.copy(), device=points.device)

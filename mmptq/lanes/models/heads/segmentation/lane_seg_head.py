@@ -68,8 +68,8 @@ class LaneSegHead(LaneHead):
         self.exist_weight = exist_weight
         self.iou_weight = iou_weight
         self.decoding = LaneSegDecoding(**(decoding or {}))
-        weights = torch.tensor([background_weight] + [1.0] * num_lanes)
-        self.register_buffer('class_weights', weights, persistent=False)
+        weights = [background_weight] + [1.0] * num_lanes
+        self.register_buffer('class_weights', torch.tensor(weights), persistent=False)
 
     def init_weights(self) -> None:
         """Initialise the scores to background, the class of most pixels.

@@ -29,9 +29,9 @@ def segmentation_target(
         ValueError: If the annotation has more positions than the head.
     """
     height, width = sample.metainfo['img_shape'][:2]
-    classes = torch.zeros(height, width, dtype=torch.int64)
-    exists = torch.zeros(num_lanes)
-    lanes = [lane.numpy() for lane in sample.gt_lanes]
+    classes = torch.zeros(height, width, dtype=torch.int64, device='cpu')
+    exists = torch.zeros(num_lanes, device='cpu')
+    lanes = [lane.cpu().numpy() for lane in sample.gt_lanes]
     slots = lane_slots(lanes, sample.gt_lane_slots.tolist(), (width, height), num_lanes)
     for slot, points in sorted(zip(slots, lanes, strict=True), key=lambda pair: pair[0]):
         if slot >= num_lanes:
@@ -43,7 +43,7 @@ def segmentation_target(
         if mask is not None:
             rows = slice(mask.top, mask.top + mask.pixels.shape[0])
             columns = slice(mask.left, mask.left + mask.pixels.shape[1])
-            classes[rows, columns][torch.from_numpy(mask.pixels).bool()] = slot + 1
+            classes[rows, columns][torch.as_tensor(mask.pixels, device='cpu').bool()] = slot + 1
             exists[slot] = 1
     return classes, exists
 
