@@ -8,7 +8,8 @@ same bits as a run on the CPU.
     with simulated_cuda():
         model.to('cuda')
 
-Not simulated: memory, streams, kernels of a GPU and their rounding.
+Not simulated: memory, streams, kernels of a GPU and their rounding. In a backward pass mixed devices
+do not raise.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,8 +32,11 @@ METHODS = ('new_empty', 'new_full', 'new_ones', 'new_tensor', 'new_zeros')
 # Operators that take tensors of two devices.
 TRANSFERS = ('aten.copy_', 'aten._to_copy')
 INDEXING = ('aten.index', 'aten.index_put', 'aten.index_put_', 'aten._index_put_impl_')
-# C extensions that read memory; they are given the wrapped tensors.
-EXTENSIONS = ('mmcv._ext',)
+# Functions that read memory; they are given the wrapped tensors.
+SPARSE = 'get_indice_pairs indice_conv indice_conv_backward indice_maxpool indice_maxpool_backward'
+EXTENSIONS = {'mmcv._ext': None, 'spconv.pytorch.ops': SPARSE.split()}
+# They take settings as tensors on the CPU.
+MIXED = ('hard_voxelize_forward', 'dynamic_voxelize_forward')
 
 
 class MixedDevicesError(RuntimeError):
@@ -127,8 +131,10 @@ class SimulatedTensor(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        _check_devices(func, args, kwargs)
-        _check_out(func, args, kwargs)
+        # Autograd makes zeros in C++, where the pretended GPU is the CPU: no check in a backward.
+        if torch._C._current_graph_task_id() < 0:
+            _check_devices(func, args, kwargs)
+            _check_out(func, args, kwargs)
         result = func(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
         name = str(func).split('.')[1]
         if name.endswith('_') and not name.startswith('__'):
@@ -182,7 +188,7 @@ def _check_devices(func: Any, args: tuple, kwargs: dict) -> None:
         strangers = [x for x in others if not isinstance(x, SimulatedTensor) and x.dim()]
     else:
         tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
-        scalars = torch.Tag.pointwise in func.tags
+        scalars = torch.Tag.pointwise in func.tags or name == 'aten.fill_'
         strangers = [
             x
             for x in tensors
@@ -205,6 +211,8 @@ def _check_out(func: Any, args: tuple, kwargs: dict) -> None:
 
 
 def _check_shape(func: Any, x: SimulatedTensor) -> None:
+    if not isinstance(x, SimulatedTensor):
+        return
     if x.shape != x.inner.shape or x.stride() != x.inner.stride():
         raise AssertionError(f'{func} changes a shape in place, which is not simulated')
 
@@ -286,10 +294,28 @@ def _outside_of_torch(function: Callable) -> Callable:
     def call(*args, **kwargs):
         tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x) and x.dim()]
         simulated = [isinstance(x, SimulatedTensor) for x in tensors]
-        if any(simulated) and not all(simulated):
+        if any(simulated) and not all(simulated) and function.__name__ not in MIXED:
             raise MixedDevicesError(f'{function.__name__} got tensors on cuda:0 and on the CPU')
         result = function(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
         return tree_map(_wrap, result) if any(simulated) else result
+
+    return call
+
+
+def _differentiable(function: Callable) -> Callable:
+    """A function that runs on the CPU, between two moves that gradients pass through."""
+
+    def call(*args, **kwargs):
+        flat = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
+        if not any(isinstance(x, SimulatedTensor) for x in flat):
+            return function(*args, **kwargs)
+        if not all(isinstance(x, SimulatedTensor) for x in flat):
+            raise MixedDevicesError(f'{function.__name__} got tensors on cuda:0 and on the CPU')
+
+        def down(x: Any) -> Any:
+            return _ToCpu.apply(x) if _is_tensor(x) else x
+
+        return _ToCuda.apply(function(*tree_map(down, args), **tree_map(down, kwargs)))
 
     return call
 
@@ -337,12 +363,17 @@ def simulated_cuda() -> Iterator[torch.device]:
         patch(torch.cuda, 'set_rng_state', lambda *_: None)
         patch(torch.cuda, 'default_generators', (mock.Mock(),))
         patch(torch.cuda, 'get_device_name', lambda *_: 'pretended GPU')
-        for name in EXTENSIONS:
+        # They make tensors in C++, where the pretended GPU is the CPU.
+        functional = torch.nn.functional
+        patch(functional, 'one_hot', _differentiable(functional.one_hot))
+        patch(torch._C._nn, 'pad_sequence', _differentiable(torch._C._nn.pad_sequence))
+        for name, keys in EXTENSIONS.items():
             try:
                 module = importlib.import_module(name)
             except ImportError:
                 continue
             for key, function in vars(module).copy().items():
-                if callable(function) and not isinstance(function, type):
+                wanted = key in keys if keys else not isinstance(function, type)
+                if wanted and callable(function):
                     patch(module, key, _outside_of_torch(function))
         yield CUDA

@@ -99,7 +99,9 @@ def sum_of_losses(losses: dict[str, Tensor]) -> Tensor:
 
 
 def count_boxes(sample: BaseDataElement) -> int:
-    """Number of boxes in the ground truth of a data sample, 2D or 3D."""
+    """Number of boxes (2D or 3D) or lanes in the ground truth of a data sample."""
+    if 'gt_lanes' in sample:
+        return len(sample.gt_lanes)
     if 'gt_instances_3d' in sample:
         return len(sample.gt_instances_3d.labels_3d)
     return len(sample.gt_instances.labels)
