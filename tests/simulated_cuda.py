@@ -8,8 +8,8 @@ same bits as a run on the CPU.
     with simulated_cuda():
         model.to('cuda')
 
-Not simulated: memory, streams, kernels of a GPU and their rounding. In a backward pass mixed devices
-do not raise.
+Not simulated: memory, streams, kernels of a GPU and their rounding. In a backward pass mixed
+devices do not raise.
 """
 
 from collections.abc import Callable, Iterator
