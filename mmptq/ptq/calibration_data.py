@@ -1,7 +1,5 @@
-"""Calibration data: the train split through the test pipeline."""
+"""Calibration data: the train split, or a folder, through the test pipeline."""
 
-import copy
-import os
 from typing import Any
 
 import torch
@@ -12,166 +10,213 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
+from mmptq.utils.random_state import seeded
 from mmptq.utils.scan_file import ScanFormat
 
-
-def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
-    """The config of a train dataset, turned so that it loads like a test dataset.
-
-    Wrappers that mix or repeat samples (CBGS, mosaic, repeat) are removed; a concatenation stays.
-
-    Args:
-        dataset (dict): The ``dataset`` of a train dataloader.
-        pipeline (list[dict]): The test pipeline.
-    """
-    if 'dataset' in dataset:
-        return as_test_dataset(dataset['dataset'], pipeline)
-    dataset = copy.deepcopy(dataset)
-    if 'datasets' in dataset:
-        dataset['datasets'] = [as_test_dataset(d, pipeline) for d in dataset['datasets']]
-        return dataset
-    dataset.update(pipeline=copy.deepcopy(pipeline), test_mode=True)
-    # Data sets do not filter in test mode, and mmdet's XMLDataset refuses to be told to.
-    dataset.pop('filter_cfg', None)
-    return dataset
-
-
-def pipeline_of(dataset: dict[str, Any]) -> list[dict] | None:
-    """The pipeline of a dataset config, looked for inside of wrappers."""
-    if 'pipeline' in dataset:
-        return dataset['pipeline']
-    inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
-    return None if inner is None else pipeline_of(inner)
-
-
-def sample_files(info: dict[str, Any]) -> set[str]:
-    """Files that a data info (``dataset.get_data_info(i)``) names, as absolute paths."""
-    paths = [info.get('img_path'), (info.get('lidar_points') or {}).get('lidar_path')]
-    images = (info.get('images') or {}).values()  # cameras, and for KITTI matrices among them
-    paths += [image.get('img_path') for image in images if isinstance(image, dict)]
-    return {os.path.realpath(path) for path in paths if path}
-
-
-def check_overlap(dataset: Dataset, indices: list[int], evaluation: Dataset, only_warn: bool):
-    """Refuse calibration samples that the evaluation data holds too.
-
-    Args:
-        dataset (Dataset): Holds the calibration samples.
-        indices (list[int]): The ones that are used.
-        evaluation (Dataset): The evaluation data.
-        only_warn (bool): Whether an overlap is reported and accepted.
-
-    Raises:
-        QuantizationError: If a file is in both, unless ``only_warn``.
-    """
-    seen = set().union(*(sample_files(evaluation.get_data_info(i)) for i in range(len(evaluation))))
-    shared = [
-        file for i in indices for file in sorted(sample_files(dataset.get_data_info(i)) & seen)
-    ]
-    if not shared:
-        return
-    message = (
-        f"{len(shared)} calibration samples are evaluation samples too, '{shared[0]}' for one: "
-        "calibrate on a train split, or set calibration.overlap='warn' to go on all the same"
-    )
-    if not only_warn:
-        raise QuantizationError(message)
-    MMLogger.get_current_instance().warning(message)
+from .inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSettings
+from .inputs.finite_points import NAN_HINT, with_finite_points
+from .inputs.folder_dataset import FolderDataset
+from .inputs.pipelines import evaluation_leaves, pipelines_for
+from .inputs.sample_files import sample_title, scan_path
+from .inputs.train_dataset import skip_labels, takes_pipeline, train_leaves, with_pipelines
 
 
 class CalibrationDataset(Dataset):
     """A fixed choice of samples; one that cannot be read becomes a sentence that says so.
 
+    A pipeline with random steps gives the same sample on every pass and in every worker process.
+
     Args:
-        dataset (Dataset): An OpenMMLab dataset.
+        dataset (Dataset): An OpenMMLab dataset, or any other one that gives what the model takes.
         indices (list[int]): The samples, in order.
+        seed (int): Of random steps. Defaults to 0.
+
+    Attributes:
+        dropped (dict[str, tuple[int, int]]): Scans with points that are not finite: their number,
+            and that of all points.
     """
 
-    def __init__(self, dataset: Dataset, indices: list[int]):
+    def __init__(self, dataset: Dataset, indices: list[int], seed: int = 0):
         self.dataset = dataset
         self.indices = indices
+        self.seed = seed
+        self.dropped: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> dict[str, Any] | str:
+    def __getitem__(self, position: int) -> Any:
         index = self.indices[position]
         # The sentence travels through a worker process as data: an exception would arrive
         # there with the worker's whole traceback as its message.
         try:
-            problem = self._problem(index)
-            if problem is None:
+            with seeded(self.seed * 1_000_003 + index):
                 return self.dataset[index]
+        except QuantizationError as error:
+            problem = str(error)
         except Exception as error:
-            problem = f'cannot be read ({first_line(error)})'
-        files = sorted(sample_files(self.dataset.get_data_info(index))) or [f'no. {index}']
-        return f"calibration sample '{files[0]}' {problem}: repair or remove it"
+            problem = f'cannot be read ({first_line(error)}): repair or remove it'
+        return f'{sample_title(self.dataset, index)} {problem}'
 
-    def _problem(self, index: int) -> str | None:
-        """What is wrong with the scan of a sample, where that is known before it is loaded."""
-        scan_format = ScanFormat.of(getattr(self.dataset, 'pipeline', None))
-        path = (self.dataset.get_data_info(index).get('lidar_points') or {}).get('lidar_path')
-        return scan_format.problem(path) if scan_format and path else None
+    def check_files(self, nan_points: str | None) -> None:
+        """Look at the files of all samples, as far as that is quick.
+
+        Args:
+            nan_points (str, optional): See ``CalibrationSettings``.
+
+        Raises:
+            QuantizationError: If one cannot be used.
+        """
+        scans = ScanFormat.of(getattr(self.dataset, 'pipeline', None))
+        for index in self.indices:
+            problem, hint = None, ''
+            path = scan_path(self.dataset, index)
+            if scans is not None and path is not None:
+                problem, bad, total = scans.check(path, nan_points)
+                if bad and problem is None:
+                    self.dropped[path] = bad, total
+                hint = NAN_HINT if bad and nan_points != 'drop' and bad < total else ''
+            elif isinstance(self.dataset, FolderDataset):
+                problem = self.dataset.problem(index)
+            if problem is not None:
+                title = sample_title(self.dataset, index)
+                raise QuantizationError(f'{title} {problem}: repair or remove it{hint}')
+        if self.dropped:
+            path, (bad, total) = next(iter(self.dropped.items()))
+            MMLogger.get_current_instance().warning(
+                f'points with NaN or Inf are dropped in {len(self.dropped)} of {len(self)} '
+                f"calibration scans, {bad} of {total} in '{path}' for one"
+            )
 
 
 def _collate(batch: list) -> Any:
     return batch[0] if isinstance(batch[0], str) else pseudo_collate(batch)
 
 
-def choose_samples(total: int, num_samples: int, seed: int) -> list[int]:
+def choose_samples(
+    total: int, num_samples: int | None, seed: int, what: str = 'the train split'
+) -> list[int]:
     """A random choice without repetition, sorted so that files are read in order.
 
+    Args:
+        total (int): How many samples there are.
+        num_samples (int, optional): How many to choose; None chooses 256, or all if there are
+            fewer.
+        seed (int): Of the choice.
+        what (str): What holds the samples, for messages.
+
     Raises:
-        QuantizationError: If there are fewer samples than asked for, or none are asked for.
+        QuantizationError: If there are fewer samples than asked for, or none at all.
     """
+    if total < 1:
+        raise QuantizationError(f'{what} is empty: PTQ needs at least one calibration sample')
+    if num_samples is None:
+        num_samples = min(DEFAULT_SAMPLES, total)
     if num_samples < 1:
         raise QuantizationError(f'calibration.num_samples={num_samples} must be at least 1')
     if total < num_samples:
         raise QuantizationError(
-            f'calibration.num_samples={num_samples} is more than the {total} samples of the '
-            f'train split: set it to at most {total}'
+            f'calibration.num_samples={num_samples} is more than the {total} samples of '
+            f'{what}: set it to at most {total}'
         )
     generator = torch.Generator('cpu').manual_seed(seed)
     return sorted(torch.randperm(total, generator=generator, device='cpu')[:num_samples].tolist())
 
 
-def make_loader(dataset: Dataset, indices: list[int], num_workers: int) -> DataLoader:
-    """Loader of single-sample batches in a fixed order."""
-    return DataLoader(
-        CalibrationDataset(dataset, indices),
-        batch_size=1,
-        num_workers=num_workers,
-        collate_fn=_collate,
-    )
+def spread_samples(total: int, num_samples: int, seed: int) -> list[int]:
+    """One sample at random out of each of ``num_samples`` equal parts, in order.
+
+    Frames of a video stay far from each other. Arguments as for :func:`choose_samples`, which has
+    checked them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    bounds = [part * total // num_samples for part in range(num_samples + 1)]
+    draws = torch.rand(num_samples, generator=generator, dtype=torch.float64).tolist()
+    parts = zip(bounds, bounds[1:], draws, strict=False)
+    return [low + int(draw * (high - low)) for low, high, draw in parts]
+
+
+def make_loader(
+    dataset: Dataset,
+    indices: list[int],
+    num_workers: int,
+    seed: int = 0,
+    nan_points: str | None = None,
+) -> DataLoader:
+    """Loader of single-sample batches in a fixed order.
+
+    Raises:
+        QuantizationError: If the file of a sample cannot be used.
+    """
+    chosen = CalibrationDataset(dataset, indices, seed)
+    chosen.check_files(nan_points)
+    return DataLoader(chosen, batch_size=1, num_workers=num_workers, collate_fn=_collate)
 
 
 def calibration_loader(
-    dataloader: dict[str, Any], cfg: dict[str, Any], num_samples: int, seed: int
+    cfg: Any, seed: int = 0, num_samples: int | None = None, at_most: int | None = None
 ) -> DataLoader:
-    """Loader of random samples of the train split through the test pipeline.
+    """Loader of random samples of the train split, or of a folder, through the test pipeline.
 
     Args:
-        dataloader (dict): Config of the train dataloader.
-        cfg (dict): The whole config; its val (or test) dataloader has the test pipeline.
-        num_samples (int): How many.
-        seed (int): Of the choice.
+        cfg (Config): The whole config: ``calibration``, ``train_dataloader``, and a val or test
+            dataloader that has the test pipeline.
+        seed (int): Of the choice. Defaults to 0.
+        num_samples (int, optional): How many. Defaults to ``calibration.num_samples``.
+        at_most (int, optional): Limits the number where nothing else sets it. Defaults to None.
 
     Raises:
         QuantizationError: If there is no test pipeline, or there are too few samples.
     """
-    val_cfg = cfg.get('val_dataloader') or cfg.get('test_dataloader') or {}
-    pipeline = pipeline_of(val_cfg.get('dataset') or {})
-    if pipeline is None:
+    settings = CalibrationSettings.from_config(cfg.get('calibration'))
+    loader_cfg = cfg.get('train_dataloader')
+    if settings.data is not None:
+        dataset, what = _folder(cfg, settings), f"calibration folder '{settings.data}'"
+    else:
+        dataset, what = _train_split(cfg, settings, loader_cfg), 'the train split'
+    count = settings.num_samples if num_samples is None else num_samples
+    if at_most is not None:
+        count = min(at_most, len(dataset) if count is None else count)
+    indices = choose_samples(len(dataset), count, seed, what)
+    if settings.data is not None:
+        indices = spread_samples(len(dataset), len(indices), seed)
+    workers = loader_cfg.get('num_workers', 0) if isinstance(loader_cfg, dict) else 0
+    return make_loader(dataset, indices, workers, seed, settings.nan_points)
+
+
+def _folder(cfg: Any, settings: CalibrationSettings) -> FolderDataset:
+    pipelines = pipelines_for(cfg, settings, [{}])
+    if pipelines is None:
+        raise _no_pipeline()
+    leaf = next((x for x in evaluation_leaves(cfg) if x['pipeline'] == pipelines[0]), {})
+    pipeline = with_finite_points(pipelines[0], settings.nan_points)
+    return FolderDataset(settings.data, pipeline, leaf)
+
+
+def _train_split(cfg: Any, settings: CalibrationSettings, loader_cfg: Any) -> Dataset:
+    if isinstance(loader_cfg, DataLoader):
+        return loader_cfg.dataset
+    if not loader_cfg or loader_cfg.get('dataset') is None:
         raise QuantizationError(
-            'the config has no val_dataloader with a test pipeline: PTQ reads its calibration '
-            'samples through that pipeline'
+            "the config has no 'train_dataloader' to calibrate on: name a folder of images or "
+            'scans with --calibration-data'
         )
-    loader_cfg = dict(
-        dataset=as_test_dataset(dataloader['dataset'], pipeline),
-        batch_size=1,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
+    train = loader_cfg['dataset']
+    leaves = train_leaves(train)
+    pipelines = pipelines_for(cfg, settings, leaves)
+    if pipelines is None and any(map(takes_pipeline, leaves)):
+        raise _no_pipeline()
+    found = iter(pipelines or [None] * len(leaves))
+    train = with_pipelines(train, lambda: next(found), settings.nan_points)
+    loader = dict(dataset=train, batch_size=1, num_workers=0)
+    loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
+    dataset = Runner.build_dataloader(loader).dataset
+    skip_labels(dataset)
+    return dataset
+
+
+def _no_pipeline() -> QuantizationError:
+    return QuantizationError(
+        'the config has no val_dataloader with a test pipeline: PTQ reads its calibration '
+        'samples through that pipeline'
     )
-    dataset = Runner.build_dataloader(loader_cfg).dataset
-    indices = choose_samples(len(dataset), num_samples, seed)
-    return make_loader(dataset, indices, dataloader.get('num_workers', 0))

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# Sensors that mark missing returns by NaN have fewer than that in what remains of a scan.
+NAN_SHARE = 0.01
+
 
 @dataclass(frozen=True)
 class ScanFormat:
@@ -28,34 +31,62 @@ class ScanFormat:
         ranges = _values(pipeline, 'PointsRangeFilter', 'point_cloud_range', 'pcd_range')
         return None if columns is None else cls(columns, next(ranges, None))
 
-    def problem(self, path: str) -> str | None:
-        """What is wrong with a file, as the rest of a sentence; None if it is sound.
+    def problem(self, path: str, nan_points: str | None = None) -> str | None:
+        """What is wrong with a file, as the rest of a sentence; None if it can be used."""
+        return self.check(path, nan_points)[0]
+
+    def check(self, path: str, nan_points: str | None = None) -> tuple[str | None, int, int]:
+        """What is wrong with a file, and how many of its points are not finite.
 
         mmdet3d's range filter silently drops points that are not finite, so that a broken
         recording would pass for a sparse one.
 
         Args:
             path (str): The file; one that is not on this machine's disk is not looked at.
+            nan_points (str, optional): See ``bad_points_problem``.
+
+        Returns:
+            tuple: The problem as the rest of a sentence, or None; number of points that are not
+            finite; number of points.
         """
         if not os.path.isfile(path):
-            return None
+            return None, 0, 0
         size = os.path.getsize(path)
         if size == 0:
-            return 'is an empty file'
+            return 'is an empty file', 0, 0
         if size % (4 * self.num_columns):
-            return (
+            problem = (
                 f'has {size} bytes, which are no whole points of {self.num_columns} float32 '
                 'numbers: it is cut off or has another number of columns'
             )
-        points = np.fromfile(path, dtype=np.float32).reshape(-1, self.num_columns)
+            return problem, 0, 0
+        try:
+            points = np.fromfile(path, dtype=np.float32).reshape(-1, self.num_columns)
+        except OSError as error:
+            return f'cannot be read ({error.strerror})', 0, 0
         bad = int((~np.isfinite(points)).any(axis=1).sum())
-        if bad:
-            return f'holds NaN or Inf in {bad} of {len(points)} points'
-        if self.point_range is not None:
+        problem = bad_points_problem(bad, len(points), nan_points)
+        if problem is None and self.point_range is not None:
             low, high = np.asarray(self.point_range).reshape(2, 3)
             if not ((points[:, :3] >= low) & (points[:, :3] <= high)).all(axis=1).any():
-                return f'has no point inside {list(map(float, self.point_range))}'
+                problem = f'has no point inside {list(map(float, self.point_range))}'
+        return problem, bad, len(points)
+
+
+def bad_points_problem(bad: int, total: int, nan_points: str | None) -> str | None:
+    """Why points with NaN or Inf cannot be dropped, as the rest of a sentence; None if they can.
+
+    Args:
+        bad (int): Number of points that are not finite.
+        total (int): Number of points.
+        nan_points (str, optional): 'drop' drops any number of them, 'error' none, and None less
+            than ``NAN_SHARE``.
+    """
+    if bad and bad == total:
+        return f'holds NaN or Inf in all of its {total} points'
+    if not bad or nan_points == 'drop' or (nan_points is None and bad < NAN_SHARE * total):
         return None
+    return f'holds NaN or Inf in {bad} of {total} points'
 
 
 def _values(pipeline: Any, name: str, *keys: str) -> Iterable[Any]:

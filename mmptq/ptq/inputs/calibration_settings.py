@@ -1,0 +1,76 @@
+"""The ``calibration`` of a config."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mmptq.quantization import QuantizationError
+
+DEFAULT_SAMPLES = 256
+OVERLAP = ('error', 'warn')
+NAN_POINTS = ('drop', 'error')
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """What a run calibrates on.
+
+    Attributes:
+        num_samples (int, optional): Number of samples; None takes 256, or all where there are
+            fewer.
+        overlap (str): 'error' refuses samples that the evaluation data holds too, 'warn' only
+            reports them.
+        data (str, optional): A folder of images or scans, in place of the train data.
+        nan_points (str, optional): What happens to points with NaN or Inf in a scan: 'drop' drops
+            them, 'error' refuses the scan, and None drops them below a share of 1 %.
+        pipeline (int | list[dict], optional): The test pipeline, or the number of the one to take
+            where the evaluation data has several.
+
+    Example:
+        >>> calibration = dict(num_samples=64, data='data/own_frames')
+    """
+
+    num_samples: int | None = None
+    overlap: str = 'error'
+    data: str | None = None
+    nan_points: str | None = None
+    pipeline: Any = None
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> 'CalibrationSettings':
+        """The settings of ``calibration`` in a config, checked.
+
+        Args:
+            cfg (dict | None): The value of the key.
+
+        Raises:
+            QuantizationError: If a key is unknown, or a value cannot be used.
+        """
+        if cfg is not None and not isinstance(cfg, dict):
+            raise QuantizationError(f'calibration={cfg!r}: use calibration=dict(num_samples=64)')
+        known = [field.name for field in fields(cls)]
+        for key in cfg or {}:
+            if key not in known:
+                raise QuantizationError(
+                    f"calibration has an unknown key '{key}': use {', '.join(known)}"
+                )
+        settings = cls(**(cfg or {}))
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        count = self.num_samples
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
+            raise QuantizationError(f'calibration.num_samples={count!r} must be a whole number')
+        if count is not None and count < 1:
+            raise QuantizationError(f'calibration.num_samples={count} must be at least 1')
+        if self.overlap not in OVERLAP:
+            raise QuantizationError(f"calibration.overlap={self.overlap!r}: use 'error' or 'warn'")
+        if self.nan_points not in (None, *NAN_POINTS):
+            raise QuantizationError(
+                f"calibration.nan_points={self.nan_points!r}: use 'drop' or 'error', or None to "
+                'drop them below a share of 1 %'
+            )
+        if self.data is not None and (not isinstance(self.data, str) or not self.data):
+            raise QuantizationError(
+                f'calibration.data={self.data!r}: name one folder of images or scans'
+            )
