@@ -211,7 +211,7 @@ def test_a_detector_gets_the_bits_of_the_loop(detector, tmp_path):
     path, cfg, model = detector
     float_model = copy.deepcopy(model)
     run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
-    loader = calibration_loader(cfg.train_dataloader, cfg, 4, 0)
+    loader = calibration_loader(cfg, 0, 4)
     mmptq.quantize(model, loader, cfg.quantizer, cfg.stages, tmp_path / 'api')
     assert same(load_quantized(float_model, path.parent / 'work/quantized.pth'), model)
     assert (tmp_path / 'api/quantized.pth').is_file()

@@ -23,9 +23,8 @@ def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) ->
     Returns:
         list[Tensor]: Inputs (1, C, H, W), one per sample.
     """
-    if num_samples is None:
-        num_samples = min(16, (cfg.get('calibration') or {}).get('num_samples', 16))
-    loader = calibration_loader(cfg.train_dataloader, cfg, num_samples, seed=0)
+    at_most = 16 if num_samples is None else None
+    loader = calibration_loader(cfg, 0, num_samples, at_most)
     ctx = PTQContext(detector, loader, Path(cfg.work_dir), seed=0)
     with subgraph_inputs(detector) as inputs:
         for data in ctx.batches('collect inputs'):

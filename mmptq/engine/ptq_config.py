@@ -13,6 +13,7 @@ from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import base_config, load_config, merge_options
 
 from .checkpoint import plan_of, read_checkpoint
+from .data_config import add_calibration_argument, prepare_data, set_calibration_data
 
 BITS = re.compile(r'(?P<both>\d+)|w(?P<weight>\d+)a(?P<act>\d+)')
 
@@ -29,6 +30,7 @@ def add_ptq_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='NAME=BITS',
         help='bits of weights and inputs of layers (globs): NAME=8, or NAME=w4a8',
     )
+    add_calibration_argument(parser)
 
 
 def ptq_config(args: argparse.Namespace) -> Config:
@@ -53,6 +55,7 @@ def ptq_config(args: argparse.Namespace) -> Config:
     if args.backend is not None:
         cfg.backend = base_config('backend', args.backend).backend
     merge_options(cfg, args.cfg_options)
+    set_calibration_data(cfg, getattr(args, 'calibration_data', None))
     apply_policy(cfg)
     rules = layer_rules(args.float or [], args.bits or [])
     if rules:
@@ -91,6 +94,7 @@ def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
     cfg.auto_scale_lr = None
     # Without a seed the runner would draw one, and every run other calibration samples.
     cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
+    prepare_data(cfg)
 
 
 def make_ptq_config(cfg: Config) -> None:
@@ -118,12 +122,8 @@ def _is_replaced(hook: Any) -> bool:
 
 def check_config(cfg: Config) -> None:
     """Refuse what would fail only after minutes of work."""
-    for key in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
-        if not cfg.get(key):
-            raise QuantizationError(
-                f"the config has no '{key}': PTQ calibrates on the train data and evaluates on "
-                'the validation data of the config'
-            )
+    if not cfg.get('model'):
+        raise QuantizationError("the config has no 'model': give the config of a detector")
     if (cfg.get('train_cfg') or {}).get('type') != 'PTQLoop':
         raise QuantizationError(
             "the config is a float one (train_cfg is not dict(type='PTQLoop')): name a scheme and "

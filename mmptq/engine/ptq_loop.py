@@ -11,8 +11,10 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 
-from mmptq.ptq.calibration_data import calibration_loader, check_overlap
+from mmptq.ptq.calibration_data import calibration_loader, dropped_rows
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
+from mmptq.ptq.inputs.overlap import check_overlap
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
@@ -36,15 +38,14 @@ class PTQLoop(BaseLoop):
     The config of the runner holds, at its top level, ``quantizer`` (bits, ranges, rules: see
     ``mmptq.quantization.placement.place``), ``stages`` (a list of configs of stages), and
     optionally ``ptq`` (the model's own policy: see ``mmptq.ptq.policy.apply_policy``),
-    ``calibration`` with ``num_samples`` (default 256) and ``overlap`` ('error', or 'warn' to
-    accept calibration samples that the evaluation data holds too), and ``backend`` (what an
-    engine can run: see ``mmptq.quantization.limits.SchemeLimits``), which the scheme is fitted
-    to.
+    ``calibration`` (see ``CalibrationSettings``), and ``backend`` (what an engine can run: see
+    ``mmptq.quantization.limits.SchemeLimits``), which the scheme is fitted to.
 
     Args:
         runner (Runner): The runner.
         dataloader (dict): Config of the train dataloader. Its dataset is loaded through the test
-            pipeline, without the wrappers that mix or repeat samples.
+            pipeline, without the wrappers that mix or repeat samples. Not used where
+            ``calibration.data`` names a folder.
         val_float (bool): Whether the float model is evaluated first. Defaults to True.
 
     Attributes:
@@ -63,19 +64,15 @@ class PTQLoop(BaseLoop):
             self.limits = SchemeLimits.from_config(runner.cfg.backend)
             self.quantizer = self.limits.constrain(self.quantizer)
         self.stages = build_stages(_required(runner.cfg, 'stages', 'a recipe'))
-        self.calibration = _calibration_config(runner.cfg.get('calibration') or {})
+        self.calibration = CalibrationSettings.from_config(runner.cfg.get('calibration'))
         self.val_float = val_float
         self.resume = False
         # The float weights come from a checkpoint; initialising could download others first.
         unwrap(runner.model).init_weights = lambda: None
         # A PTQ run has no epochs to keep checkpoints of, and no best one.
         runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
-        super().__init__(
-            runner,
-            calibration_loader(
-                dataloader, runner.cfg, self.calibration['num_samples'], runner.seed
-            ),
-        )
+        cfg = dict(runner.cfg, train_dataloader=dataloader)
+        super().__init__(runner, calibration_loader(cfg, runner.seed))
 
     # What mmengine's runner asks of a train loop.
     max_epochs = epoch = max_iters = iter = 0
@@ -88,12 +85,14 @@ class PTQLoop(BaseLoop):
         self._check_overlap()
         check_adapter(self.stages, ctx.model)
         self.plan(ctx)
+        if self.dataloader.dataset.dropped:
+            ctx.record('dropped_points', dropped_rows(self.dataloader.dataset))
         before = ctx.evaluate() if self.val_float and ctx.evaluator else {}
         start = time.perf_counter()
         quantize_model(ctx, self.stages)
         seconds = time.perf_counter() - start
         path = ctx.work_dir / CHECKPOINT_NAME
-        meta = self.dataloader.dataset.dataset.metainfo
+        meta = getattr(self.dataloader.dataset.dataset, 'metainfo', None) or {}
         save_quantized(ctx.model, ctx.plan, path, meta, runner.cfg.pretty_text)
         runner.logger.info(f'quantized checkpoint: {path}')
         after = ctx.evaluate() if ctx.evaluator else {}
@@ -124,7 +123,7 @@ class PTQLoop(BaseLoop):
         if self.runner.val_loop is not None:
             data = self.dataloader.dataset
             evaluation = self.runner.val_dataloader.dataset
-            only_warn = self.calibration['overlap'] == 'warn'
+            only_warn = self.calibration.overlap == 'warn'
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
 
     def plan(self, ctx: PTQContext) -> None:
@@ -134,8 +133,9 @@ class PTQLoop(BaseLoop):
 
     def _report(self, ctx: PTQContext, before: dict, after: dict, seconds: float) -> None:
         result = record_result(ctx, before, after, seconds)
+        table = format_table(comparison_rows(before, after)) if after else '(not evaluated)'
         ctx.logger.info(
-            f'result\n{format_table(comparison_rows(before, after))}\n'
+            f'result\n{table}\n'
             f'weights: {result["float_bytes"] / 2**20:.2f} MB in float32, '
             f'{result["quantized_bytes"] / 2**20:.2f} MB quantized; quantized in {seconds:.1f} s '
             f'with {result["num_samples"]} samples'
@@ -149,16 +149,3 @@ def _required(cfg: Any, key: str, what: str) -> Any:
             f'--{what.split()[-1]}'
         )
     return cfg[key]
-
-
-def _calibration_config(cfg: dict[str, Any]) -> dict[str, Any]:
-    known = dict(num_samples=256, overlap='error')
-    for key in cfg:
-        if key not in known:
-            raise QuantizationError(
-                f"calibration has an unknown key '{key}': use {', '.join(known)}"
-            )
-    known.update(cfg)
-    if known['overlap'] not in ('error', 'warn'):
-        raise QuantizationError(f"calibration.overlap='{known['overlap']}': use 'error' or 'warn'")
-    return known

@@ -8,17 +8,16 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset
 
+from mmptq.ptq.inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSettings
+from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
+from mmptq.ptq.inputs.folder_dataset import FolderDataset
+from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
+from mmptq.ptq.inputs.sample_files import innermost, sample_title, scan_path
+from mmptq.ptq.inputs.train_dataset import skip_labels, takes_pipeline, train_leaves, with_pipelines
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
 from mmptq.utils.random_state import seeded
 from mmptq.utils.scan_file import ScanFormat
-
-from .inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSettings
-from .inputs.finite_points import NAN_HINT, with_finite_points
-from .inputs.folder_dataset import FolderDataset
-from .inputs.pipelines import evaluation_leaves, pipelines_for
-from .inputs.sample_files import sample_title, scan_path
-from .inputs.train_dataset import skip_labels, takes_pipeline, train_leaves, with_pipelines
 
 
 class CalibrationDataset(Dataset):
@@ -67,17 +66,14 @@ class CalibrationDataset(Dataset):
         Raises:
             QuantizationError: If one cannot be used.
         """
-        scans = ScanFormat.of(getattr(self.dataset, 'pipeline', None))
         for index in self.indices:
+            dataset, inner = innermost(self.dataset, index)
             problem, hint = None, ''
-            path = scan_path(self.dataset, index)
-            if scans is not None and path is not None:
-                problem, bad, total = scans.check(path, nan_points)
-                if bad and problem is None:
-                    self.dropped[path] = bad, total
-                hint = NAN_HINT if bad and nan_points != 'drop' and bad < total else ''
-            elif isinstance(self.dataset, FolderDataset):
-                problem = self.dataset.problem(index)
+            if isinstance(dataset, FolderDataset):
+                problem = dataset.problem(inner)
+            path = scan_path(dataset, inner)
+            if path is not None and problem is None:
+                problem, hint = self._check_scan(dataset, path, nan_points)
             if problem is not None:
                 title = sample_title(self.dataset, index)
                 raise QuantizationError(f'{title} {problem}: repair or remove it{hint}')
@@ -87,6 +83,27 @@ class CalibrationDataset(Dataset):
                 f'points with NaN or Inf are dropped in {len(self.dropped)} of {len(self)} '
                 f"calibration scans, {bad} of {total} in '{path}' for one"
             )
+
+    def _check_scan(
+        self, dataset: Dataset, path: str, nan_points: str | None
+    ) -> tuple[str | None, str]:
+        """What is wrong with a scan, or None, and what else can be done about it."""
+        pipeline = getattr(dataset, 'pipeline', None)
+        scans = ScanFormat.of(pipeline)
+        if scans is None:
+            return None, ''
+        drops = any(isinstance(x, FinitePoints) for x in getattr(pipeline, 'transforms', ()))
+        problem, bad, total = scans.check(path, nan_points if drops else 'error')
+        if bad and problem is None:
+            self.dropped[path] = bad, total
+        return problem, NAN_HINT if drops and 0 < bad < total and nan_points != 'drop' else ''
+
+
+def dropped_rows(dataset: CalibrationDataset) -> list[dict[str, Any]]:
+    """Scans of which points are dropped, for ``ctx.record``."""
+    return [
+        dict(scan=path, dropped=bad, points=total) for path, (bad, total) in dataset.dropped.items()
+    ]
 
 
 def _collate(batch: list) -> Any:

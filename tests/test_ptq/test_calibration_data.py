@@ -1,25 +1,22 @@
-"""The train split through the test pipeline: wrappers, choice of samples, overlap."""
+"""The train split or a folder through the test pipeline: choice of samples, bad files, seeds."""
 
+import random
+
+import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch.utils.data import Dataset
 
 from mmptq.ptq.calibration_data import (
     CalibrationDataset,
-    as_test_dataset,
-    check_overlap,
+    calibration_loader,
     choose_samples,
     make_loader,
-    pipeline_of,
-    sample_files,
+    spread_samples,
 )
 from mmptq.quantization import QuantizationError
-
-TEST = [dict(type='Test')]
-PLAIN = dict(
-    type='CocoDataset',
-    ann_file='train.json',
-    pipeline=[dict(type='Train')],
-    filter_cfg=dict(filter_empty_gt=True, min_size=32),
-)
 
 
 class Files:
@@ -40,53 +37,39 @@ class Files:
         return dict(inputs=index)
 
 
-@pytest.mark.parametrize(
-    'dataset',
-    [
-        PLAIN,
-        dict(type='CBGSDataset', dataset=PLAIN),
-        dict(type='RepeatDataset', times=3, dataset=dict(type='CBGSDataset', dataset=PLAIN)),
-        dict(type='MultiImageMixDataset', dataset=PLAIN, pipeline=[dict(type='Mosaic')]),
-    ],
-)
-def test_wrappers_are_removed(dataset):
-    got = as_test_dataset(dataset, TEST)
-    assert got == dict(type='CocoDataset', ann_file='train.json', pipeline=TEST, test_mode=True)
-    assert PLAIN['pipeline'] == [dict(type='Train')]
+class Noise(Dataset):
+    """Own data without metainfo, full_init and get_data_info: random samples of each stream."""
+
+    def __init__(self, count=5):
+        self.count = count
+
+    def __len__(self):
+        return np.int64(self.count)
+
+    def __getitem__(self, index):
+        return dict(inputs=[random.random(), np.random.rand(), torch.rand(()).item()])
 
 
-def test_concatenation_stays():
-    got = as_test_dataset(dict(type='ConcatDataset', datasets=[PLAIN, PLAIN]), TEST)
-    assert [d['pipeline'] for d in got['datasets']] == [TEST, TEST]
-
-
-def test_pipeline_inside_wrappers():
-    assert pipeline_of(dict(type='W', dataset=dict(pipeline=TEST))) == TEST
-    assert pipeline_of(dict(type='C', datasets=[dict(pipeline=TEST)])) == TEST
-    assert pipeline_of(dict()) is None
-
-
-def test_choice_is_seeded_and_without_repetition():
+def test_choice_is_seeded_sorted_and_without_repetition():
     first, again, other = (choose_samples(100, 20, seed) for seed in (1, 1, 2))
     assert first == again == sorted(set(first))
     assert first != other
-    assert choose_samples(5, 5, 0) == [0, 1, 2, 3, 4]
+    assert choose_samples(5, 5, 0) == choose_samples(5, None, 0) == [0, 1, 2, 3, 4]
+    assert len(choose_samples(1000, None, 0)) == 256
 
 
-def test_files_of_2d_and_3d_samples():
-    assert sample_files(dict(img_path='/a/../b.jpg')) == {'/b.jpg'}
-    images = dict(CAM=dict(img_path='/c.jpg'), R0_rect=[[1.0]])
-    info = dict(lidar_points=dict(lidar_path='/d.bin'), images=images)
-    assert sample_files(info) == {'/c.jpg', '/d.bin'}
+def test_too_few_samples():
+    with pytest.raises(QuantizationError, match='more than the 3 samples of the train split'):
+        choose_samples(3, 4, 0)
+    with pytest.raises(QuantizationError, match='the train split is empty'):
+        choose_samples(0, None, 0)
 
 
-def test_overlap_by_file_not_by_index(tmp_path):
-    train = Files([str(tmp_path / name) for name in 'abc'])
-    val = Files([str(tmp_path / name) for name in 'cd'])
-    check_overlap(train, [0, 1], val, only_warn=False)
-    with pytest.raises(QuantizationError, match="1 calibration samples .*/c'"):
-        check_overlap(train, [0, 2], val, only_warn=False)
-    check_overlap(train, [0, 2], val, only_warn=True)
+def test_frames_of_a_folder_are_spread():
+    chosen = spread_samples(100, 10, 0)
+    assert [index // 10 for index in chosen] == list(range(10))
+    assert chosen == spread_samples(100, 10, 0) != spread_samples(100, 10, 1)
+    assert spread_samples(7, 7, 3) == list(range(7))
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])
@@ -94,9 +77,88 @@ def test_unreadable_sample_becomes_a_sentence(num_workers):
     loader = make_loader(Files(['/a.jpg', '/b.jpg', '/c.jpg'], broken=[1]), [2, 1], num_workers)
     batches = list(loader)
     assert batches[0] == dict(inputs=[2])
-    assert "'/b.jpg' cannot be read (OSError: premature end)" in batches[1]
+    assert "'/b.jpg' cannot be read (OSError: premature end): repair or remove it" in batches[1]
 
 
 def test_order_is_that_of_the_choice():
     dataset = CalibrationDataset(Files(list('abcd')), [3, 1])
     assert [dataset[i]['inputs'] for i in range(len(dataset))] == [3, 1]
+
+
+def test_random_pipelines_give_the_same_samples_on_every_pass_and_in_workers():
+    def read(num_workers, seed=0):
+        return [batch['inputs'] for batch in make_loader(Noise(), [4, 0, 2], num_workers, seed)]
+
+    first = read(0)
+    assert first == read(0) == read(2)
+    assert len({value[0] for sample in first for value in sample}) == 9
+    assert first != read(0, seed=1)
+    # A sample does not depend on the others that were chosen.
+    assert make_loader(Noise(), [2], 0).dataset[0]['inputs'] == [v[0] for v in first[2]]
+
+
+def test_own_random_streams_go_on_as_if_no_sample_was_read():
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = torch.rand(2).tolist(), np.random.rand(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    make_loader(Noise(), [0, 1], 0).dataset[1]
+    assert (torch.rand(2).tolist(), np.random.rand(), random.random()) == expected
+
+
+def loader_of(**cfg):
+    init_default_scope('mmdet')
+    return calibration_loader(Config(cfg), 0)
+
+
+@pytest.fixture
+def images(tiny_data):
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='PackDetInputs', meta_keys=('img_path', 'img_id')),
+    ]
+    evaluation = dict(type='CocoDataset', ann_file='nowhere.json', pipeline=pipeline)
+    return dict(
+        calibration=dict(data=str(tiny_data / 'train')),
+        test_dataloader=dict(dataset=evaluation),
+        metainfo=None,
+    )
+
+
+def test_folder_needs_neither_labels_nor_train_data(images):
+    loader = loader_of(**images)
+    assert len(loader) == 6
+    sample = next(iter(loader))
+    assert sample['inputs'][0].shape == (3, 64, 96)
+    paths = [batch['data_samples'][0].img_path for batch in loader]
+    assert paths == sorted(paths)
+    assert loader.dataset.dataset.metainfo['classes'][0] == 'person'  # of CocoDataset
+
+
+def test_number_of_samples_of_a_folder(images):
+    images['calibration']['num_samples'] = 4
+    assert len(loader_of(**images)) == 4
+    images['calibration']['num_samples'] = 7
+    with pytest.raises(QuantizationError, match='more than the 6 samples of calibration folder'):
+        loader_of(**images)
+
+
+def test_pipeline_of_a_config_without_evaluation_data(images):
+    pipeline = images.pop('test_dataloader')['dataset']['pipeline']
+    with pytest.raises(QuantizationError, match='no val_dataloader with a test pipeline'):
+        loader_of(**images)
+    assert len(loader_of(**images, test_pipeline=pipeline)) == 6
+
+
+def test_own_dataset_without_pipeline_and_without_anything_of_mmengine():
+    dataset = Noise(3)
+    loader = loader_of(train_dataloader=dict(dataset=dict(type=Noise, count=3)))
+    assert [batch['inputs'] for batch in loader] == [
+        batch['inputs'] for batch in make_loader(dataset, [0, 1, 2], 0)
+    ]
+    assert len(loader_of(train_dataloader=dict(dataset=dict(type=Noise)))) == 5
+
+
+def test_missing_train_data_names_the_way_out():
+    with pytest.raises(QuantizationError, match='no .train_dataloader.* --calibration-data'):
+        loader_of()

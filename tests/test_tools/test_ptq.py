@@ -113,8 +113,17 @@ def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
         (['--cfg-options', 'calibration.num_samples=0'], 'must be at least 1'),
         (['--cfg-options', 'calibration.samples=5'], "unknown key 'samples'"),
         (['--cfg-options', 'quantizer.act.bits=9'], 'use 2 to 8, or 16'),
-        (['--cfg-options', 'val_dataloader=None'], "the config has no 'val_dataloader'"),
-        (['--cfg-options', 'train_dataloader=None'], "the config has no 'train_dataloader'"),
+        (['--cfg-options', 'calibration.num_samples=few'], "'few' must be a whole number"),
+        (['--cfg-options', 'train_dataloader=None'], 'no .train_dataloader.*--calibration-data'),
+        (
+            ['--cfg-options', 'train_dataloader.dataset.ann_file=no.json'],
+            "train data cannot be read, annotation file '.*no.json' does not .*--calibration-data",
+        ),
+        (
+            ['--cfg-options', 'val_evaluator.ann_file=no.json'],
+            "'no.json' of the metric does not exist: .*--cfg-options val_evaluator=None",
+        ),
+        (['--calibration-data', 'nowhere'], "calibration folder 'nowhere' does not exist"),
         (['--cfg-options', 'load_from=None'], 'no float checkpoint'),
         (['--cfg-options', 'load_from=nowhere.pth'], "'nowhere.pth' does not exist"),
         (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], '--scheme and --recipe'),
@@ -191,8 +200,43 @@ def test_overlap_of_calibration_and_evaluation(tiny, capsys):
     cfg.dump(path)
     error = error_of(capsys, path)
     assert '2 calibration samples are evaluation samples too' in error
-    assert "calibration.overlap='warn'" in error
+    assert error.endswith('--cfg-options calibration.overlap=warn')
     run_tool('ptq', path, '--cfg-options', 'calibration.overlap=warn')
+    assert written(path) == {'quantized.pth'}
+
+
+def test_folder_of_images_without_any_other_data(tiny, tiny_data, tmp_path):
+    """No train data, the files of the validation data absent: labels are not needed."""
+    path, _ = tiny
+    frames = shutil.copytree(tiny_data / 'train', tmp_path / 'own')
+    options = ['train_dataloader=None', 'val_dataloader.dataset.data_root=nowhere/']
+    run_tool('ptq', path, '--calibration-data', frames, '--cfg-options', *options)
+    work = path.parent / 'work'
+    result = read_record(work, 'result')
+    assert (result['num_samples'], result['float'], result['quantized']) == (4, {}, {})
+    checkpoint = read_checkpoint(work / 'quantized.pth')
+    assert checkpoint['meta']['dataset_meta']['classes'][0] == 'button'
+    kept = Config.fromfile(work / 'tiny.py')
+    assert kept.calibration.data == str(frames)
+    # The same images, listed by a label file, give the same network.
+    options = ['calibration.num_samples=6', 'val_evaluator=None']
+    run_tool('ptq', path, '--work-dir', tmp_path / 'a', '--cfg-options', *options)
+    data = ['--calibration-data', frames]
+    run_tool('ptq', path, *data, '--work-dir', tmp_path / 'b', '--cfg-options', *options)
+    first, second = (read_checkpoint(tmp_path / x / 'quantized.pth')['state_dict'] for x in 'ab')
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_folder_of_evaluation_images_is_refused(tiny, capsys, tiny_data):
+    path, _ = tiny
+    options = ['--calibration-data', tiny_data / 'val', '--cfg-options', 'calibration.num_samples=2']
+    assert '2 calibration samples are evaluation samples too' in error_of(capsys, path, *options)
+
+
+def test_without_validation_data(tiny):
+    path, _ = tiny
+    run_tool('ptq', path, '--cfg-options', 'val_dataloader=None', 'test_evaluator=None')
+    assert read_record(path.parent / 'work', 'result')['quantized'] == {}
     assert written(path) == {'quantized.pth'}
 
 

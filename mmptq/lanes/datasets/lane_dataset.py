@@ -26,7 +26,8 @@ class LaneDataset(BaseDataset):
     - in test mode ``eval_ann_info`` (dict): Ground truth for metrics, not changed by transforms:
       ``lanes`` as annotated, and further keys depending on the format.
 
-    Images without lanes are kept.
+    Images without lanes are kept. After :meth:`skip_labels` no label file is opened, and there are
+    no lanes.
 
     Args:
         *args: Arguments of :class:`mmengine.dataset.BaseDataset`.
@@ -36,6 +37,11 @@ class LaneDataset(BaseDataset):
     """
 
     METAINFO = dict(classes=('lane',), palette=[(0, 200, 0)], image_size=None)
+    _labels = True
+
+    def skip_labels(self) -> None:
+        """Give images without lanes from now on: label files are not opened and may be missing."""
+        self._labels = False
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
         """Lanes of one image as annotated.
@@ -63,6 +69,8 @@ class LaneDataset(BaseDataset):
         """
         info = super().get_data_info(idx)
         info['image_size'] = self._metainfo['image_size']
+        if not self._labels:
+            return info
         lanes = self.read_lanes(info)
         if self.test_mode:
             info.setdefault('eval_ann_info', {})['lanes'] = lanes

@@ -23,6 +23,7 @@ class LaneFolderDataset(LaneDataset):
 
     A lane is written as ``x y x y ...``. This is the simplest format for your own data:
     ``data_prefix`` names both folders, ``img_path`` and ``lane_path``; there is no annotation file.
+    Without labels, leave ``lane_path`` out: the images serve for calibration.
 
     Args:
         *args: Arguments of :class:`mmengine.dataset.BaseDataset`.
@@ -64,7 +65,7 @@ class LaneFolderDataset(LaneDataset):
         names = [name for name in names if name.lower().endswith(IMAGE_ENDINGS)]
         if not names:
             raise DataError(f"image folder '{folder}' has no images")
-        labels = self.data_prefix['lane_path']
+        labels = self.data_prefix.get('lane_path') or ''
         return [
             dict(
                 img_path=osp.join(folder, name),
@@ -75,6 +76,11 @@ class LaneFolderDataset(LaneDataset):
 
     def read_lanes(self, info: dict) -> list[np.ndarray]:
         """Lanes from the text file of an image, see :func:`read_lane_file`."""
+        if not self.data_prefix.get('lane_path'):
+            raise DataError(
+                f"'{self.data_prefix['img_path']}' has no labels: set data_prefix.lane_path to the "
+                'folder of the lane files'
+            )
         lanes = read_lane_file(info['lane_source'])
         if self.test_mode and self.h_samples is not None:
             xs = [lane_xs(lane, self.h_samples) for lane in lanes]

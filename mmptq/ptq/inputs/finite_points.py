@@ -1,4 +1,4 @@
-"""Points with NaN or Inf in LiDAR scans: dropped where they are few, refused where they are many."""
+"""Points with NaN or Inf in LiDAR scans: a few are dropped, more are refused."""
 
 from typing import Any
 

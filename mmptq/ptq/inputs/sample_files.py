@@ -75,7 +75,7 @@ def _resolved_folder(folder: str) -> str:
 
 def _raw_info(dataset: Any, index: int) -> dict[str, Any]:
     """What the list of samples holds about one; empty where it is not known."""
-    dataset, index = _innermost(dataset, index)
+    dataset, index = innermost(dataset, index)
     if isinstance(dataset, BaseDataset):
         # Subclasses may read a label file in their own ``get_data_info``.
         info = BaseDataset.get_data_info(dataset, index)
@@ -86,7 +86,7 @@ def _raw_info(dataset: Any, index: int) -> dict[str, Any]:
     return info if isinstance(info, dict) else {}
 
 
-def _innermost(dataset: Any, index: int) -> tuple[Any, int]:
+def innermost(dataset: Any, index: int) -> tuple[Any, int]:
     """The dataset inside of wrappers that holds a sample, and its index there."""
     while not isinstance(dataset, BaseDataset):
         if isinstance(dataset, Subset):

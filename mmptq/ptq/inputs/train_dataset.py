@@ -77,12 +77,17 @@ def skip_labels(dataset: Dataset) -> None:
         dataset.skip_labels()
     inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     for part in inner if isinstance(inner, (list, tuple)) else []:
-        if isinstance(part, Dataset):
+        if _is_dataset(part):
             skip_labels(part)
 
 
+def _is_dataset(value: Any) -> bool:
+    """Whether this is a dataset; wrappers of mmengine are no subclasses of torch's."""
+    return hasattr(type(value), '__getitem__') and not isinstance(value, (str, dict, list, tuple))
+
+
 def _is_config(value: Any) -> bool:
-    return isinstance(value, Dataset) or (isinstance(value, dict) and 'type' in value)
+    return _is_dataset(value) or (isinstance(value, dict) and 'type' in value)
 
 
 def _object(dataset: Any, pipeline: list[dict] | None, nan_points: str | None) -> Any:
