@@ -13,7 +13,8 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mmptq.ptq import PTQContext, build_stages
-from mmptq.ptq.calibration_data import as_test_dataset, pipeline_of
+from mmptq.ptq.inputs.pipelines import pipeline_of
+from mmptq.ptq.inputs.train_dataset import as_test_dataset
 from mmptq.ptq.run import plan_model, quantize_model
 from mmptq.quantization import quantized_layers
 

@@ -229,8 +229,9 @@ def test_folder_of_images_without_any_other_data(tiny, tiny_data, tmp_path):
 
 def test_folder_of_evaluation_images_is_refused(tiny, capsys, tiny_data):
     path, _ = tiny
-    options = ['--calibration-data', tiny_data / 'val', '--cfg-options', 'calibration.num_samples=2']
-    assert '2 calibration samples are evaluation samples too' in error_of(capsys, path, *options)
+    options = ['--calibration-data', tiny_data / 'val', '--cfg-options']
+    error = error_of(capsys, path, *options, 'calibration.num_samples=3')
+    assert '3 calibration samples are evaluation samples too' in error
 
 
 def test_without_validation_data(tiny):
