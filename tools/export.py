@@ -20,6 +20,7 @@ from mmptq.deploy.inputs import collect_inputs, load_float
 from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
 from mmptq.engine.checkpoint import load_into, plan_of, read_checkpoint
+from mmptq.engine.data_config import add_calibration_argument, set_calibration_data
 from mmptq.quantization import QuantizationError, QuantPlan
 from mmptq.utils.cli import base_config, load_config, make_parser
 from mmptq.utils.files import write_json
@@ -42,6 +43,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         help='calibration samples (default: those of the config, 16 at most)',
     )
+    add_calibration_argument(parser)
     parser.add_argument(
         '--min-db',
         type=float,
@@ -83,6 +85,7 @@ def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str
 
 def run(args: argparse.Namespace) -> None:
     cfg = load_config(args)
+    set_calibration_data(cfg, args.calibration_data)
     profile = None
     if args.backend:
         profile = ExportProfile.from_config(base_config('backend', args.backend).backend)

@@ -188,3 +188,17 @@ def test_ptq_refuses_a_rule_that_the_backend_cannot_run(quantized, tmp_path):
         run_tool('ptq', tmp_path / 'rule.py', *options)
     assert not list((tmp_path / 'work').glob('*.pth'))
     assert not (tmp_path / 'work/coverage.json').exists()
+
+
+def test_calibration_data_of_a_folder(quantized, tmp_path, tiny_data):
+    config, checkpoint = quantized
+    cfg = Config.fromfile(config)
+    cfg.train_dataloader = cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    cfg.dump(tmp_path / 'other.py')
+    arguments = tmp_path / 'other.py', checkpoint, '--backend', 'onnxruntime'
+    assert '--calibration-data' in error_of(*arguments)
+    out = tmp_path / 'a.onnx'
+    run_tool('export', *arguments, '--out', out, '--calibration-data', tiny_data / 'train')
+    assert out.exists()
+    missing = 'calibration.data=nowhere'  # as a kept config that was moved
+    assert "'nowhere' does not exist" in error_of(*arguments, '--cfg-options', missing)
