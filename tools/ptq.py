@@ -3,6 +3,7 @@
 python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    # any float config
 python tools/ptq.py CONFIG CHECKPOINT --scheme w4a4 --recipe mse --float NAME --bits 'neck.*=8'
 python tools/ptq.py PTQ_CONFIG [CHECKPOINT]    # a config that holds a scheme and a recipe
+torchrun --nproc_per_node=2 tools/ptq.py CONFIG CHECKPOINT --launcher pytorch ...
 
 CONFIG is a file, or mmdet::NAME.py, mmdet3d::NAME.py or mmptq::NAME.py for a config of an installed
 package. Schemes, recipes and backends are files of configs/_base_.
@@ -17,6 +18,7 @@ from mmptq.engine.ptq_config import (
     prepare_runner_config,
     ptq_config,
 )
+from mmptq.ptq.launch import connected
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner, make_parser
 from mmptq.utils.messages import DataError, last_sentence
@@ -38,9 +40,10 @@ def main() -> None:
         cfg = ptq_config(args)
         prepare_runner_config(cfg, args.checkpoint)
         check_config(cfg)
-        runner = build_runner(cfg)
-        runner.train_loop.resume = args.resume
-        runner.train()
+        with connected(cfg):
+            runner = build_runner(cfg)
+            runner.train_loop.resume = args.resume
+            runner.train()
     except (QuantizationError, DataError, OSError, ImportError) as error:
         sys.exit(f'error: {last_sentence(error)}')
     except KeyboardInterrupt:

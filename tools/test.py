@@ -11,6 +11,9 @@ from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ENGINES, is_engine_file, open_engine_file, replace_with_engine
+from mmptq.engine.ptq_config import use_replicas
+from mmptq.ptq.launch import connected
+from mmptq.ptq.parallel import is_main
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
@@ -56,14 +59,15 @@ def main() -> None:
     try:
         config = load_config(args)
         require_file(args.checkpoint, 'checkpoint')
-        metrics = (
-            test_deployed(config, args) if is_engine_file(args.checkpoint) else test(config, args)
-        )
-        if args.out:
+        with connected(config):
+            use_replicas(config)
+            deployed = is_engine_file(args.checkpoint)
+            metrics = test_deployed(config, args) if deployed else test(config, args)
+        if args.out and is_main():
             write_json(metrics, args.out)
     except (QuantizationError, DataError, OSError) as error:
         sys.exit(f'error: {last_sentence(error)}')
-    for name, value in metrics.items():
+    for name, value in metrics.items() if is_main() else ():
         print(f'{name}: {value}')
 
 

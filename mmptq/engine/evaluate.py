@@ -1,11 +1,13 @@
 """Metrics of a runner's model outside of its loops."""
 
 import copy
+import math
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
 
@@ -19,16 +21,31 @@ def evaluate(runner: Runner, num_batches: int | None = None) -> dict[str, float]
     """
     if num_batches is None:
         return runner.val_loop.run()
-    return evaluate_batches(runner, islice(runner.val_dataloader, num_batches))
+    loader = runner.val_dataloader
+    # Each process has every n-th sample, and the results are put in order again.
+    own = math.ceil(num_batches / get_world_size())
+    batches = islice(loader, own)
+    if get_world_size() == 1:
+        return evaluate_batches(runner, batches)
+    size = min(num_batches * (loader.batch_size or 1), len(loader.dataset))
+    return evaluate_batches(runner, batches, size)
 
 
 @torch.no_grad()
-def evaluate_batches(runner: Runner, batches: Iterable[Any]) -> dict[str, float]:
-    """Metrics on some batches of the val dataloader; they are not changed."""
+def evaluate_batches(
+    runner: Runner, batches: Iterable[Any], size: int | None = None
+) -> dict[str, float]:
+    """Metrics on some batches of the val dataloader; they are not changed.
+
+    Args:
+        runner (Runner): With a val loop.
+        batches (Iterable): Of this process.
+        size (int, optional): Samples of all processes that count. Defaults to those of this one.
+    """
     evaluator, count = runner.val_loop.evaluator, 0
     runner.model.eval()
     for data in batches:
         outputs = runner.model.val_step(copy.deepcopy(data))
         evaluator.process(data_samples=outputs, data_batch=data)
         count += len(outputs)
-    return evaluator.evaluate(count)
+    return evaluator.evaluate(count if size is None else size)

@@ -94,7 +94,25 @@ def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
     cfg.auto_scale_lr = None
     # Without a seed the runner would draw one, and every run other calibration samples.
     cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
+    cfg.randomness.pop('diff_rank_seed', None)  # all processes choose the same samples
+    use_replicas(cfg)
     prepare_data(cfg)
+
+
+def use_replicas(cfg: Config) -> None:
+    """Give every process of a distributed run a model that is not trained together."""
+    if cfg.get('launcher', 'none') != 'none':
+        cfg.model_wrapper_cfg = dict(type='Replica')
+
+
+def config_text(cfg: Config) -> str:
+    """The config that goes into a checkpoint; it does not tell how many processes there were."""
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if (cfg.get('model_wrapper_cfg') or {}).get('type') == 'Replica':
+        cfg.pop('model_wrapper_cfg')
+    if 'launcher' in cfg:
+        cfg.launcher = 'none'
+    return cfg.pretty_text
 
 
 def make_ptq_config(cfg: Config) -> None:

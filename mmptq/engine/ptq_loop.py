@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 
+from mmptq.ptq import parallel
 from mmptq.ptq.calibration_data import calibration_loader, dropped_rows
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
@@ -22,11 +24,13 @@ from mmptq.ptq.stages.recipe import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table
+from mmptq.utils.folder_lock import locked_folder
 from mmptq.utils.models import unwrap
 from mmptq.utils.trees import to_plain
 
 from .checkpoint import save_quantized
 from .evaluate import evaluate
+from .ptq_config import config_text
 
 CHECKPOINT_NAME = 'quantized.pth'
 
@@ -79,6 +83,13 @@ class PTQLoop(BaseLoop):
 
     def run(self) -> torch.nn.Module:
         """Quantize, save, evaluate; returns the quantized model."""
+        with ExitStack() as stack:
+            folder = locked_folder(self.runner.work_dir)
+            parallel.on_main(lambda: stack.enter_context(folder))
+            self._run()
+        return self.runner.model
+
+    def _run(self) -> None:
         runner = self.runner
         ctx = self.make_context()
         ctx.resume = self._resume_store(ctx)
@@ -93,12 +104,12 @@ class PTQLoop(BaseLoop):
         seconds = time.perf_counter() - start
         path = ctx.work_dir / CHECKPOINT_NAME
         meta = getattr(self.dataloader.dataset.dataset, 'metainfo', None) or {}
-        save_quantized(ctx.model, ctx.plan, path, meta, runner.cfg.pretty_text)
+        if parallel.is_main():
+            save_quantized(ctx.model, ctx.plan, path, meta, config_text(runner.cfg))
         runner.logger.info(f'quantized checkpoint: {path}')
         after = ctx.evaluate() if ctx.evaluator else {}
         self._report(ctx, before, after, seconds)
         ctx.resume.clear()
-        return runner.model
 
     def make_context(self) -> PTQContext:
         """What the stages work on: the model and the calibration data."""

@@ -76,6 +76,9 @@ class TaskLoss(nn.Module, ABC):
     def prepare(self, teacher: Any) -> None:  # noqa: B027 (an optional hook)
         """Look at the whole calibration set once, before the first learning step.
 
+        In a run of several processes each sees its part of the samples, and all have to come to
+        the same result: combine what they see with ``mmptq.ptq.parallel``.
+
         Args:
             teacher (TeacherOutputs): ``len(teacher)`` samples with ``teacher.data(index)``,
                 ``teacher.target(index)``, ``teacher.float_raw(index)`` and, from the model in its

@@ -1,12 +1,13 @@
 """Calibration data: the train split, or a folder, through the test pipeline."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmptq.ptq.inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSettings
 from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
@@ -168,6 +169,25 @@ def make_loader(
     chosen = CalibrationDataset(dataset, indices, seed)
     chosen.check_files(nan_points)
     return DataLoader(chosen, batch_size=1, num_workers=num_workers, collate_fn=_collate)
+
+
+def select(loader: Iterable[Any], positions: Sequence[int]) -> Iterable[Any]:
+    """Some batches of a loader, in order; the others are not even read, where that is possible.
+
+    Args:
+        loader (Iterable): Of ``make_loader``, a sequence, or anything else with a length.
+        positions (Sequence[int]): In ascending order.
+    """
+    if len(positions) == len(loader):
+        return loader
+    if isinstance(loader, DataLoader) and isinstance(loader.dataset, CalibrationDataset):
+        workers = min(loader.num_workers, len(positions) - 1)
+        subset = Subset(loader.dataset, positions)
+        return DataLoader(subset, 1, num_workers=max(0, workers), collate_fn=loader.collate_fn)
+    if hasattr(loader, '__getitem__'):
+        return (loader[position] for position in positions)
+    wanted = set(positions)
+    return (batch for position, batch in enumerate(loader) if position in wanted)
 
 
 def calibration_loader(

@@ -10,10 +10,12 @@ from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
+from mmptq.ptq import parallel
 from mmptq.ptq.inputs.model_inputs import device_of, prepare_batch, run_model
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
 from mmptq.quantization.limits import SchemeLimits
 
+from .calibration_data import select
 from .layer_state import LayerState
 from .resume import ResumeStore
 from .run_record import RUN_FILE, RunRecord
@@ -94,32 +96,42 @@ class PTQContext:
             raise QuantizationError(f'num_batches={num_batches!r} must be at least 1')
         return self.evaluator(num_batches)
 
-    def batches(self, description: str, count: int | None = None) -> Iterator[Any]:
-        """Calibration batches as the model's forward takes them, with a progress bar.
+    def batches(
+        self, description: str, count: int | None = None, spread: bool = True
+    ) -> Iterator[Any]:
+        """This process's share of the calibration batches, with a progress bar.
+
+        Of n processes the first takes the batches 0, n, 2 n and so on. What is found on them has
+        to be combined over the processes, see ``mmptq.ptq.parallel``.
 
         Args:
             description (str): Shown beside the bar.
-            count (int, optional): So many at most, evenly spread. Defaults to all.
+            count (int, optional): So many at most, of all processes. Defaults to all.
+            spread (bool): Whether these are evenly spread, or the first ones. Defaults to True.
+
+        Returns:
+            Iterator: Batches as the model's forward takes them.
         """
+        return self._read(parallel.shard(self.positions(count, spread)), description)
+
+    def _read(self, positions: list[int], description: str) -> Iterator[Any]:
+        loader, hidden = select(self.loader, positions), not parallel.is_main()
+        for batch in track(loader, description, total=len(positions), disable=hidden):
+            yield self._prepare(batch)
+
+    def positions(self, count: int | None = None, spread: bool = True) -> list[int]:
+        """Positions in the loader of the batches that ``batches`` gives in all processes."""
         total = len(self.loader)
         count = total if count is None else min(count, total)
-        chosen = {index * total // count for index in range(count)}
-        for index, batch in enumerate(track(self.loader, description, total=total)):
-            if index in chosen:
-                yield self._prepare(batch)
+        return [index * total // count if spread else index for index in range(count)]
 
     def first_batch(self) -> Any:
-        """The first calibration batch, as the model's forward takes it."""
+        """The first calibration batch, the same in all processes."""
         return self._prepare(next(iter(self.loader)))
 
     def batches_at(self, indices: Iterable[int]) -> Iterator[Any]:
-        """Calibration batches at these positions, in order, as the model's forward takes them."""
-        chosen = set(indices)
-        for index, batch in enumerate(self.loader):
-            if index in chosen:
-                yield self._prepare(batch)
-            if index >= max(chosen):
-                return
+        """Calibration batches at these positions, in order, the same in all processes."""
+        return map(self._prepare, select(self.loader, sorted(set(indices))))
 
     def _prepare(self, batch: Any) -> Any:
         if isinstance(batch, str):  # the sentence of a sample that cannot be read

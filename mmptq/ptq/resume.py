@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmptq.ptq import parallel
 from mmptq.quantization import QuantizationError
 from mmptq.utils.files import complete_file, write_json
 
@@ -17,6 +18,8 @@ FINGERPRINT = 'fingerprint.json'
 
 class ResumeStore:
     """Results of finished pieces of work under names, one file each, written all or nothing.
+
+    Only the main process touches the files; all processes get what it reads.
 
     Args:
         directory (Path): Where the files are; emptied at the start unless ``resume``.
@@ -30,6 +33,25 @@ class ResumeStore:
     def __init__(self, directory: str | Path, fingerprint: dict[str, str], resume: bool):
         self.directory = Path(directory)
         self.stage = ''
+        parallel.on_main(lambda: self._open(fingerprint, resume))
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Tensors and plain data saved under a name by the same stage, or None."""
+        return parallel.on_main(lambda: self._read(self._path(name)))
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Keep tensors and plain data under a name."""
+        if not parallel.is_main():
+            return
+        with complete_file(self._path(name)) as temporary:
+            torch.save(state, temporary)
+
+    def clear(self) -> None:
+        """Remove everything: the run is complete, or starts anew."""
+        if parallel.is_main():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _open(self, fingerprint: dict[str, str], resume: bool) -> None:
         path = self.directory / FINGERPRINT
         if resume and path.is_file():
             _compare(path, fingerprint)
@@ -37,19 +59,10 @@ class ResumeStore:
         self.clear()
         write_json(fingerprint, path)
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """Tensors and plain data saved under a name by the same stage, or None."""
-        path = self._path(name)
-        return torch.load(path, map_location='cpu', weights_only=True) if path.is_file() else None
-
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Keep tensors and plain data under a name."""
-        with complete_file(self._path(name)) as temporary:
-            torch.save(state, temporary)
-
-    def clear(self) -> None:
-        """Remove everything: the run is complete, or starts anew."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        if not path.is_file():
+            return None
+        return torch.load(path, map_location='cpu', weights_only=True)
 
     def _path(self, name: str) -> Path:
         return self.directory / f'{self.stage}-{name or "network"}.pth'

@@ -3,9 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
+from mmptq.ptq import parallel
 from mmptq.quantization import (
     QuantizationError,
     coverage_rows,
@@ -39,7 +39,9 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
     """
     start = time.perf_counter()
     first = ctx.first_batch()
+    parallel.check_same(ctx.model, 'float weights')
     ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first), _further_runs(ctx))
+    parallel.check_same(ctx.plan.to_dict(), 'planned layers')
     ctx.checks = [dict(check='layers run', seconds=time.perf_counter() - start)]
     if ctx.limits is not None:
         ctx.limits.check_plan(ctx.plan.layers)
@@ -47,8 +49,7 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
 
 def _further_runs(ctx: PTQContext) -> Iterator[Callable[[], Any]]:
     """Runs of all samples but the first; begun only where a layer did not run in that one."""
-    batches = ctx.batches('find layers that run in other samples')
-    for data in islice(batches, 1, None):
+    for data in ctx.batches_at(range(1, len(ctx.loader))):
         yield lambda data=data: ctx.predict(data)
 
 
@@ -77,6 +78,7 @@ def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
             ctx.resume.stage = ctx.stage
         start = time.perf_counter()
         stage.run(ctx)
+        parallel.check_same(ctx.model, f'weights or scales after {type(stage).__name__}')
         ctx.run_record.add_stage(ctx.stage, time.perf_counter() - start)
     ctx.stage = None
 
@@ -109,9 +111,12 @@ def quantize_model(ctx: PTQContext, stages: list[Any]) -> None:
         stages (list): What ``build_stages`` returned.
     """
     # Activation files of a run that was killed.
-    shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
+    if parallel.is_main():
+        shutil.rmtree(ctx.work_dir / 'cache', ignore_errors=True)
+    parallel.barrier()
     write_coverage(ctx)
     convert_model(ctx)
+    parallel.check_same(ctx.plan.to_dict(), 'layers that stay float')
     write_coverage(ctx)
     ctx.record('checks', ctx.checks)
     run_stages(ctx, stages)
@@ -147,7 +152,8 @@ def write_coverage(ctx: PTQContext) -> None:
     """Record how each layer is quantized, or why not, and keep it in ``coverage.json``."""
     rows = coverage_rows(ctx.plan)
     ctx.record('coverage', rows)
-    write_json(rows, ctx.work_dir / COVERAGE_FILE)
+    if parallel.is_main():
+        write_json(rows, ctx.work_dir / COVERAGE_FILE)
 
 
 def check_calibrated(ctx: PTQContext) -> None:

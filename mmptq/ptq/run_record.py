@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 
+from mmptq.ptq import parallel
 from mmptq.utils.files import write_json
 from mmptq.version import __version__
 
@@ -57,7 +59,9 @@ class RunRecord:
         self.write()
 
     def write(self) -> None:
-        """Write everything so far."""
+        """Write everything so far, in the main process."""
+        if not parallel.is_main():
+            return
         content = dict(
             version=__version__,
             environment=environment(self.device),
@@ -77,6 +81,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         platform=platform.platform(),
         device=f'{device} ({name})',
         threads=torch.get_num_threads(),
+        processes=get_world_size(),
     )
 
 

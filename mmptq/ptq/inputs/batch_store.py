@@ -66,10 +66,12 @@ class BatchStore:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Any]:
-        for index in range(len(self)):
-            tensors, structure = flatten(self._batches[index])
-            # Whatever a model does to its inputs and data samples, the next pass sees the batch.
-            yield unflatten(copy.deepcopy(structure), [x.detach().clone() for x in tensors])
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, index: int) -> Any:
+        tensors, structure = flatten(self._batches[index])
+        # Whatever a model does to its inputs and data samples, the next pass sees the batch.
+        return unflatten(copy.deepcopy(structure), [x.detach().clone() for x in tensors])
 
     def __enter__(self) -> 'BatchStore':
         return self

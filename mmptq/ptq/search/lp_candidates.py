@@ -1,6 +1,6 @@
 """Candidate scales from different exponents of the error, and the choice among them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 from operator import sub
@@ -8,11 +8,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 from mmptq.observers import LpObserver
+from mmptq.ptq import parallel
 from mmptq.quantization import FakeQuantizer, QuantMixin
-from mmptq.utils.trees import copy_tensors, is_sparse
+from mmptq.utils.trees import copy_tensors, is_sparse, map_tensors
 
 from .output_search import QParams, search_output
 
@@ -55,7 +57,7 @@ class LayerInputs:
     """
 
     def __init__(self, layer: QuantMixin, kept: set[int]):
-        self.calls: list[tuple] = []
+        self._calls: list[tuple[int, tuple]] = []
         self._kept = kept
         slot = layer.input_quantizer
         self.observer = LpObserver(slot.scheme) if isinstance(slot, FakeQuantizer) else None
@@ -63,9 +65,30 @@ class LayerInputs:
     def take(self, sample: int, args: tuple) -> None:
         """Take in the arguments of one call."""
         if sample in self._kept:
-            self.calls.append(copy_tensors(_crop(args, sample)))
+            self._calls.append((sample, copy_tensors(_crop(args, sample))))
         if self.observer is not None:
             self.observer.update(args[0].features if is_sparse(args[0]) else args[0])
+
+    @property
+    def calls(self) -> list[tuple]:
+        """Arguments of the calls on kept samples."""
+        return [args for _, args in self._calls]
+
+    def merge(self, device: torch.device) -> None:
+        """Take in what the other processes collected.
+
+        Args:
+            device (torch.device): Of the layer.
+        """
+        for calls, state in parallel.from_others(self._state):
+            self._calls += map_tensors(lambda x: x.to(device), calls)
+            if self.observer is not None:
+                self.observer.merge([state])
+        self._calls.sort(key=lambda call: call[0])
+
+    def _state(self) -> tuple[list[tuple[int, tuple]], dict[str, Any] | None]:
+        calls = map_tensors(lambda x: x.cpu(), self._calls)
+        return calls, None if self.observer is None else self.observer.state()
 
 
 def _crop(args: tuple, sample: int) -> tuple:
@@ -102,12 +125,18 @@ def weight_candidates(
 
 
 def observed_candidates(observer: LpObserver, exponents: list[float]) -> list[Candidate]:
-    """Scales with the smallest error on the data of an observer."""
-    candidates = []
-    for p in exponents:
+    """Scales with the smallest error on the data of an observer.
+
+    Each process searches those of some exponents.
+    """
+
+    def search(p: float) -> QParams:
         observer.p = p
-        candidates.append(Candidate(p, observer.qparams()))
-    return candidates
+        scale, zero_point = observer.qparams()
+        return scale.cpu(), zero_point.cpu()
+
+    found = parallel.gather_shards([search(p) for p in parallel.shard(exponents)])
+    return [Candidate(p, qparams) for p, qparams in zip(exponents, found, strict=True)]
 
 
 def choose(
@@ -117,8 +146,11 @@ def choose(
     num_samples: int,
     fast: bool,
     tolerance: float = 0.0,
+    own: Container[int] | None = None,
 ) -> Candidate | None:
     """Try candidates and set the scales of the best one, the first of equal ones.
+
+    Processes evaluate one sample each at a time and decide as one process does, sample by sample.
 
     Args:
         candidates (list[Candidate]): Their losses are filled in.
@@ -130,6 +162,7 @@ def choose(
             on the samples so far.
         tolerance (float): A candidate is better than an earlier one if its loss is smaller by more
             than this share.
+        own (Container[int], optional): Samples that this process evaluates. Defaults to all.
 
     Returns:
         Candidate or None: None where every loss was NaN; the scales are as before then.
@@ -138,10 +171,15 @@ def choose(
     twins = _twins(candidates) if fast else {}
     alive = [candidate for candidate in candidates if id(candidate) not in twins]
     losses: dict[int, list[float]] = {id(candidate): [] for candidate in alive}
-    for sample in range(num_samples):
-        for candidate in alive:
-            quantizer.set_qparams(*candidate.qparams)
-            losses[id(candidate)].append(evaluate(sample))
+    samples, found, tried = range(num_samples), {}, alive
+    for sample in samples:
+        if sample not in found:
+            some = samples[sample : sample + get_world_size()]
+            found, tried = _measure(alive, quantizer, evaluate, some, own), alive
+        left = {id(candidate) for candidate in alive}
+        for candidate, loss in zip(tried, found[sample], strict=True):
+            if id(candidate) in left:
+                losses[id(candidate)].append(loss)
         if fast and sample + 1 >= FEWEST_SAMPLES:
             alive = _still_in_question(alive, losses, tolerance)
             if len(alive) == 1:
@@ -156,6 +194,25 @@ def choose(
         best = None
     quantizer.set_qparams(*(best.qparams if best else before))
     return best
+
+
+def _measure(
+    candidates: list[Candidate],
+    quantizer: FakeQuantizer,
+    evaluate: Callable[[int], float],
+    samples: Sequence[int],
+    own: Container[int] | None,
+) -> dict[int, list[float]]:
+    """Loss of each candidate by sample; each process evaluates the samples that it has."""
+    found: dict[int, list[float]] = {}
+    for sample in samples:
+        if own is not None and sample not in own:
+            continue
+        found[sample] = []
+        for candidate in candidates:
+            quantizer.set_qparams(*candidate.qparams)
+            found[sample].append(evaluate(sample))
+    return {sample: losses for part in parallel.gather(found) for sample, losses in part.items()}
 
 
 def _still_in_question(

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmptq.ptq import parallel
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
@@ -42,12 +43,18 @@ class LpSearch:
         settings (SearchSettings): The settings.
         teacher (TeacherOutputs): Loss and targets; the model's quantizers are off except for the
             layers that are done.
+
+    Attributes:
+        count (int): Number of samples with a target, in all processes.
+        own (dict[int, int]): Samples of this process by their place among these.
     """
 
     def __init__(self, settings: SearchSettings, teacher: TeacherOutputs):
         self.settings = settings
         self.teacher = teacher
-        self.count = len(teacher.found)
+        self.count = len(teacher.everywhere)
+        places = map(teacher.everywhere.index, parallel.shard_indices(teacher.found))
+        self.own = dict(zip(places, teacher.found, strict=True))
         step = max(1, self.count // settings.search_samples)
         self.kept = set(range(0, self.count, step)[: settings.search_samples])
 
@@ -55,7 +62,8 @@ class LpSearch:
         """Choose the exponents of a layer, set its scales and turn its quantizers on.
 
         Args:
-            replay (Replay): Runs ``raw_outputs`` of the samples that have a target.
+            replay (Replay): Runs ``raw_outputs`` of the samples that have a target. Place 0 is
+                the first sample of all processes, then come the other ones of this process.
             unit (LayerState): The layer; gets ``p``.
             pending (set[nn.Module]): This layer and those that are processed later.
 
@@ -64,8 +72,15 @@ class LpSearch:
             where the outputs do not depend on the layer.
         """
         inputs = LayerInputs(unit.module, self.kept)
-        if not replay.prepare(unit.module, pending, inputs.take):
+        places = self.places()
+
+        def observe(index: int, args: tuple) -> None:
+            if places[index] in self.own:
+                inputs.take(places[index], args)
+
+        if not replay.prepare(unit.module, pending, observe):
             return {}
+        inputs.merge(unit.module.weight.device)
         found = {}
         for name, slot in SLOTS.items():
             quantizer = getattr(unit.module, slot)
@@ -76,10 +91,11 @@ class LpSearch:
             best = choose(
                 candidates,
                 quantizer,
-                lambda position: self._loss(position, replay),
+                lambda place: self._loss(place, replay),
                 self.count,
                 self.settings.fast,
                 self.settings.tolerance,
+                self.own,
             )
             if best is None:
                 raise QuantizationError(
@@ -90,9 +106,16 @@ class LpSearch:
         unit.p = next(entry['p'] for entry in found.values())
         return found
 
-    def _loss(self, position: int, replay: Replay) -> float:
-        raw = replay.run(position)
-        return float(self.teacher.distance(self.teacher.found[position], raw))
+    def places(self) -> list[int]:
+        """Places of the samples that are replayed here: the first of all, and the own ones.
+
+        All processes trace the network on the same sample, so that they agree on what runs.
+        """
+        return sorted({0, *self.own})
+
+    def _loss(self, place: int, replay: Replay) -> float:
+        raw = replay.run(self.places().index(place))
+        return float(self.teacher.distance(self.own[place], raw))
 
     def _candidates(self, name: str, unit: LayerState, inputs: LayerInputs) -> list[Candidate]:
         exponents = self.settings.exponents

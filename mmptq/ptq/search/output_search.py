@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmptq.observers.observer import value_range
+from mmptq.ptq import parallel
 from mmptq.quantization import FakeQuantizer, QuantMixin, choose_qparams
 from mmptq.utils.trees import copy_tensors, is_sparse
 
@@ -23,7 +24,7 @@ def search_output(
 
     Output channels have scales of their own, so each finds its own best fraction of its min-max
     range. All calls count the same, whatever their size: otherwise the largest level of a pyramid
-    would decide alone. The input is not quantized meanwhile.
+    would decide alone. The input is not quantized meanwhile. Each process tries some fractions.
 
     Args:
         layer (QuantMixin): With a weight quantizer, which is restored afterwards.
@@ -42,7 +43,7 @@ def search_output(
             _switch(quantizer, False)
             target = _rows(layer, args, NUM_POSITIONS // len(calls))
             _switch(quantizer, True)
-            for index, qparams in enumerate(candidates):
+            for index, qparams in parallel.shard(list(enumerate(candidates))):
                 quantizer.set_qparams(*qparams)
                 distance = (_rows(layer, args, NUM_POSITIONS // len(calls)) - target).abs_()
                 for p, error in errors.items():
@@ -51,6 +52,7 @@ def search_output(
         quantizer.set_qparams(*before)
         for slot, state in zip((layer.input_quantizer, quantizer), states, strict=True):
             _switch(slot, state)
+    parallel.sum_(*errors.values())  # each error is zero in all processes but one
     return {p: _best(error, candidates) for p, error in errors.items()}
 
 

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor, nn
 
+from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
@@ -53,10 +54,10 @@ class BiasCorrection(Stage):
     def run(self, ctx: PTQContext) -> None:
         """Correct the bias of every quantized layer that has one."""
         with ActivationCache(self.cache_budget, ctx.work_dir / 'cache') as samples:
-            for index, data in enumerate(ctx.batches('load')):
-                if index < self.num_samples:
-                    samples.append(data)
-            units = find_units(ctx.model, lambda: ctx.predict(samples[0]), 'layer')
+            for data in ctx.batches('load', self.num_samples, spread=False):
+                samples.append(data)
+            first = ctx.first_batch()
+            units = find_units(ctx.model, lambda: ctx.predict(first), 'layer')
             layers = {name: layer for unit in units for name, layer in unit.layers.items()}
             layers = {name: layer for name, layer in layers.items() if layer.bias is not None}
             calls = {layer: unit.num_calls for unit in units for layer in unit.layers.values()}
@@ -95,6 +96,8 @@ def mean_outputs(
 ) -> dict[nn.Module, Tensor]:
     """Mean output (C,) of each layer over all positions of all samples and calls.
 
+    The samples are those of all processes.
+
     Args:
         layers (Iterable[QuantMixin]): The layers.
         runs (list[Callable]): Each runs the model on one sample.
@@ -114,7 +117,10 @@ def mean_outputs(
         for run in runs:
             with suppress(StopForward):
                 run()
-    return {
-        layer: (mean.total / max(mean.count, 1)).to(layer.bias.dtype)
-        for layer, mean in means.items()
-    }
+    result = {}
+    for layer, mean in means.items():
+        sums = torch.zeros(len(layer.bias) + 1, dtype=torch.float64, device=layer.bias.device)
+        sums[:-1], sums[-1] = mean.total, mean.count
+        parallel.sum_(sums)
+        result[layer] = (sums[:-1] / sums[-1].clamp(min=1)).to(layer.bias.dtype)
+    return result

@@ -1,12 +1,14 @@
 """The stage that finds ranges from what it observes, layer by layer, in the float model."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
+from torch import Tensor
 
+from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.set_scheme import detach
@@ -21,6 +23,10 @@ NO_DATA = 'received no calibration data'
 @TASK_UTILS.register_module()
 class Calibrator(Stage):
     """Observes weights and float activations, and sets scales and zero points from them.
+
+    Several processes observe a part of the samples each, put together what they saw, and search a
+    part of the scales each. The scales are those of one process, bit by bit, unless the observer
+    says otherwise.
 
     Args:
         weight_observer (dict): Config of the observer of weights.
@@ -50,11 +56,20 @@ class Calibrator(Stage):
 
     @torch.no_grad()
     def _calibrate_weights(self, layers: list[tuple[LayerState, QuantMixin]]) -> None:
-        for unit, layer in layers:
-            if isinstance(layer.weight_quantizer, FakeQuantizer):
-                observer = _build(self.weight_observer, layer.weight_quantizer, unit)
-                _observe(observer, layer.weight.detach(), unit.name, 'weight')
-                layer.weight_quantizer.set_qparams(*observer.qparams())
+        layers = [
+            (unit, layer)
+            for unit, layer in layers
+            if isinstance(layer.weight_quantizer, FakeQuantizer)
+        ]
+
+        def search(index: int) -> tuple[Tensor, Tensor]:
+            unit, layer = layers[index]
+            observer = _build(self.weight_observer, layer.weight_quantizer, unit)
+            _observe(observer, layer.weight.detach(), unit.name, 'weight')
+            return observer.qparams()
+
+        sizes = [layer.weight.numel() for _, layer in layers]
+        _set_scales([layer.weight_quantizer for _, layer in layers], search, sizes)
 
     @torch.no_grad()
     def _calibrate_inputs(
@@ -70,6 +85,7 @@ class Calibrator(Stage):
         with quantizers_off(ctx.model), temporary_hooks(before=hooks):
             for data in ctx.batches('calibrate'):
                 ctx.predict(data)
+        _merge([observer for observer, _ in observers.values()])
         blind = [name for name, (observer, _) in observers.items() if not observer.seen]
         for name in blind:
             del observers[name]
@@ -80,8 +96,8 @@ class Calibrator(Stage):
                 f"'{blind[0]}' {NO_DATA}, and no other layer is left to quantize: check the "
                 'calibration samples'
             )
-        for observer, quantizer in observers.values():
-            quantizer.set_qparams(*observer.qparams())
+        found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
+        _set_scales(quantizers, lambda index: found[index].qparams(), [1] * len(found))
 
 
 def _check_type(cfg: dict[str, Any]) -> None:
@@ -100,11 +116,30 @@ def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: LayerState):
     return TASK_UTILS.build(cfg)
 
 
-def _observe(observer, x: torch.Tensor, name: str, what: str) -> None:
+def _observe(observer, x: Tensor, name: str, what: str) -> None:
     try:
         observer.update(x)
     except QuantizationError as error:
         raise QuantizationError(f"the {what} of '{name}': {error}") from error
+
+
+def _merge(observers: list[Any]) -> None:
+    """Add to each observer what its counterparts in other processes saw."""
+    for states in parallel.from_others(lambda: [observer.state() for observer in observers]):
+        for observer, state in zip(observers, states, strict=True):
+            observer.merge([state])
+
+
+def _set_scales(
+    quantizers: Sequence[FakeQuantizer],
+    search: Callable[[int], tuple[Tensor, Tensor]],
+    sizes: Sequence[float],
+) -> None:
+    """Set scales and zero points; each process searches those of some quantizers."""
+    own = {index: tuple(x.cpu() for x in search(index)) for index in parallel.fair_shares(sizes)}
+    for found in parallel.gather(own):
+        for index, qparams in found.items():
+            quantizers[index].set_qparams(*qparams)
 
 
 def _hook(observer, name: str) -> Callable:

@@ -8,6 +8,7 @@ from mmengine.registry import TASK_UTILS
 from torch import Tensor, nn
 
 from mmptq.adapters import build_adapter
+from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.graph.channel_groups import ChannelGroup, find_channel_groups
@@ -95,7 +96,7 @@ class CrossLayerEqualization(Stage):
                 for name in {*group.producers, *group.consumers, *group.depthwise}
             }
             scale_channels(group, layers, factors)
-            same = _agree(reference, run())
+            same = parallel.agree(_agree(reference, run()))
             for name, state in states.items():
                 for key, value in state.items():
                     getattr(layers[name], key).copy_(value)
@@ -172,6 +173,10 @@ def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:
     with temporary_hooks(before=dict.fromkeys(modules, observe)):
         for data in ctx.batches('equalize'):
             ctx.predict(data)
+    for name in sorted(names):  # the same order in all processes
+        layer = ctx.layers[name].module
+        sums[name] = layer.weight.new_zeros(_columns(layer).shape[0]) + sums[name]
+        parallel.sum_(sums[name])
     return sums
 
 

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from mmptq.adapters import build_adapter
 from mmptq.compat.spconv_cpu import remembered_pairs
 from mmptq.losses import TaskLoss
+from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
-from mmptq.ptq.teacher.task_objective import mean_parts
+from mmptq.ptq.teacher.task_objective import tell_step
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
@@ -63,7 +65,7 @@ class Distillation(Stage):
         act_lr (float, optional): The same for scales of layer inputs, relative to the scale; None
             leaves them. Defaults to 1e-3.
         num_iters (int): Steps. Defaults to 2500.
-        batch_size (int): Samples per step. Defaults to 2.
+        batch_size (int): Samples per step, of all processes together. Defaults to 2.
         cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
 
     Example:
@@ -110,8 +112,9 @@ class Distillation(Stage):
     def _distill(self, ctx: PTQContext, teacher: TeacherOutputs) -> tuple[float, float]:
         """Train at the highest learning rate that works; the loss before and after."""
         with torch.no_grad():
-            first = teacher.found[0]
-            (unit,) = find_units(ctx.model, lambda: teacher.raw_outputs(first), 'network')
+            first = next(ctx.batches_at(teacher.everywhere[:1]))
+            forward = teacher.adapter.raw_outputs
+            (unit,) = find_units(ctx.model, lambda: forward(first), 'network')
         student = _Student(ctx.model, UnitQuantizers(unit))
         original, loss_state = student.state(), copy.deepcopy(self.loss.state_dict())
         before = _mean_loss(teacher)
@@ -150,12 +153,13 @@ class Distillation(Stage):
                     group['lr'] = cosine * group['initial_lr']
                 optimizer.zero_grad()
                 loss, parts = self._backward(teacher, ctx.seed, step)
-                total += loss
+                learned = [x for group in optimizer.param_groups for x in group['params']]
+                total += parallel.mean_gradients(learned, [loss])[0]
                 if not math.isfinite(total):
                     ctx.logger.warning(f'distillation stops at step {step}: the loss is not finite')
                     return math.isinf(limit) or step >= LOG_INTERVAL
                 optimizer.step()
-                self.loss.after_step(step, parts)
+                tell_step(teacher, step, parts)
                 done = step + 1
                 if done % LOG_INTERVAL or done == self.num_iters:
                     continue
@@ -178,33 +182,37 @@ class Distillation(Stage):
 
     def _backward(
         self, teacher: TeacherOutputs, seed: int, step: int
-    ) -> tuple[float, dict[str, Tensor]]:
-        """Mean loss of the samples of a step and its parts; gradients go to the parameters."""
-        chosen = self._chosen(seed, step, len(teacher.found))
+    ) -> tuple[float, list[dict[str, Tensor]]]:
+        """Loss and gradients, of which the mean over processes is that of a step; its parts."""
+        shares = parallel.shares(teacher.counts, self.batch_size, step)
+        chosen = self._chosen(seed, step, len(teacher.found))[: shares[get_rank()]]
         total, losses = 0.0, []
         self.loss.train()
         for index in (teacher.found[position] for position in chosen):
             parts = teacher.parts(index, teacher.raw_outputs(index))
-            loss = sum(parts.values()) / len(chosen)
+            loss = sum(parts.values()) / (sum(shares) / get_world_size())
             loss.backward()
             losses.append(parts)
             total += loss.item()
         self.loss.eval()
-        return total, mean_parts(losses)
+        return total, losses
 
     def _chosen(self, seed: int, step: int, count: int) -> list[int]:
         """Samples of a step; they depend on seed and step alone, as a resumed run needs."""
-        generator = torch.Generator('cpu').manual_seed(stream_seed(seed, step))
-        return torch.randperm(count, generator=generator, device='cpu')[: self.batch_size].tolist()
+        own = parallel.own_seed(stream_seed(seed, step))
+        generator = torch.Generator('cpu').manual_seed(own)
+        return torch.randperm(count, generator=generator, device='cpu').tolist()
 
 
 @torch.no_grad()
 def _mean_loss(teacher: TeacherOutputs) -> float:
     """Mean loss over all samples, because earlier stages may overfit a part of them."""
-    total = 0.0
-    for index in teacher.found:
-        total += teacher.distance(index, teacher.raw_outputs(index)).item()
-    return total / len(teacher.found)
+    own = {
+        place: teacher.distance(index, teacher.raw_outputs(index)).item()
+        for place, index in zip(parallel.shard_indices(teacher.found), teacher.found, strict=True)
+    }
+    losses = {place: loss for part in parallel.gather(own) for place, loss in part.items()}
+    return sum(losses[place] for place in teacher.everywhere) / len(losses)
 
 
 class _Student:

@@ -11,6 +11,7 @@ from rich.progress import track
 
 from mmptq.adapters import build_adapter
 from mmptq.losses import TaskLoss
+from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
@@ -132,7 +133,7 @@ class LpSelector(Stage):
                 samples.append(data, exact=True)
             with TeacherOutputs(ctx.model, adapter, self.loss, samples, quarter, True) as teacher:
                 tensors = self._replayed_search(ctx, teacher, 2 * quarter)
-                count = len(teacher.found)
+                count = len(teacher.everywhere)
         seconds = time.perf_counter() - start
         _keep(ctx, dict(seconds=seconds, num_samples=count, tensors=tensors))
         ctx.logger.info(f'selected p for {len(tensors)} tensors ({seconds:.0f} s)')
@@ -141,19 +142,25 @@ class LpSelector(Stage):
         self, ctx: PTQContext, teacher: TeacherOutputs, budget: int
     ) -> list[dict[str, Any]]:
         """The search on all samples that have a target."""
-        search, found = LpSearch(self.settings, teacher), teacher.found
+        search = LpSearch(self.settings, teacher)
+        samples = dict(search.own)
+        if 0 not in samples:
+            samples[0] = len(teacher.samples)
+            position = ctx.positions(self.num_samples)[teacher.everywhere[0]]
+            teacher.samples.append(next(ctx.batches_at([position])), exact=True)
+        samples = [samples[place] for place in search.places()]
 
-        def run(position: int) -> Any:
-            return teacher.raw_outputs(found[position])
+        def run(index: int) -> Any:
+            return teacher.raw_outputs(samples[index])
 
         directory, fast = teacher.samples.directory, self.settings.fast
-        with Replay(ctx.model, run, len(found), budget, directory, fast) as replay:
+        with Replay(ctx.model, run, len(samples), budget, directory, fast) as replay:
             return self._search(ctx, search, replay)
 
     def _search(self, ctx: PTQContext, search: LpSearch, replay: Replay) -> list[dict[str, Any]]:
         units = [ctx.layers[plan.name] for plan in ctx.plan.layers if plan.name in ctx.layers]
         tensors = []
-        for index, unit in enumerate(track(units, 'select p')):
+        for index, unit in enumerate(track(units, 'select p', disable=not parallel.is_main())):
             found = ctx.resume and ctx.resume.load(unit.name)
             if found is None:
                 pending = {later.module for later in units[index:]}
@@ -202,7 +209,8 @@ def take_selection(ctx: PTQContext, path: Path) -> None:
 
 def _keep(ctx: PTQContext, content: dict[str, Any]) -> None:
     """Write the file that ``selection`` takes, and record the choice without its candidates."""
-    write_json(content, ctx.work_dir / RESULT_NAME)
+    if parallel.is_main():
+        write_json(content, ctx.work_dir / RESULT_NAME)
     keys = ('name', 'tensor', 'p', 'loss')
     rows = [{key: entry.get(key) for key in keys} for entry in content['tensors']]
     ctx.record('lp_selection', rows)

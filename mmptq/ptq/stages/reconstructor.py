@@ -67,7 +67,7 @@ class Reconstructor(Stage):
         task_loss (dict, optional): Loss on head outputs that is added, a subclass of ``TaskLoss``.
             Defaults to None.
         num_iters (int): Steps per unit. Defaults to 500.
-        batch_size (int): Samples per step. Defaults to 4.
+        batch_size (int): Samples per step, of all processes together. Defaults to 4.
         num_samples (int, optional): Calibration samples used at most, evenly spread; None takes
             all of them. Defaults to None.
         cache_budget (int): Bytes of memory for recorded activations. Defaults to 4 GiB.
@@ -125,7 +125,8 @@ class Reconstructor(Stage):
             for data in ctx.batches('load', self.num_samples):
                 samples.append(data, exact=True)
             with remembered_pairs():
-                units = self._find(ctx, lambda: forward(samples[0]))
+                first = ctx.first_batch()
+                units = self._find(ctx, lambda: forward(first))
                 run = Reconstruction(self.settings, ctx, samples, units, forward, adapter)
                 rows = run.run()
         ctx.record('reconstruction', rows)

@@ -39,6 +39,9 @@ class Importance(ABC):
     def fit(self, gradients: Gradients) -> None:
         """Take in the gradients of all samples that have a target.
 
+        In a run of several processes these are the samples of this process; combine what has to be
+        the same for all samples with ``mmptq.ptq.parallel``.
+
         Args:
             gradients (Gradients): They can be read as long as weights are asked for.
         """

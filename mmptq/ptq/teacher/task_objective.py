@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmptq.losses import TaskLoss
+from mmptq.ptq import parallel
 from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.units.unit import Unit
@@ -91,7 +93,7 @@ class TaskObjective:
 
     def after_step(self, step: int, losses: list[dict[str, Tensor]]) -> None:
         """Tell the loss its values in a learning step; samples without target do not count."""
-        self.teacher.loss.after_step(step, mean_parts(losses))
+        tell_step(self.teacher, step, losses)
 
     @contextmanager
     def replaying(self, unit: Unit, budget_bytes: int) -> Iterator[None]:
@@ -104,7 +106,7 @@ class TaskObjective:
             unit (Unit): The unit that is going to be learned.
             budget_bytes (int): Memory for recorded outputs, see :class:`Replay`.
         """
-        if not unit.name:
+        if not unit.name or not len(self.teacher):
             yield
             return
         teacher, directory = self.teacher, self.teacher.samples.directory
@@ -133,11 +135,24 @@ class TaskObjective:
                 quantizer.enabled = True
 
 
-def mean_parts(losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Detached means by name over the samples of a step that have a target."""
-    found = [parts for parts in losses if parts]
-    names = found[0] if found else ()
-    return {name: torch.stack([parts[name].detach() for parts in found]).mean() for name in names}
+def tell_step(teacher: TeacherOutputs, step: int, losses: list[dict[str, Tensor]]) -> None:
+    """Tell a loss its mean parts over the samples of a step that have a target.
+
+    Args:
+        teacher (TeacherOutputs): Holds the loss.
+        step (int): Index of the step.
+        losses (list[dict[str, Tensor]]): Parts by name for each sample of this process.
+    """
+    if getattr(teacher.loss.after_step, '__func__', None) is TaskLoss.after_step:
+        return  # nobody listens
+    own = [{name: part.detach() for name, part in parts.items()} for parts in losses if parts]
+    found = [parts for process in parallel.gather(own) for parts in process]
+    device = device_of(teacher.model)
+    means = {
+        name: torch.stack([parts[name].to(device) for parts in found]).mean()
+        for name in (found[0] if found else ())
+    }
+    teacher.loss.after_step(step, means)
 
 
 @contextmanager

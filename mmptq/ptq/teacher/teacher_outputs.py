@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmptq.adapters import Adapter
 from mmptq.losses import TaskLoss
+from mmptq.ptq import parallel
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
@@ -17,6 +18,8 @@ from .packing import pack, unpack
 
 class TeacherOutputs:
     """A task loss with its target on every calibration sample, kept under a memory budget.
+
+    In a run of several processes the samples, and everything here, are those of this process.
 
     Targets come from the very samples that the loss is computed on, so that the float model
     has no distance from itself. They keep their precision; beyond the budget they go to a file.
@@ -32,6 +35,8 @@ class TeacherOutputs:
 
     Attributes:
         found (list[int]): Indices of the samples that have a target.
+        everywhere (list[int]): The same in the samples of all processes together.
+        counts (list[int]): How many each process has found.
 
     Raises:
         QuantizationError: If the float model gives no target on any sample and the loss is
@@ -53,8 +58,12 @@ class TeacherOutputs:
         self._last: tuple[int, Any] = (-1, None)  # searches try many settings on one sample
         self.found = [index for index in range(len(samples)) if self._make_target(index)]
         self._places = {index: place for place, index in enumerate(self.found)}
+        parts = parallel.gather(parallel.shard_indices(self.found))
+        self.everywhere = sorted(index for part in parts for index in part)
+        self.counts = [len(part) for part in parts]
         self._report_missing(required)
         loss.prepare(self)
+        parallel.check_same(loss, f'buffers of {type(loss).__name__}')
 
     def _make_target(self, index: int) -> bool:
         if not self.loss.needs_target:
@@ -66,15 +75,15 @@ class TeacherOutputs:
         return target is not None
 
     def _report_missing(self, required: bool) -> None:
-        missing = len(self) - len(self.found)
-        if not missing:
+        total, found = sum(parallel.gather(len(self))), len(self.everywhere)
+        if found == total:
             return
         text = (
-            f'the float model gives {type(self.loss).__name__} no target in {missing} of '
-            f'{len(self)} calibration samples'
+            f'the float model gives {type(self.loss).__name__} no target in {total - found} of '
+            f'{total} calibration samples'
         )
         hint = 'check the checkpoint and the calibration data, or lower score_thr of the loss'
-        if required and not self.found:
+        if required and not found:
             raise QuantizationError(f'{text}: {hint}')
         MMLogger.get_current_instance().warning(f'{text}, this loss ignores them: {hint}')
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from mmptq.adapters import Adapter
 from mmptq.losses import TaskLoss
+from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.model_inputs import device_of
@@ -156,7 +157,8 @@ class Reconstruction:
         """Learn one unit; returns what is kept of it, and the loss before and after."""
         replay_budget, gradient_budget, budget = self._unit_budgets()
         with ExitStack() as stack:
-            stack.enter_context(seeded(seed, [device_of(self.ctx.model)]))
+            devices = [device_of(self.ctx.model)]
+            stack.enter_context(seeded(parallel.own_seed(seed), devices))
             cache = stack.enter_context(ActivationCache(budget, self.samples.directory))
             gradients = stack.enter_context(self._make_gradients(gradient_budget))
             objective = self._objective(unit)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
+
+from mmptq.ptq import parallel
 
 from .unit_data import join
 from .unit_objective import UnitObjective
@@ -28,7 +31,7 @@ class TrainingSettings:
         drop_prob (float): Share of values, drawn in every step, that are taken from the float
             model (unit inputs) or not quantized (layer inputs).
         num_iters (int): Steps.
-        batch_size (int): Samples per step.
+        batch_size (int): Samples per step, of all processes together.
     """
 
     rounding: WeightRounding | None
@@ -53,7 +56,7 @@ def train_unit(
 
     Args:
         quantizers (UnitQuantizers): Of the unit.
-        entries (Entries): One per sample.
+        entries (Entries): One per sample of this process.
         objective (UnitObjective): The loss.
         settings (TrainingSettings): How it is learned.
         unit_loss (float): The loss is given in units of this.
@@ -70,7 +73,9 @@ def train_unit(
     ]
     groups = [group for group in groups if group['params']]
     if groups:
-        step = _Step(quantizers, entries, objective, settings, unit_loss, torch.optim.Adam(groups))
+        counts = parallel.gather(len(entries))
+        optimizer = torch.optim.Adam(groups)
+        step = _Step(quantizers, entries, objective, settings, unit_loss, optimizer, counts)
         with objective.task.learning() if objective.task else nullcontext():
             for index in range(settings.num_iters):
                 step.take(index)
@@ -79,7 +84,13 @@ def train_unit(
 
 @dataclass
 class _Step:
-    """One step of learning; the fields are the arguments of ``train_unit`` and the optimizer."""
+    """One step of learning.
+
+    Attributes:
+        optimizer (Optimizer): Of all learned parameters.
+        counts (list[int]): Number of samples that each process has.
+        *: The arguments of ``train_unit``.
+    """
 
     quantizers: UnitQuantizers
     entries: Entries
@@ -87,6 +98,7 @@ class _Step:
     settings: TrainingSettings
     unit_loss: float
     optimizer: torch.optim.Optimizer
+    counts: list[int]
 
     def take(self, index: int) -> None:
         """Learn from some samples in step ``index``."""
@@ -95,9 +107,14 @@ class _Step:
         if roundings:
             settings.rounding.before_step(roundings)
         self.optimizer.zero_grad()
-        losses = self._backward()
+        losses, finite = self._backward(index)
         if roundings:
             settings.rounding.after_backward(roundings, progress)
+        # What after_backward adds is the same in all processes.
+        learned = [p for group in self.optimizer.param_groups for p in group['params']]
+        (failed,) = parallel.mean_gradients(learned, [not finite])
+        if failed:
+            raise NotFiniteError
         if self.quantizers.scale_deltas:
             cosine = 0.5 * (1 + math.cos(math.pi * progress))
             self.optimizer.param_groups[-1]['lr'] = cosine * settings.act_lr
@@ -105,27 +122,33 @@ class _Step:
         if self.objective.task:
             self.objective.task.after_step(index, losses)
 
-    def _backward(self) -> list[dict[str, Tensor]]:
-        """Add gradients of some samples; returns their losses on head outputs."""
-        chosen = torch.randperm(len(self.entries), device='cpu')[
-            : self.settings.batch_size
-        ].tolist()
+    def _backward(self, step: int) -> tuple[list[dict[str, Tensor]], bool]:
+        """Add gradients of some samples of this process.
+
+        Returns:
+            tuple: Their losses on head outputs; whether all losses are finite.
+        """
+        shares = parallel.shares(self.counts, self.settings.batch_size, step)
+        share = shares[get_rank()]
+        chosen = torch.randperm(len(self.entries), device='cpu')[:share].tolist()
         entries = [self.entries[index] for index in chosen]
-        if self.objective.task is None:
+        if self.objective.task is None and entries:
             entries = join(entries)
         parts = []
+        # The mean over the processes is the mean over all samples of the step.
+        size = sum(shares) / (get_world_size() * max(share, 1)) * len(entries)
         for entry in entries:
             loss, heads = self.objective.losses(entry, self.settings.drop_prob)
             parts.append(heads)
             if not torch.isfinite(loss):
-                raise NotFiniteError
+                return parts, False
             if loss.requires_grad:
-                (loss / (len(entries) * abs(self.unit_loss))).backward()
-        return parts
+                (loss / (size * abs(self.unit_loss))).backward()
+        return parts, True
 
 
 @torch.no_grad()
 def mean_loss(entries: Entries, objective: UnitObjective) -> float:
-    """Loss over all entries, everything quantized; NaN where it is not finite."""
+    """Loss over the entries of all processes, everything quantized; NaN where it is not finite."""
     losses = [objective.losses(entries[index], 0.0)[0] for index in range(len(entries))]
-    return torch.stack(losses).mean().item()
+    return torch.stack(parallel.gather_shards(losses)).mean().item()
