@@ -8,6 +8,7 @@ from torch import Tensor
 from mmptq.observers.observer import value_range
 from mmptq.ptq import parallel
 from mmptq.quantization import FakeQuantizer, QuantMixin, choose_qparams
+from mmptq.quantization.layers import channel_rows
 from mmptq.utils.trees import copy_tensors, is_sparse
 
 QParams = tuple[Tensor, Tensor]  # scale and zero point
@@ -76,7 +77,7 @@ def _rows(layer: QuantMixin, args: tuple, num_positions: int) -> Tensor:
     """Output (C, K) of the layer at about ``num_positions`` evenly spread positions."""
     output = layer(*copy_tensors(args))
     output = output.features if is_sparse(output) else output
-    rows = output.transpose(0, layer.channel_axis).flatten(1)
+    rows = channel_rows(layer, output)
     return rows[:, :: max(1, rows.shape[1] // max(1, num_positions))]
 
 

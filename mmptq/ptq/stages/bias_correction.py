@@ -13,6 +13,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
+from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import tensors_in
@@ -82,8 +83,7 @@ class _Mean:
         self.count = 0
         self.calls = 0
 
-    def update(self, x: Tensor, axis: int) -> None:
-        rows = x.transpose(0, axis).flatten(1)
+    def update(self, rows: Tensor) -> None:
         self.total = self.total + rows.sum(1, dtype=torch.float64)
         self.count += rows.shape[1]
         self.calls += 1
@@ -109,7 +109,7 @@ def mean_outputs(
     def hook(layer, args, output):
         mean = means[layer]
         for x in tensors_in(output):
-            mean.update(x, layer.channel_axis)
+            mean.update(channel_rows(layer, x))
         if last_call is not None and mean.calls % last_call == 0:
             raise StopForward
 

@@ -76,12 +76,13 @@ class Calibrator(Stage):
         self, ctx: PTQContext, layers: list[tuple[LayerState, QuantMixin]]
     ) -> None:
         observers, hooks = {}, {}
+        lowest: dict[str, float] = {}
         for unit, layer in layers:
             quantizer = layer.input_quantizer
             if isinstance(quantizer, FakeQuantizer):
                 observer = _build(self.act_observer, quantizer, unit)
                 observers[unit.name] = (observer, quantizer)
-                hooks[quantizer] = _hook(observer, unit.name)
+                hooks[quantizer] = _hook(observer, unit.name, lowest)
         with quantizers_off(ctx.model), temporary_hooks(before=hooks):
             for data in ctx.batches('calibrate'):
                 ctx.predict(data)
@@ -98,6 +99,7 @@ class Calibrator(Stage):
             )
         found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
         _set_scales(quantizers, lambda index: found[index].qparams(), [1] * len(found))
+        _report_clipped(ctx, lowest)
 
 
 def _check_type(cfg: dict[str, Any]) -> None:
@@ -142,8 +144,24 @@ def _set_scales(
             quantizers[index].set_qparams(*qparams)
 
 
-def _hook(observer, name: str) -> Callable:
+def _report_clipped(ctx: PTQContext, lowest: dict[str, float]) -> None:
+    """Warn where an unsigned symmetric grid meets negative values."""
+    parts = parallel.gather(lowest)
+    for name in sorted(set().union(*parts)):
+        least = min(part.get(name, 0.0) for part in parts)
+        if least < 0:
+            ctx.logger.warning(
+                f"the unsigned symmetric input of '{name}' clips negative values, down to "
+                f'{least:.3g}, to 0: use symmetric=False or signed=None in quantizer.act, or in a '
+                'rule for this layer'
+            )
+
+
+def _hook(observer, name: str, lowest: dict[str, float]) -> Callable:
     def hook(module, args):
-        _observe(observer, args[0].detach(), name, 'input')
+        x = args[0].detach()
+        _observe(observer, x, name, 'input')
+        if module.scheme.symmetric and module.scheme.signed is False and x.numel():
+            lowest[name] = min(lowest.get(name, 0.0), x.min().item())
 
     return hook

@@ -1,7 +1,6 @@
 """The stage that evens out the ranges of channels without changing what the network computes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -12,6 +11,7 @@ from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.graph.channel_groups import ChannelGroup, find_channel_groups
+from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten
 
@@ -162,11 +162,15 @@ def _outputs(ctx: PTQContext) -> Callable[[], list[Tensor]]:
 
 def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:
     """Mean over samples of the largest absolute value in each input channel of each layer."""
-    sums: dict[str, Any] = dict.fromkeys(names, 0.0)
     modules = {ctx.layers[name].module: name for name in names}
+    # A layer that gets no rows (an image without proposals) keeps zeros: its channels stay.
+    sums = {
+        name: torch.zeros(len(_columns(module)), device=module.weight.device)
+        for module, name in modules.items()
+    }
 
     def observe(module: QuantMixin, args: tuple[Tensor, ...]) -> None:
-        rows = args[0].transpose(0, module.channel_axis).flatten(1)
+        rows = channel_rows(module, args[0])
         if rows.shape[1]:
             sums[modules[module]] = sums[modules[module]] + rows.abs().amax(1)
 

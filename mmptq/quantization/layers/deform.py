@@ -1,6 +1,7 @@
 """Quantized versions of mmcv's deformable convolutions (import-guarded)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .dense import QuantConv2d, QuantConv3d, QuantConvTranspose2d, QuantLinear
@@ -57,9 +58,21 @@ else:
 
     @quantized_version_of(DeformConv2d)
     class QuantDeformConv2d(QuantMixin, DeformConv2d):
-        """Deformable convolution v1 on a quantized input and weight; the offset stays float."""
+        """Deformable convolution v1 on a quantized input and weight; the offset stays float.
+
+        Maps smaller than the kernel are padded, as mmcv does: its operator refuses them.
+        """
 
         def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+            rows = max(self.kernel_size[0] - x.shape[2], 0)
+            columns = max(self.kernel_size[1] - x.shape[3], 0)
+            if not (rows or columns):
+                return self._convolve(x, offset)
+            padding = (0, columns, 0, rows)
+            out = self._convolve(F.pad(x, padding), F.pad(offset, padding))
+            return out[:, :, : out.shape[2] - rows, : out.shape[3] - columns].contiguous()
+
+        def _convolve(self, x: Tensor, offset: Tensor) -> Tensor:
             return deform_conv2d(
                 self.input_quantizer(x),
                 offset,
@@ -77,5 +90,7 @@ else:
     class QuantDeformConv2dPack(QuantMixin, DeformConv2dPack):
         """Like QuantDeformConv2d, with the convolution that makes the offset."""
 
+        _convolve = QuantDeformConv2d._convolve
+
         def forward(self, x: Tensor) -> Tensor:
-            return QuantDeformConv2d.forward(self, x, self.conv_offset(x))
+            return self._convolve(x, self.conv_offset(x))

@@ -10,9 +10,11 @@ from .registry import QuantMixin, quantized_version_of
 class QuantConv1d(QuantMixin, nn.Conv1d):
     """nn.Conv1d on a quantized input and weight."""
 
+    batched_dims = 3
+
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(
-            self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias
+            self.quantize_input(x), self.weight_quantizer(self.weight), self.bias
         )
 
 
@@ -20,6 +22,7 @@ class QuantConv1d(QuantMixin, nn.Conv1d):
 class QuantConv2d(QuantMixin, nn.Conv2d):
     """nn.Conv2d on a quantized input and weight."""
 
+    batched_dims = 4
     forward = QuantConv1d.forward
 
 
@@ -27,6 +30,7 @@ class QuantConv2d(QuantMixin, nn.Conv2d):
 class QuantConv3d(QuantMixin, nn.Conv3d):
     """nn.Conv3d on a quantized input and weight."""
 
+    batched_dims = 5
     forward = QuantConv1d.forward
 
 
@@ -35,13 +39,14 @@ class QuantConvTranspose2d(QuantMixin, nn.ConvTranspose2d):
     """nn.ConvTranspose2d on a quantized input and weight; output channels are weight axis 1."""
 
     weight_axis = 1
+    batched_dims = 4
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         output_padding = self._output_padding(
             x, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
         )
         return F.conv_transpose2d(
-            self.input_quantizer(x),
+            self.quantize_input(x),
             self.weight_quantizer(self.weight),
             self.bias,
             self.stride,

@@ -1,6 +1,6 @@
 """The quantized version of each float layer type, and what all versions share."""
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from mmptq.quantization.fake_quantizer import FakeQuantizer
@@ -46,6 +46,18 @@ def float_type_of(quant_type: type) -> type:
     return next(known for known, found in QUANT_LAYERS.items() if found is quant_type)
 
 
+def channel_rows(layer: 'QuantMixin', x: Tensor) -> Tensor:
+    """Values (C, N) of an input or output of a quantized layer, by channel."""
+    unbatched = x.dim() + 1 == getattr(layer, 'batched_dims', None)
+    return x.transpose(0, layer.channel_axis - unbatched).flatten(1)
+
+
+def _new_layer(float_type: type) -> nn.Module:
+    """An empty quantized layer, which its pickled state fills."""
+    quant_type = quant_type_of(float_type)
+    return quant_type.__new__(quant_type)
+
+
 class QuantMixin:
     """A weighted layer that quantizes its own input and weight.
 
@@ -55,12 +67,15 @@ class QuantMixin:
     Attributes:
         weight_axis (int): Axis of the weight with the output channels.
         channel_axis (int): Axis of the input with the channels.
+        batched_dims (int, optional): Axes of an input with a batch axis, where the layer takes one
+            without, too: (C, H, W) for (B, C, H, W).
         input_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float input.
         weight_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float weight.
     """
 
     weight_axis = 0
     channel_axis = 1
+    batched_dims: int | None = None
 
     def attach(self, weight: QScheme | None, act: QScheme | None) -> None:
         """Add the two quantizer slots; None leaves that tensor float."""
@@ -76,6 +91,17 @@ class QuantMixin:
             size = self.weight.shape[self.weight_axis] if is_weight else self.num_input_channels
             quantizer = FakeQuantizer(scheme, 1 if scheme.channel_axis is None else size)
         setattr(self, f'{tensor}_quantizer', quantizer.to(self.weight.device))
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The quantized input; the quantizer always sees a batch axis."""
+        if x.dim() + 1 == self.batched_dims:
+            return self.input_quantizer(x.unsqueeze(0)).squeeze(0)
+        return self.input_quantizer(x)
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        """Pickle by the float type: classes of subclassed layers are made while running."""
+        _, _, *state = super().__reduce_ex__(protocol)
+        return _new_layer, (float_type_of(type(self)),), *state
 
     def detach(self) -> None:
         """Become a float layer again, without quantizer slots."""

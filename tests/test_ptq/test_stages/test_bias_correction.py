@@ -49,6 +49,17 @@ def test_layers_without_bias_are_left_alone(tmp_path):
     assert set(model.state_dict()) == names
 
 
+def test_a_model_without_any_bias(tmp_path):
+    model = ToyDetector()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.bias = None
+    ctx = toy_context(tmp_path, model)
+    BiasCorrection().run(ctx)
+    (record,) = [r for r in ctx.run_record.records if r['kind'] == 'bias_correction']
+    assert record['rows'] == []
+
+
 def test_bad_options():
     with pytest.raises(QuantizationError, match='num_samples=0'):
         BiasCorrection(num_samples=0)

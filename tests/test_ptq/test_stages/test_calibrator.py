@@ -32,12 +32,12 @@ class Detector(nn.Module):
         return self.head(x), self.head(2 * x[..., ::2])
 
 
-def context(batches, rules=()):
+def context(batches, rules=(), act=QUANTIZER['act']):
     MMLogger.get_instance('test_calibrator')
     torch.manual_seed(0)
     model = Detector().eval()
     ctx = PTQContext(model, [dict(inputs=x) for x in batches], Path(), seed=0)
-    prepare_model(ctx, dict(QUANTIZER, rules=list(rules)))
+    prepare_model(ctx, dict(QUANTIZER, act=act, rules=list(rules)))
     return ctx
 
 
@@ -103,3 +103,18 @@ def test_non_finite_values_name_the_layer():
 def test_unknown_observer_is_refused_at_once():
     with pytest.raises(QuantizationError, match="no observer 'Nope': use one of .*MinMaxObserver"):
         Calibrator(act_observer=dict(type='Nope'))
+
+
+@pytest.mark.parametrize(
+    ('scheme', 'warns'), [(dict(symmetric=True, signed=False), True), ({}, False)]
+)
+def test_clipped_negatives_are_reported(scheme, warns, caplog):
+    ctx = context([torch.full((1, 3, 4, 4), -2.0)], act=dict(bits=8, **scheme))
+    logger = ctx.logger
+    logger.addHandler(caplog.handler)
+    try:
+        Calibrator().run(ctx)
+    finally:
+        logger.removeHandler(caplog.handler)
+    text = "the unsigned symmetric input of 'stem' clips negative values, down to -2, to 0"
+    assert (text in caplog.text) is warns

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from reconstruction import BasicBlock, ToyDetector, toy_context
+from reconstruction import W4A4, BasicBlock, ToyDetector, images, toy_context
 from torch import nn
 
-from mmptq.ptq import Calibrator, CrossLayerEqualization
+from mmptq.ptq import Calibrator, CrossLayerEqualization, PTQContext
+from mmptq.ptq.run import prepare_model
 from mmptq.quantization import QuantizationError, quantizers_off
 
 
@@ -119,3 +120,25 @@ def test_layer_classes_are_those_that_can_be_scaled():
     assert writes_channels(nn.Conv2d(4, 4, 3)) and writes_channels(nn.Conv2d(4, 4, 3, groups=4))
     assert not writes_channels(nn.Conv2d(4, 4, 3, groups=2))
     assert not writes_channels(nn.Conv2d(4, 8, 3, groups=4))
+
+
+class RareReader(ToyDetector):
+    """A second branch reads rows with a high score; on these samples there is none."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.rare = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.blocks(self.stem(inputs))
+        rows = self.first(x.flatten(2).transpose(1, 2)).relu()
+        self.rare(rows[rows[..., 0] > 1e6])
+        return self.bbox_head([x, x[..., ::2, ::2]])
+
+
+def test_a_reader_without_rows(tmp_path):
+    ctx = PTQContext(RareReader().eval(), [dict(inputs=x) for x in images()], tmp_path, seed=0)
+    prepare_model(ctx, W4A4)
+    before = ctx.model.rare.weight.clone()
+    CrossLayerEqualization().run(ctx)
+    assert torch.equal(ctx.model.rare.weight, before)
