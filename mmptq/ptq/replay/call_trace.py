@@ -91,7 +91,7 @@ def unaffected_calls(
         if call.fingerprint is not None and all(module is not layer for module, _ in call.parents)
     }
     for level in NOISE_LEVELS:
-        noise = {layer: lambda _, args, y, level=level: _disturb(y, level)}
+        noise = {layer: lambda _, args, y, level=level: disturbed(y, level)}
         with temporary_hooks(after=noise):
             changed, _ = trace_calls(model, run)
         unaffected = {
@@ -109,7 +109,8 @@ def _quantizers(model: nn.Module) -> Iterator[nn.Module]:
             yield module.input_quantizer
 
 
-def _disturb(output: Any, level: float) -> Any:
+def disturbed(output: Any, level: float) -> Any:
+    """An output with noise of this size, relative to its values; the same in every run."""
     generator = torch.Generator('cpu').manual_seed(0)
 
     def add_noise(x: Tensor) -> Tensor:

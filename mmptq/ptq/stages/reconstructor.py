@@ -15,6 +15,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
 from mmptq.ptq.teacher.importance import Importance
+from mmptq.ptq.units.chosen_rows import chosen_rows
 from mmptq.ptq.units.find import GRANULARITIES, find_units, without
 from mmptq.ptq.units.reconstruction import Reconstruction, ReconstructionSettings
 from mmptq.ptq.units.unit import Unit
@@ -25,6 +26,7 @@ from mmptq.utils.errors import QuantizationError
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 WHERE = 'Reconstructor: '
+CHOSEN = 'rows are chosen by the data, so that float and quantized ones do not belong together'
 
 
 @TASK_UTILS.register_module()
@@ -40,6 +42,10 @@ class Reconstructor(Stage):
     (https://arxiv.org/abs/2102.05426) with blocks, QDrop (https://arxiv.org/abs/2203.05740) with
     ``drop_prob=0.5``, PD-Quant (https://arxiv.org/abs/2212.07048) with a ``task_loss``; see
     ``configs/_base_/recipes``.
+
+    Units that run on rows which the data chooses (proposals, top-k queries) are left as they are,
+    with a warning: the quantized model chooses others. Adapters that give both models the float
+    model's proposals make them comparable.
 
     Where an earlier stage chose the exponent ``p`` of the last layer of a unit, the local loss uses
     this exponent.
@@ -142,8 +148,12 @@ class Reconstructor(Stage):
     def _find(self, ctx: PTQContext, run: Callable[[], Any]) -> list[Unit]:
         with torch.no_grad():
             run()  # an adapter may prepare something once per sample, which is not traced
-        units = find_units(ctx.model, run, self.granularity, self.units)
-        return without(units, self.skip)
+        units = without(find_units(ctx.model, run, self.granularity, self.units), self.skip)
+        chosen = chosen_rows(ctx.model, run, units)
+        if chosen:
+            ctx.logger.warning(f'left alone, {CHOSEN}: {", ".join(chosen)}')
+            ctx.record('left_alone', [dict(unit=name, reason=CHOSEN) for name in chosen])
+        return [unit for unit in units if unit.name not in chosen]
 
 
 def _check_options(

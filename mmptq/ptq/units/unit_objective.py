@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.ptq.teacher.task_objective import TaskObjective
+from mmptq.utils.sparse_rows import align_rows
 from mmptq.utils.trees import flatten
 
 from .unit import Unit
@@ -64,10 +65,12 @@ class UnitObjective:
         return outputs
 
     def _local_loss(self, outputs: list[Any], entry: dict[str, Any]) -> Tensor:
-        preds, targets = flatten(outputs)[0], flatten(entry['target'])[0]
+        preds = flatten(outputs)[0]
         weights = [None] * len(preds)
         if 'importance' in entry:
             weights = flatten(entry['importance'])[0]
+        target, weights = align_rows(entry['target'], outputs, weights)
+        targets = flatten(target)[0]
         losses = [
             self.local(pred, target, weight)
             for pred, target, weight in zip(preds, targets, weights, strict=True)
