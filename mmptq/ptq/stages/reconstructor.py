@@ -1,6 +1,7 @@
 """The stage that learns rounding and scales, unit by unit, to reproduce the float outputs."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from mmptq.ptq.units.reconstruction import Reconstruction, ReconstructionSetting
 from mmptq.ptq.units.unit import Unit
 from mmptq.ptq.units.unit_training import TrainingSettings
 from mmptq.ptq.units.weight_rounding import WeightRounding
+from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
@@ -131,8 +133,7 @@ class Reconstructor(Stage):
             for data in ctx.batches('load', self.num_samples):
                 samples.append(data, exact=True)
             with remembered_pairs():
-                first = ctx.first_batch()
-                units = self._find(ctx, lambda: forward(first))
+                units = self._find(ctx, forward)
                 run = Reconstruction(self.settings, ctx, samples, units, forward, adapter)
                 rows = run.run()
         ctx.record('reconstruction', rows)
@@ -145,10 +146,16 @@ class Reconstructor(Stage):
                 raise
             return None  # a local objective needs none
 
-    def _find(self, ctx: PTQContext, run: Callable[[], Any]) -> list[Unit]:
-        with torch.no_grad():
-            run()  # an adapter may prepare something once per sample, which is not traced
-        units = without(find_units(ctx.model, run, self.granularity, self.units), self.skip)
+    def _find(self, ctx: PTQContext, forward: Callable[[Any], Any]) -> list[Unit]:
+        """Units of the sample that runs most layers, without those that cannot be compared."""
+        found = []
+        for data in ctx.batches_at(ctx.plan.samples):
+            run = partial(forward, data)
+            with torch.no_grad(), quantizers_off(ctx.model):
+                run()  # an adapter may prepare something once per sample, which is not traced
+                found.append((find_units(ctx.model, run, self.granularity, self.units), run))
+        units, run = max(found, key=lambda item: sum(len(unit.layers) for unit in item[0]))
+        units = without(units, self.skip)
         chosen = chosen_rows(ctx.model, run, units)
         if chosen:
             ctx.logger.warning(f'left alone, {CHOSEN}: {", ".join(chosen)}')

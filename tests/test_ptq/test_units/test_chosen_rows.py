@@ -180,3 +180,25 @@ def test_dense_detectors_are_untouched(tmp_path):
         return ctx.predict(dict(inputs=images(1)[0]))
 
     assert chosen_rows(ctx.model, run, find_units(ctx.model, run)) == []
+
+
+class Sometimes(Base):
+    """The second stage runs in bright images only."""
+
+    def forward(self, x):
+        y = self.stem(x).relu().flatten(2)[0].t()
+        return self.third(self.second(y).relu()) if x.mean() > 1 else y
+
+
+@pytest.mark.parametrize('bright', [0, 2])
+def test_layers_that_run_in_some_samples_are_learned(bright, tmp_path):
+    batches = [image + 3 * (index == bright) for index, image in enumerate(images(4))]
+    ctx = PTQContext(Sometimes().eval(), batches, tmp_path, seed=0)
+    prepare_model(ctx, W4A4)
+    Calibrator().run(ctx)
+    Reconstructor('layer', num_iters=8, batch_size=1).run(ctx)
+    records = {record['kind']: record['rows'] for record in ctx.run_record.records}
+    rows = {row['unit']: row for row in records['reconstruction']}
+    assert list(rows) == ['stem', 'second', 'third']
+    assert rows['third']['before'] > 0
+    assert all(row['note'] == '' for row in rows.values())
