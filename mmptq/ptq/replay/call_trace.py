@@ -1,6 +1,6 @@
 """Tracing calls of modules, and finding those that a change in one layer affects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -61,7 +61,6 @@ def trace_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[CallId, 
     The quantizers of layers count as parts of them, not as modules.
     """
     counter, calls, active = CallCounter(), {}, []
-    quantizers = {part for slot in _quantizers(model) for part in slot.modules()}
 
     def enter(module, args):
         key = counter.next(module)
@@ -71,7 +70,7 @@ def trace_calls(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[CallId, 
     def leave(module, args, output):
         calls[active.pop()].fingerprint = fingerprint(output)
 
-    modules = set(model.modules()) - quantizers
+    modules = set(model.modules()) - quantizer_parts(model)
     with temporary_hooks(dict.fromkeys(modules, enter), dict.fromkeys(modules, leave)):
         return calls, run()
 
@@ -102,11 +101,11 @@ def unaffected_calls(
     return unaffected
 
 
-def _quantizers(model: nn.Module) -> Iterator[nn.Module]:
-    for module in model.modules():
-        if isinstance(module, QuantMixin):
-            yield module.weight_quantizer
-            yield module.input_quantizer
+def quantizer_parts(model: nn.Module) -> set[nn.Module]:
+    """The quantizers of all layers with everything inside of them."""
+    layers = [module for module in model.modules() if isinstance(module, QuantMixin)]
+    slots = [slot for layer in layers for slot in (layer.weight_quantizer, layer.input_quantizer)]
+    return {part for slot in slots for part in slot.modules()}
 
 
 def disturbed(output: Any, level: float) -> Any:
@@ -127,7 +126,7 @@ def disturbed(output: Any, level: float) -> Any:
 def fingerprint(output: Any) -> Any:
     """A value that tells outputs apart bit by bit; None unless they are nested plain tensors."""
     tensors, structure = flatten(output)
-    if not tensors or not _is_plain(structure):
+    if not tensors or not is_plain(structure):
         return None
     return structure, [_bits(tensor) for tensor in tensors]
 
@@ -152,10 +151,11 @@ def _position_weights(device: torch.device) -> Tensor:
     return (2 * weights + 1).to(device)
 
 
-def _is_plain(structure: Any) -> bool:
+def is_plain(structure: Any) -> bool:
+    """Whether a structure of ``flatten`` holds nothing but tensors and plain values."""
     if isinstance(structure, dict):
-        return all(map(_is_plain, structure.values()))
+        return all(map(is_plain, structure.values()))
     if isinstance(structure, (list, tuple)):
-        return all(map(_is_plain, structure))
+        return all(map(is_plain, structure))
     known = (TensorSlot, SparseSlot, str, int, float, bool, type(None))
     return isinstance(structure, known)

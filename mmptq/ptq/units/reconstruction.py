@@ -25,9 +25,10 @@ from mmptq.quantization import quantizers_off
 from mmptq.utils.seeds import seeded, stream_seed
 
 from .unit import Unit
-from .unit_data import UnitEntries, UnitRecorder
+from .unit_data import UnitEntries
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
+from .unit_recorder import UnitRecorder
 from .unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
 
 
@@ -76,7 +77,9 @@ class Reconstruction:
         self.importance = settings.importance
         keep_float = settings.training.drop_prob > 0
         keep_target = settings.loss is not None
-        self.recorder = UnitRecorder(ctx.model, samples, forward, keep_float, keep_target)
+        self.recorder = UnitRecorder(
+            ctx.model, samples, forward, keep_float, keep_target, units, self._share(4)
+        )
         self.task: TaskObjective | None = None
         self.importance_task: TaskObjective | None = None
         self._gradients: Gradients | None = None
@@ -88,6 +91,7 @@ class Reconstruction:
             list[dict]: For each unit its name, the loss before and after, and a note.
         """
         with ExitStack() as stack:
+            stack.enter_context(self.recorder)
             self._make_tasks(stack)
             if self.importance and not self.importance.per_unit:
                 self._gradients = stack.enter_context(self._make_gradients(self._share(8)))
@@ -136,6 +140,7 @@ class Reconstruction:
                 if self.ctx.resume:
                     self.ctx.resume.save(unit.name, result)
             quantizers.load_state(result['quantizers'])
+            self.recorder.finish(unit)
             if self.task:
                 self.task.teacher.loss.load_state_dict(result['task_loss'])
             for task in filter(None, (self.task, self.importance_task)):
@@ -220,8 +225,7 @@ class Reconstruction:
         found = task.teacher.found if task else ()
         entries = UnitEntries(unit, self.samples, cache, importance, found)
         per_unit = importance is not None and importance.per_unit
-        for index in range(len(self.samples)):
-            entry = self.recorder.record(unit, index)
+        for index, entry in enumerate(self.recorder.record_unit(unit)):
             cache.append(entry)
             if per_unit and index in found:
                 with torch.no_grad():

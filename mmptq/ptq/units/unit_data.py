@@ -1,87 +1,17 @@
 """Training data of a unit: its inputs and float outputs on the calibration samples."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.importance import Importance
-from mmptq.quantization import mix, quantizers_off, random_mask
-from mmptq.utils.errors import QuantizationError
+from mmptq.quantization import mix, random_mask
 from mmptq.utils.trees import TensorSlot, flatten, unflatten
 
-from .recorder import Call, record_calls
 from .unit import Unit
-
-
-class UnitRecorder:
-    """Runs the calibration samples up to a unit and records its training data.
-
-    Args:
-        model (nn.Module): The detector.
-        samples (ActivationCache): Batches as the model's forward takes them.
-        run (Callable): Runs the model on one of them.
-        keep_float (bool): Whether inputs in the float model are wanted.
-        keep_target (bool): Whether outputs of the float model are wanted. Defaults to True.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        samples: ActivationCache,
-        run: Callable[[Any], Any],
-        keep_float: bool,
-        keep_target: bool = True,
-    ):
-        self.model = model
-        self.samples = samples
-        self.run = run
-        self.keep_float = keep_float
-        self.keep_target = keep_target
-
-    def record(self, unit: Unit, index: int) -> dict[str, Any]:
-        """Inputs and outputs of a unit on a sample, as lists with one element per call.
-
-        Returns:
-            dict: ``sample``, the index; ``input``, the (args, kwargs) that come from the quantized
-            units before it, left out for the whole network; ``float_input``, the same in the
-            float model, if ``keep_float``; ``target``, the output in the float model, if
-            ``keep_target``.
-
-        Raises:
-            QuantizationError: If float and quantized inputs are of different shapes.
-        """
-        if not unit.name:
-            return dict(sample=index, **self._whole_network(index))
-        float_calls = None
-        if self.keep_float or self.keep_target:
-            with quantizers_off(self.model):
-                float_calls = self._calls(unit, index, self.keep_target)
-        calls = self._calls(unit, index, False)
-        if float_calls and _shapes(calls) != _shapes(float_calls):
-            raise QuantizationError(
-                f"inputs of '{unit.name}' have other shapes in the quantized model than in the "
-                f"float model and cannot be compared: leave it out with skip=['{unit.name}']"
-            )
-        entry = dict(sample=index, input=_arguments(calls))
-        if self.keep_target:
-            entry['target'] = [call.output for call in float_calls]
-        if self.keep_float:
-            entry['float_input'] = _arguments(float_calls)
-        return entry
-
-    def _calls(self, unit: Unit, index: int, outputs: bool) -> list[Call]:
-        data = self.samples[index]
-        return record_calls(unit.module, lambda: self.run(data), unit.num_calls, outputs)
-
-    @torch.no_grad()
-    def _whole_network(self, index: int) -> dict[str, list]:
-        if not self.keep_target:
-            return {}
-        with quantizers_off(self.model):
-            return dict(target=[self.run(self.samples[index])])
 
 
 class UnitEntries:
@@ -132,14 +62,6 @@ class UnitEntries:
             w if isinstance(w, Tensor) else torch.full_like(x, w)
             for w, x in zip(weights, targets, strict=True)
         ]
-
-
-def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:
-    return [(call.args, call.kwargs) for call in calls]
-
-
-def _shapes(calls: list[Call]) -> list[tuple[int, ...]]:
-    return [tuple(x.shape) for x in flatten(_arguments(calls))[0]]
 
 
 def join(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

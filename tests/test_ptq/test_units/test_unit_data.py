@@ -6,7 +6,8 @@ from reconstruction import ToyDetector, images, toy_context
 
 from mmptq.ptq import ActivationCache
 from mmptq.ptq.units.find import find_units
-from mmptq.ptq.units.unit_data import UnitRecorder, join, mix_arguments
+from mmptq.ptq.units.unit_data import join, mix_arguments
+from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import quantizers_off
 
 
