@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from mmptq.utils.errors import QuantizationError
-from mmptq.utils.trees import flatten, unflatten
+from mmptq.utils.trees import flatten, tensors_in, unflatten
 
 LARGEST_HALF = 65504.0
+# Tensors on a GPU stay there up to this share of the budget; the rest of it is CPU memory.
+DEVICE_SHARE = 0.5
 
 
 @dataclass
@@ -26,6 +28,7 @@ class _Stored:
         offset (int): Position in the file, in bytes, if ``tensor`` is None.
         saved (torch.dtype): What memory or file holds.
         shape (tuple[int]): Shape of the tensor.
+        strides (tuple[int]): Its strides, which choose how a convolution computes.
         device (torch.device): Where it is given back.
         exact (bool): Whether it must not go to half precision.
     """
@@ -35,6 +38,7 @@ class _Stored:
     offset: int
     saved: torch.dtype
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     device: torch.device
     exact: bool
 
@@ -42,9 +46,16 @@ class _Stored:
 class ActivationCache:
     """A list of nested tensors that never takes more memory than its budget.
 
-    Beyond the budget all entries go to half precision, and when that is too much as well, further
-    ones go to a memory-mapped file (in half precision, too). Exact entries go to the file without
-    the loss of precision. Entries come back as copies, which in-place operations may change.
+    Where an entry goes, in this order:
+
+    1. to memory on its device; tensors on a GPU to half of the budget at most;
+    2. to CPU memory, until the budget is used up;
+    3. to memory in half precision, which all entries go to then, those before it too;
+    4. to a memory-mapped file, in half precision.
+
+    Exact entries skip the third place and are written to the file as they are. Entries come back on
+    their device, as copies, which in-place operations may change, with the strides that they had.
+    Tensors inside of data samples and dataclasses count, but stay where they are.
 
     Args:
         budget_bytes (int): Memory for tensors.
@@ -62,6 +73,8 @@ class ActivationCache:
         self.used_bytes = 0
         self.file_bytes = 0
         self.half = False
+        self._device_bytes = 0  # of used_bytes, those that are not CPU memory
+        self._held_bytes = 0  # and those of tensors that are not stored by this cache
         self._entries: list[tuple[list[_Stored], Any]] = []
         self._path: Path | None = None
 
@@ -79,6 +92,9 @@ class ActivationCache:
             QuantizationError: If the file cannot be written.
         """
         tensors, structure = flatten(tree)
+        held = sum(_num_bytes(tensor) for tensor in tensors_in(structure))
+        self._held_bytes += held
+        self.used_bytes += held
         stored = [self._store(tensor.detach(), exact) for tensor in tensors]
         self._entries.append((stored, structure))
 
@@ -95,7 +111,7 @@ class ActivationCache:
     def close(self) -> None:
         """Forget everything and remove the file."""
         self._entries = []
-        self.used_bytes = self.file_bytes = 0
+        self.used_bytes = self.file_bytes = self._device_bytes = self._held_bytes = 0
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
@@ -105,34 +121,48 @@ class ActivationCache:
         if too_large and not (self.half or exact):
             self._go_half()
         saved = _to_half(tensor) if self.half and not exact else tensor
-        shape, device = tuple(tensor.shape), tensor.device
-        item = _Stored(tensor.dtype, None, 0, saved.dtype, shape, device, exact)
+        shape, strides = tuple(tensor.shape), _dense_strides(saved)
+        item = _Stored(tensor.dtype, None, 0, saved.dtype, shape, strides, tensor.device, exact)
         if self.used_bytes + _num_bytes(saved) > self.budget_bytes:
-            item.offset = self._write(saved)
-        else:
-            item.tensor = saved.clone() if saved is tensor else saved
-            self.used_bytes += _num_bytes(saved)
+            item.offset = self._write(saved, strides)
+            return item
+        device = self._memory_for(saved)
+        copied = saved is not tensor or device != saved.device
+        item.tensor = saved.to(device) if copied else saved.clone()
+        self._count(item.tensor)
         return item
+
+    def _memory_for(self, tensor: Tensor) -> torch.device:
+        """The device that has memory left for a tensor."""
+        if tensor.device.type == 'cpu':
+            return tensor.device
+        full = self._device_bytes + _num_bytes(tensor) > DEVICE_SHARE * self.budget_bytes
+        return torch.device('cpu') if full else tensor.device
+
+    def _count(self, tensor: Tensor) -> None:
+        self.used_bytes += _num_bytes(tensor)
+        if tensor.device.type != 'cpu':
+            self._device_bytes += _num_bytes(tensor)
 
     def _go_half(self) -> None:
         self.half = True
-        self.used_bytes = 0
+        self.used_bytes, self._device_bytes = self._held_bytes, 0
         for item in (item for stored, _ in self._entries for item in stored):
             if item.tensor is None:
                 continue
             if not item.exact:
                 item.tensor = _to_half(item.tensor)
                 item.saved = item.tensor.dtype
-            self.used_bytes += _num_bytes(item.tensor)
+            self._count(item.tensor)
 
-    def _write(self, tensor: Tensor) -> int:
+    def _write(self, tensor: Tensor, strides: tuple[int, ...]) -> int:
         offset = self.file_bytes
         try:
             if self._path is None:
                 self._path = self._make_file()
             with open(self._path, 'r+b') as file:
                 file.seek(offset)
-                file.write(_as_bytes(tensor).numpy().data)
+                file.write(_as_bytes(tensor, strides).numpy().data)
         except OSError as error:
             raise QuantizationError(
                 f"the activation cache in '{self.directory}' cannot be written "
@@ -151,22 +181,34 @@ class ActivationCache:
 
     def _load(self, item: _Stored) -> Tensor:
         if item.tensor is not None:
-            return item.tensor.to(item.dtype, copy=True)
+            return item.tensor.to(item.device, item.dtype, copy=True)
         if 0 in item.shape:
             return torch.empty(item.shape, dtype=item.dtype, device=item.device)
         count = int(np.prod(item.shape)) * item.saved.itemsize
         values = np.memmap(self._path, np.uint8, 'r', item.offset, (count,))
-        tensor = torch.from_numpy(np.array(values)).view(item.saved).view(item.shape)
-        return tensor.to(item.device, item.dtype)
+        tensor = torch.from_numpy(np.array(values)).view(item.saved)
+        return tensor.as_strided(item.shape, item.strides).to(item.device, item.dtype)
 
 
 def _num_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _as_bytes(tensor: Tensor) -> Tensor:
-    """All bytes of a tensor of any type, also of those that numpy does not have."""
-    return tensor.cpu().contiguous().view(-1).view(torch.uint8)
+def _dense_strides(tensor: Tensor) -> tuple[int, ...]:
+    """Strides of a tensor that fills its memory, such as a channels-last one; else contiguous."""
+    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
+    if tensor.permute(order).is_contiguous():
+        return tensor.stride()
+    return torch.empty(tensor.shape, device='meta').stride()
+
+
+def _as_bytes(tensor: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """All bytes of a tensor of any type, also of those that numpy does not have, in this order."""
+    tensor = tensor.cpu()
+    if tensor.stride() != strides:
+        tensor = tensor.contiguous()
+    flat = tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return flat.view(torch.uint8)
 
 
 def _to_half(tensor: Tensor) -> Tensor:

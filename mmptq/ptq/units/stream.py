@@ -72,7 +72,7 @@ class Stream:
         self._run = run
         self._stored: dict[int, ActivationCache] = {}
         self._new: dict[int, ActivationCache] = {}
-        self._plan = StreamPlan()
+        self._plan, self._outputs = StreamPlan(), False
         self._keys: dict[CallId, int] = {}
         self._inside: dict[CallId, Any] = {}
 
@@ -87,26 +87,21 @@ class Stream:
             cache.close()
         self._stored, self._new = {}, {}
 
-    def prepare(self, unit: Unit, changing: Set[nn.Module] | None) -> None:
+    def prepare(self, unit: Unit, pending: Set[nn.Module], changes: bool, outputs: bool) -> None:
         """Plan the recording of a unit; see ``plan_stream`` for the arguments."""
-        graph = self.traced.graph
-        self._plan = plan = plan_stream(graph, unit, self._stored.keys(), changing)
+        graph, self._outputs = self.traced.graph, outputs
+        self._plan = plan = plan_stream(graph, unit, self._stored.keys(), pending, changes, outputs)
         self._keys = {graph.calls[i].key: i for i in plan.replayed | plan.idle}
         self._inside = {key: graph.inside(i) for key, i in self._keys.items()}
         share = max(1, self.budget_bytes - self.used_bytes) // max(1, len(plan.kept))
         self._discard_new()
         self._new = {i: ActivationCache(max(1, share), self.directory) for i in sorted(plan.kept)}
 
-    def record(self, unit: Unit, sample: int, outputs: bool) -> list[Call]:
-        """The calls of the prepared unit on a sample; samples come in order.
-
-        Args:
-            unit (Unit): The unit.
-            sample (int): Index of the sample.
-            outputs (bool): Whether the outputs of the unit are wanted.
-        """
+    def record(self, unit: Unit, sample: int) -> list[Call]:
+        """The calls of the prepared unit on a sample; samples come in order."""
 
         def run() -> list[Call]:
+            outputs = self._outputs
             return record_calls(unit.module, lambda: self._run(sample), unit.num_calls, outputs)
 
         if self.traced.shapes[sample] is None:

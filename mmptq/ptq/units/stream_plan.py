@@ -31,7 +31,9 @@ def plan_stream(
     graph: CallGraph,
     unit: Unit,
     stored: Set[int],
-    changing: Set[nn.Module] | None = None,
+    pending: Set[nn.Module],
+    changes: bool,
+    outputs: bool,
 ) -> StreamPlan:
     """Plan the recording of a unit.
 
@@ -39,18 +41,23 @@ def plan_stream(
         graph (CallGraph): Of the model.
         unit (Unit): The unit.
         stored (set[int]): Calls with recorded results.
-        changing (set[nn.Module], optional): Modules that change from now on, among them the unit:
-            results that depend on them are not recorded. None where nothing changes, as in the
-            float model; the unit itself runs then, since its outputs are wanted.
+        pending (set[nn.Module]): Units that are recorded later.
+        changes (bool): Whether this unit and the pending ones are going to change: results that
+            depend on them are not recorded.
+        outputs (bool): Whether the outputs of the unit are wanted.
     """
     own = graph.calls_of(unit.module)[: unit.num_calls]
-    first, last = graph.calls[own[0]], graph.calls[own[-1]]
-    stop = last.end if changing is None else last.start
-    steady = set(range(len(graph.calls))) if changing is None else graph.unaffected(changing)
-    live = _live(graph, {i for i in steady if graph.calls[i].within(stop)}, first.start)
+    last = graph.calls[own[-1]]
+    stop = last.end if outputs else last.start
+    if changes:
+        steady = graph.unaffected(pending | {unit.module})
+    else:  # but a call that is replayed hides the units inside of it
+        steady = set(range(len(graph.calls))) - graph.around(pending)
+    done = {i for i in steady if graph.calls[i].within(stop)}
+    live = _live(graph, done, graph.calls[own[0]].start)
     kept = live - stored
     wanted = {value for i in own for value in graph.calls[i].inputs}
-    results = kept if changing is not None else kept.union(own)
+    results = kept.union(own) if outputs else kept
     wanted |= {value for i in results for value in graph.calls[i].outputs}
     needed = graph.needed(wanted, stored, stop, stop)
     busy = _busy(graph, needed, stored, stop).union(*(graph.calls[i].parents for i in own))

@@ -53,7 +53,7 @@ class UnitRecorder:
         self.model, self.samples, self.run = model, samples, run
         self.keep_float, self.keep_target = keep_float, keep_target
         self.budget_bytes = budget_bytes
-        self._changing = {unit.module for unit in units if unit.name}
+        self._pending = {unit.module for unit in units if unit.name}
         # By whether they are the float model's; and what they gave on the first sample.
         self._streams: dict[bool, Stream] | None = None
         self._first: dict[bool, list[Call]] = {}
@@ -72,8 +72,8 @@ class UnitRecorder:
         return sum(stream.used_bytes for stream in (self._streams or {}).values())
 
     def finish(self, unit: Unit) -> None:
-        """From now on this unit does not change."""
-        self._changing.discard(unit.module)
+        """This unit has been learned, and does not change from now on."""
+        self._pending.discard(unit.module)
 
     def record_unit(self, unit: Unit) -> Iterator[dict[str, Any]]:
         """What ``record`` returns, for all samples in order."""
@@ -134,9 +134,8 @@ class UnitRecorder:
         """The same from what earlier units gave."""
         if index == 0 and is_float in self._first:
             return self._first.pop(is_float)
-        outputs = is_float and self.keep_target
         with self._mode(is_float):
-            return self._streams[is_float].record(unit, index, outputs)
+            return self._streams[is_float].record(unit, index)
 
     def _mode(self, is_float: bool) -> AbstractContextManager:
         return quantizers_off(self.model) if is_float else nullcontext()
@@ -153,7 +152,7 @@ class UnitRecorder:
 
     def _prepare(self, unit: Unit) -> bool:
         """Whether the unit can be recorded from what earlier units gave."""
-        if unit.module not in self._changing or not len(self.samples):
+        if unit.module not in self._pending or not len(self.samples):
             return False
         if self._streams is None:
             self._streams = self._make_streams()
@@ -184,10 +183,8 @@ class UnitRecorder:
 
     def _prepare_stream(self, unit: Unit, is_float: bool) -> bool:
         """Plan the recording; whether it gives the same as a whole forward on the first sample."""
-        stream, changing = self._streams[is_float], self._changing
-        if is_float:
-            changing = None if self.keep_target else frozenset()
-        stream.prepare(unit, changing)
+        pending, outputs = self._pending - {unit.module}, is_float and self.keep_target
+        self._streams[is_float].prepare(unit, pending, not is_float, outputs)
         found = self._streamed_calls(unit, 0, is_float)
         self._first[is_float] = found
         return _same(found, self._calls(unit, 0, is_float))

@@ -1,0 +1,234 @@
+"""Units recorded from where the last one ended hold what whole forwards give, bit by bit."""
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from reconstruction import ToyDetector, images, toy_context
+from torch import nn
+
+from mmptq.ptq import ActivationCache
+from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.unit_recorder import UnitRecorder
+from mmptq.quantization import quantized_layers
+from mmptq.utils.hooks import replaced_forwards
+from mmptq.utils.trees import flatten
+
+
+class Counted:
+    """Counts the samples that each layer of a model computes."""
+
+    def __init__(self, model):
+        self.counts = dict.fromkeys(quantized_layers(model), 0)
+        self.forwards = {m: self._counting(name, m) for name, m in quantized_layers(model).items()}
+
+    def _counting(self, name, module):
+        forward = module.forward
+
+        def run(*args):
+            self.counts[name] += 1
+            return forward(*args)
+
+        return run
+
+    def __enter__(self):
+        self.context = replaced_forwards(self.forwards)
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.context.__exit__(*error)
+
+
+def change(unit):
+    """Stands in for learning: from now on the unit gives something else."""
+    for layer in unit.layers.values():
+        for slot in (layer.weight_quantizer, layer.input_quantizer):
+            slot.scale.mul_(1.3)
+
+
+def recorded(ctx, granularity, keep_target=True, budget=2**20, whole=True):
+    """Yields each unit with what is recorded of it, and what whole forwards give."""
+    samples = ActivationCache(2**20, ctx.work_dir)
+    for data in ctx.loader:
+        samples.append(data, exact=True)
+    units = find_units(ctx.model, lambda: ctx.predict(samples[0]), granularity)
+    args = ctx.model, samples, ctx.predict, True, keep_target
+    with UnitRecorder(*args, units, budget) as recorder:
+        for unit in units:
+            entries = list(recorder.record_unit(unit))
+            reference = UnitRecorder(*args)
+            full = [reference.record(unit, i) for i in range(len(samples))] if whole else None
+            yield unit, entries, full
+            change(unit)
+            recorder.finish(unit)
+
+
+def assert_same(first, second):
+    tensors, structures = zip(*(flatten(entries) for entries in (first, second)), strict=True)
+    assert str(structures[0]) == str(structures[1])
+    assert all(torch.equal(x, y) for x, y in zip(*tensors, strict=True))
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    found = []
+
+    def warning(logger, text):
+        found.extend([text] if 'whole forwards' in text else [])
+
+    monkeypatch.setattr(MMLogger, 'warning', warning)
+    return found
+
+
+@pytest.mark.parametrize('granularity', ['layer', 'block'])
+@pytest.mark.parametrize('keep_target', [True, False])
+@pytest.mark.parametrize('budget', [2**20, 1])
+def test_same_as_whole_forwards(granularity, keep_target, budget, tmp_path, messages):
+    ctx = toy_context(tmp_path)
+    count = 0
+    for _, entries, full in recorded(ctx, granularity, keep_target, budget):
+        assert_same(entries, full)
+        count += 1
+    assert count == (8 if granularity == 'layer' else 4) and not messages
+    assert not list(tmp_path.glob('activations*'))
+
+
+def test_time_is_that_of_a_few_forwards(tmp_path, messages):
+    ctx = toy_context(tmp_path, batches=images(24))
+    with Counted(ctx.model) as counted:
+        for _ in recorded(ctx, 'layer', whole=False):
+            pass
+    # One forward to find the units. Then each sample is traced once, and each layer runs once in
+    # the float and once in the quantized model. For the 8 units two whole forwards of the first
+    # sample come on top, which end at the unit.
+    assert counted.counts['stem.0'] == 1 + 3 * 24 + 8 + 7
+    assert counted.counts['blocks.0.conv1'] == 1 + 3 * 24 + 7 + 6
+    # It runs on two levels. Nothing reads the last layer in the quantized model.
+    assert counted.counts['bbox_head.boxes'] == 2 * (1 + 2 * 24) + 3
+    assert not messages
+
+
+class SecondReader(ToyDetector):
+    """The last convolution of the second block also computes with the weight of the stem."""
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.blocks(self.stem(inputs))
+        x = x + nn.functional.conv2d(inputs, self.weight(), padding=1)
+        return self.bbox_head([x, x[..., ::2, ::2]])
+
+    def weight(self):
+        stem = self.stem[0]
+        quantizer = getattr(stem, 'weight_quantizer', None)
+        return stem.weight if quantizer is None else quantizer(stem.weight)
+
+
+def test_weights_read_outside_of_their_layer(tmp_path, messages):
+    ctx = toy_context(tmp_path, SecondReader())
+    for _, entries, full in recorded(ctx, 'layer'):
+        assert_same(entries, full)
+    assert not messages  # the sum is no module: it runs again
+
+
+class Stash(nn.Module):
+    """Leaves a tensor on itself for later."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        self.kept = self.conv(x)
+        return x * 2
+
+
+class Stashing(ToyDetector):
+    def __init__(self):
+        super().__init__()
+        self.stash = Stash()
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.blocks[0](self.stem(inputs))
+        y = self.stash(x)
+        x = self.blocks[1](x)
+        return self.bbox_head([x + y + self.stash.kept, x[..., ::2, ::2]])
+
+
+def test_results_that_do_not_come_back_as_outputs(tmp_path, messages):
+    for _, entries, full in recorded(toy_context(tmp_path, Stashing()), 'layer'):
+        assert_same(entries, full)
+    assert not messages
+
+
+class OtherMemory(ToyDetector):
+    """Results go through numpy, which no tracer sees, and numbers choose."""
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.blocks(self.stem(inputs))
+        copy = torch.from_numpy(x.detach().numpy().copy())
+        return self.bbox_head([copy, copy[..., ::2, ::2]])
+
+
+def test_what_the_tracer_does_not_see(tmp_path, messages):
+    for _, entries, full in recorded(toy_context(tmp_path, OtherMemory()), 'layer'):
+        assert_same(entries, full)
+    assert all('recorded by whole forwards' in text for text in messages)
+
+
+class Choosing(ToyDetector):
+    """Some samples run other calls."""
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.blocks(self.stem(inputs))
+        if inputs.mean() > 0:
+            x = self.blocks(x)
+        return self.bbox_head([x, x[..., ::2, ::2]])
+
+
+def test_samples_that_make_other_calls(tmp_path, messages):
+    ctx = toy_context(tmp_path, Choosing())
+    ctx.loader.sort(key=lambda data: data['inputs'].mean())
+    assert ctx.loader[0]['inputs'].mean() < 0 < ctx.loader[-1]['inputs'].mean()
+    for _, entries, full in recorded(ctx, 'layer'):
+        assert_same(entries, full)
+
+
+class Recurrent(ToyDetector):
+    """A block feeds itself, and the one before it."""
+
+    def forward(self, inputs, mode='predict', data_samples=None):
+        x = self.stem(inputs)
+        for _ in range(2):
+            x = self.blocks[1](self.blocks[0](x))
+        return self.bbox_head([x, x[..., ::2, ::2]])
+
+
+@pytest.mark.parametrize('granularity', ['layer', 'block'])
+def test_modules_that_feed_themselves(granularity, tmp_path, messages):
+    for _, entries, full in recorded(toy_context(tmp_path, Recurrent()), granularity):
+        assert_same(entries, full)
+    assert not messages
+
+
+def test_sizes_differ(tmp_path, messages):
+    batches = images(2) + images(2, size=16) + images(2, size=8)
+    ctx = toy_context(tmp_path, batches=batches)
+    for _, entries, full in recorded(ctx, 'layer'):
+        assert_same(entries, full)
+    assert not messages
+
+
+def test_units_that_are_done_already(tmp_path, messages):
+    """A resumed run begins in the middle."""
+    ctx = toy_context(tmp_path)
+    samples = ActivationCache(2**20, tmp_path)
+    for data in ctx.loader:
+        samples.append(data, exact=True)
+    units = find_units(ctx.model, lambda: ctx.predict(samples[0]), 'layer')
+    args = ctx.model, samples, ctx.predict, True, True
+    with UnitRecorder(*args, units, 2**20) as recorder:
+        for unit in units[:3]:
+            change(unit)
+            recorder.finish(unit)
+        entries = list(recorder.record_unit(units[3]))
+    assert_same(entries, [UnitRecorder(*args).record(units[3], i) for i in range(6)])
+    assert not messages
