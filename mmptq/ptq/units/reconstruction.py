@@ -186,7 +186,8 @@ class Reconstruction:
     def _unit_budgets(self) -> tuple[int, int, int]:
         """Memory for replayed outputs, for gradients, and for entries of a unit."""
         tasks = {id(task): task for task in (self.task, self.importance_task) if task}
-        used = self.samples.used_bytes + sum(task.teacher.used_bytes for task in tasks.values())
+        used = self.recorder.budget_bytes + self.samples.used_bytes
+        used += sum(task.teacher.used_bytes for task in tasks.values())
         used += self._gradients.used_bytes if self._gradients else 0
         left = max(4, self.settings.cache_budget - used)
         replay = left // 4 if self.task else 0
