@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import (
@@ -31,6 +33,7 @@ from .set_scheme import detach
 
 CACHE_BYTES = 2**29
 BYPASSED = 'its quantizers do not run: other code computes with its weight'
+REWRITTEN = 'other code gives it another weight in every forward'
 
 
 def convert_checked(ctx: PTQContext) -> None:
@@ -50,37 +53,62 @@ def convert_checked(ctx: PTQContext) -> None:
         _convert(ctx, batches)
         ctx.make_layer_states()
     with _timed(ctx, 'quantizers run'):
-        for name in bypassed_layers(ctx.model, [lambda b=b: ctx.predict(b) for b in batches]):
-            detach(ctx, name, BYPASSED)
-            ctx.logger.warning(f"'{name}' stays float: {BYPASSED}")
+        runs = [partial(ctx.predict, data) for data in batches]
+        for name, reason in bypassed_layers(ctx.model, runs).items():
+            detach(ctx, name, reason)
+            ctx.logger.warning(f"'{name}' stays float: {reason}")
     _check_rest(ctx)
 
 
-def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> list[str]:
-    """Quantized layers with a quantizer that no run calls, without any hook of ours.
+@torch.no_grad()
+def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> dict[str, str]:
+    """Quantized layers that compute with something else than their quantizers give, and why.
+
+    The last bit of one value of each weight is changed while the model runs, without any hook of
+    ours. A quantizer that gets another weight shows a layer whose weight is written anew.
 
     Args:
         model (nn.Module): Converted.
         runs (list[Callable]): Each runs the model on a sample; together they reach all layers.
     """
+    layers = quantized_layers(model)
     ran: set[nn.Module] = set()
+    rewritten: set[nn.Module] = set()
+    marks = {layer.weight: _first_value(layer.weight) for layer in layers.values()}
+    saved = {weight: mark.clone() for weight, mark in marks.items()}
 
-    def noting(quantizer: FakeQuantizer) -> Callable[[Tensor], Tensor]:
+    def noting(quantizer: FakeQuantizer, weight: Tensor | None) -> Callable[[Tensor], Tensor]:
         def forward(x: Tensor) -> Tensor:
             ran.add(quantizer)
+            if weight is not None and not torch.equal(_first_value(x), marks[weight]):
+                rewritten.add(quantizer)
             return x
 
         return forward
 
-    slots = {
-        name: [m for m in layer.children() if isinstance(m, FakeQuantizer)]
-        for name, layer in quantized_layers(model).items()
-    }
+    slots: dict[str, list[nn.Module]] = {}
+    forwards: dict[nn.Module, Callable[[Tensor], Tensor]] = {}
+    for name, layer in layers.items():
+        pairs = ((layer.weight_quantizer, layer.weight), (layer.input_quantizer, None))
+        pairs = [(q, weight) for q, weight in pairs if isinstance(q, FakeQuantizer)]
+        slots[name] = [q for q, _ in pairs]
+        forwards.update({q: noting(q, weight) for q, weight in pairs})
+    for mark in marks.values():
+        mark += (mark.abs() + 1e-3) * 4 * torch.finfo(mark.dtype).eps
     # No hooks: torch's fused attention looks for them, and calls modules only where there are some.
-    with replaced_forwards({q: noting(q) for found in slots.values() for q in found}):
+    with replaced_forwards(forwards):
         for run in runs:
             run()
-    return [name for name, found in slots.items() if not ran.issuperset(found)]
+    for weight, value in saved.items():
+        _first_value(weight).copy_(value)
+    found = {name: BYPASSED for name, parts in slots.items() if not ran.issuperset(parts)}
+    found |= {name: REWRITTEN for name, parts in slots.items() if rewritten.intersection(parts)}
+    return found
+
+
+def _first_value(x: Tensor) -> Tensor:
+    """One value of a tensor, in its memory."""
+    return x[(0,) * x.dim()]
 
 
 @contextmanager
@@ -95,7 +123,7 @@ def _convert(ctx: PTQContext, batches: list[Any]) -> None:
     with ActivationCache(CACHE_BYTES, ctx.work_dir / 'cache') as cache:
         records = []
         for data in batches:
-            run = lambda data=data: ctx.predict(data)  # noqa: E731
+            run = partial(ctx.predict, data)
             records.append(FloatOutputs(ctx.model, run, cache, ctx.seed))
             records[-1].record(_watched(ctx.plan))
         difference = _difference(ctx, ctx.plan, records, keep=True)

@@ -228,7 +228,98 @@ class ReadsBias(ConvBN):
         return y if self.conv.bias is None else 2 * y
 
 
+class OtherWeightEachTime(ConvBN):
+    def change(self):
+        self.register_buffer('base', torch.randn(8, 8, 3, 3))
+
+    def middle(self, x):
+        return self.bn(torch.func.functional_call(self.conv, dict(weight=self.base), (x,)))
+
+
+class DataReplaced(OtherWeightEachTime):
+    def middle(self, x):
+        self.conv.weight.data = self.base.clone()
+        return self.bn(self.conv(x))
+
+
+class WrittenUnseen(OtherWeightEachTime):
+    """By an operator outside of torch's dispatcher."""
+
+    def middle(self, x):
+        self.conv.weight.detach().numpy()[:] = self.base.numpy()
+        return self.bn(self.conv(x))
+
+
+class ForwardOfItsOwn(ConvBN):
+    def change(self):
+        self.conv.forward = lambda x: 2 * F.conv2d(x, self.conv.weight, padding=1)
+
+
+class ForwardCalledDirectly(ConvBN):
+    def middle(self, x):
+        return self.bn(self.conv.forward(x))
+
+
+class Orthogonal(ConvBN):
+    def change(self):
+        self.conv = nn.Conv2d(8, 8, 1)
+        nn.utils.parametrizations.orthogonal(self.conv)
+
+
+class KeywordArguments(ConvBN):
+    def middle(self, x):
+        return self.bn(input=self.conv(input=x))
+
+
+class ScriptedPart(ConvBN):
+    def change(self):
+        self.part = torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)))
+
+    def middle(self, x):
+        return self.bn(self.conv(self.part(x)))
+
+
+class CallOfItsOwn(ConvBN):
+    def change(self):
+        self.conv = TwiceConv(8, 8, 3, padding=1)
+
+
+class TwiceConv(nn.Conv2d):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+class HalfOfOneParameter(ConvBN):
+    def change(self):
+        self.both = nn.Parameter(torch.randn(16, 8, 3, 3))
+        self.conv.weight.data = self.both.data[:8]
+
+    def middle(self, x):
+        return self.bn(self.conv(x)) + F.conv2d(x, self.both[8:], padding=1)
+
+
+class NormCalledAsFunction(ConvBN):
+    def middle(self, x):
+        bn = self.bn
+        return F.batch_norm(self.conv(x), bn.running_mean, bn.running_var, bn.weight, bn.bias)
+
+
+class HiddenUse(ConvBN):
+    """A compiled operator reads what the convolution gives."""
+
+    def middle(self, x):
+        y = self.conv(x)
+        return self.bn(y) + torch.from_numpy(y.detach().numpy().copy())
+
+
 KEPT_FLOAT = [
+    OtherWeightEachTime,
+    DataReplaced,
+    WrittenUnseen,
+    ForwardOfItsOwn,
+    ForwardCalledDirectly,
+    Orthogonal,
+    HalfOfOneParameter,
     WeightNorm,
     OldWeightNorm,
     SpectralNorm,
@@ -240,7 +331,11 @@ KEPT_FLOAT = [
     SharedMemory,
     FunctionalUse,
 ]
+FOLDED = [Plain, Reflect, TwiceTheSamePair, KeywordArguments, ScriptedPart]
 NOT_FOLDED = [
+    CallOfItsOwn,
+    NormCalledAsFunction,
+    HiddenUse,
     TiedWeight,
     NormUsedTwice,
     NormReadElsewhere,
@@ -255,7 +350,7 @@ NOT_FOLDED = [
 ]
 
 
-@pytest.mark.parametrize('cls', [Plain, Reflect, TwiceTheSamePair, *KEPT_FLOAT, *NOT_FOLDED])
+@pytest.mark.parametrize('cls', [*FOLDED, *KEPT_FLOAT, *NOT_FOLDED])
 def test_folding_and_conversion_change_nothing(cls):
     model = random_model(cls)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """The stage that evens out the ranges of channels without changing what the network computes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -13,7 +14,7 @@ from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.graph.channel_groups import ChannelGroup, find_channel_groups
 from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks
-from mmptq.utils.trees import flatten
+from mmptq.utils.trees import flatten, tensors_in
 
 from .stage import FLOAT_MODEL, RANGES, Stage
 
@@ -169,12 +170,12 @@ def _input_ranges(ctx: PTQContext, names: set[str]) -> dict[str, Tensor]:
         for module, name in modules.items()
     }
 
-    def observe(module: QuantMixin, args: tuple[Tensor, ...]) -> None:
-        rows = channel_rows(module, args[0])
+    def observe(module: QuantMixin, args: tuple, kwargs: dict[str, Any]) -> None:
+        rows = channel_rows(module, next(tensors_in((args, kwargs))))
         if rows.shape[1]:
             sums[modules[module]] = sums[modules[module]] + rows.abs().amax(1)
 
-    with temporary_hooks(before=dict.fromkeys(modules, observe)):
+    with temporary_hooks(before=dict.fromkeys(modules, observe), with_kwargs=True):
         for data in ctx.batches('equalize'):
             ctx.predict(data)
     for name in sorted(names):  # the same order in all processes

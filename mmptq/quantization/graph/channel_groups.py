@@ -104,9 +104,9 @@ class _Follower(TorchDispatchMode):
             self.space_of[first] = known[0]
         return result
 
-    def enter(self, name: str, module: nn.Module, args: Any) -> None:
+    def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
         self.running += 1
-        inputs = list(tensors_in(args))
+        inputs = list(tensors_in((args, kwargs)))
         plain = self.running == 1 and len(inputs) == 1 and reads_channels(module, inputs[0])
         for x in inputs:
             space = self.space_of.get(x)
@@ -159,7 +159,7 @@ def find_channel_groups(layers: dict[str, nn.Module], run: Callable[[], Any]) ->
     follower = _Follower()
     before = {module: partial(follower.enter, name) for name, module in layers.items()}
     after = {module: partial(follower.leave, name) for name, module in layers.items()}
-    with temporary_hooks(before, after), torch.no_grad(), follower:
+    with temporary_hooks(before, after, with_kwargs=True), torch.no_grad(), follower:
         run()
     return _collect(follower.spaces, layers)
 

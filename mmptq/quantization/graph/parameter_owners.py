@@ -64,7 +64,11 @@ def weight_partners(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[s
         weight = layer._parameters.get('weight')
         if weight is not None:
             found = owners.get(memory_of(weight), {})
-            others = {other for module, other in found.items() if module is not layer}
+            others = {
+                other or type(module).__name__
+                for module, other in found.items()
+                if module is not layer
+            }
             if others:
                 partners[name] = others
     return partners

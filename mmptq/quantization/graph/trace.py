@@ -169,14 +169,14 @@ def trace_layers(model: nn.Module, layer_types: tuple[type, ...], run: Callable[
     for name, module in named.items():
         make = _norm_hooks if isinstance(module, _BatchNorm) else _layer_hooks
         before[module], after[module] = make(tracer, name)
-    with temporary_hooks(before, after), torch.no_grad(), tracer:
+    with temporary_hooks(before, after, with_kwargs=True), torch.no_grad(), tracer:
         tracer.finish(run())
     return trace
 
 
 def _layer_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
-    def enter(_, args):
-        tracer.enter_layer(name, args)
+    def enter(_, args, kwargs):
+        tracer.enter_layer(name, (args, kwargs))
         tracer.running.append(name)
 
     def leave(_, args, output):
@@ -188,13 +188,16 @@ def _layer_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
 
 
 def _norm_hooks(tracer: _Tracer, name: str) -> tuple[Callable, Callable]:
-    def enter(_, args):
-        tracer.enter_norm(name, args)
+    inputs = []
+
+    def enter(_, args, kwargs):
+        inputs.append((args, kwargs))
+        tracer.enter_norm(name, inputs[-1])
         tracer.running.append(name)
 
     def leave(norm, args, output):
-        tracer.check_norm(name, norm, args, output)
+        tracer.check_norm(name, norm, inputs[-1], output)
         tracer.running.pop()
-        tracer.leave_norm(args, output)
+        tracer.leave_norm(inputs.pop(), output)
 
     return enter, leave

@@ -1,4 +1,7 @@
-"""Quantized versions of torch's weighted layers, made in place from float ones."""
+"""Quantized versions of torch's weighted layers, made in place from float ones.
+
+Arguments have torch's names: ``layer(input=x)`` is a call, too.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,9 +15,9 @@ class QuantConv1d(QuantMixin, nn.Conv1d):
 
     batched_dims = 3
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(
-            self.quantize_input(x), self.weight_quantizer(self.weight), self.bias
+            self.quantize_input(input), self.weight_quantizer(self.weight), self.bias
         )
 
 
@@ -41,12 +44,12 @@ class QuantConvTranspose2d(QuantMixin, nn.ConvTranspose2d):
     weight_axis = 1
     batched_dims = 4
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         output_padding = self._output_padding(
-            x, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
+            input, output_size, self.stride, self.padding, self.kernel_size, 2, self.dilation
         )
         return F.conv_transpose2d(
-            self.quantize_input(x),
+            self.quantize_input(input),
             self.weight_quantizer(self.weight),
             self.bias,
             self.stride,
@@ -67,5 +70,5 @@ class QuantLinear(QuantMixin, nn.Linear):
     def num_input_channels(self) -> int:
         return self.in_features
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.input_quantizer(x), self.weight_quantizer(self.weight), self.bias)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(self.input_quantizer(input), self.weight_quantizer(self.weight), self.bias)
