@@ -96,9 +96,7 @@ class PTQContext:
             raise QuantizationError(f'num_batches={num_batches!r} must be at least 1')
         return self.evaluator(num_batches)
 
-    def batches(
-        self, description: str, count: int | None = None, spread: bool = True
-    ) -> Iterator[Any]:
+    def batches(self, description: str, count: int | None = None) -> Iterator[Any]:
         """This process's share of the calibration batches, with a progress bar.
 
         Of n processes the first takes the batches 0, n, 2 n and so on. What is found on them has
@@ -106,24 +104,24 @@ class PTQContext:
 
         Args:
             description (str): Shown beside the bar.
-            count (int, optional): So many at most, of all processes. Defaults to all.
-            spread (bool): Whether these are evenly spread, or the first ones. Defaults to True.
+            count (int, optional): So many at most, of all processes, evenly spread; the others are
+                not even read. Defaults to all.
 
         Returns:
             Iterator: Batches as the model's forward takes them.
         """
-        return self._read(parallel.shard(self.positions(count, spread)), description)
+        return self._read(parallel.shard(self.positions(count)), description)
 
     def _read(self, positions: list[int], description: str) -> Iterator[Any]:
         loader, hidden = select(self.loader, positions), not parallel.is_main()
         for batch in track(loader, description, total=len(positions), disable=hidden):
             yield self._prepare(batch)
 
-    def positions(self, count: int | None = None, spread: bool = True) -> list[int]:
+    def positions(self, count: int | None = None) -> list[int]:
         """Positions in the loader of the batches that ``batches`` gives in all processes."""
         total = len(self.loader)
         count = total if count is None else min(count, total)
-        return [index * total // count if spread else index for index in range(count)]
+        return [index * total // count for index in range(count)]
 
     def first_batch(self) -> Any:
         """The first calibration batch, the same in all processes."""

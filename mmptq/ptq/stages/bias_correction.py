@@ -32,7 +32,7 @@ class BiasCorrection(Stage):
         It changes biases, so that the float model is no longer at hand: put it last.
 
     Args:
-        num_samples (int): Calibration samples that are used, the first ones. Defaults to 32.
+        num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
         cache_budget (int): Bytes of memory for these samples. Defaults to 4 GiB.
 
     Example:
@@ -55,8 +55,8 @@ class BiasCorrection(Stage):
     def run(self, ctx: PTQContext) -> None:
         """Correct the bias of every quantized layer that has one."""
         with ActivationCache(self.cache_budget, ctx.work_dir / 'cache') as samples:
-            for data in ctx.batches('load', self.num_samples, spread=False):
-                samples.append(data)
+            for data in ctx.batches('load', self.num_samples):
+                samples.append(data, exact=True)
             first = ctx.first_batch()
             units = find_units(ctx.model, lambda: ctx.predict(first), 'layer')
             layers = {name: layer for unit in units for name, layer in unit.layers.items()}

@@ -1,7 +1,7 @@
 """Running samples up to one unit after the other, each from where the last one ended."""
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ class TracedSamples:
     """What is known of the forward of all samples.
 
     Attributes:
-        graph (CallGraph): Of the first sample.
+        graph (CallGraph): Of the reference.
+        reference (int): A sample that makes the calls that most samples make.
         shapes (list[dict[int, Any] | None]): For each sample the structure and sizes of what
-            calls return; None for a sample that makes other calls than the first one.
+            calls return; None for a sample that makes other calls than the reference.
     """
 
     graph: CallGraph
+    reference: int
     shapes: list[dict[int, Any] | None]
 
     @classmethod
@@ -38,14 +40,42 @@ class TracedSamples:
         cls, model: nn.Module, run: Callable[[int], Any], num_samples: int
     ) -> 'TracedSamples':
         """Run every sample once; ``run`` takes the index of one."""
-        graph, first = trace_graph(model, lambda: run(0))
-        shapes: list[dict[int, Any] | None] = [first]
-        for sample in range(1, num_samples):
-            other, found = trace_graph(model, lambda sample=sample: run(sample), operators=False)
-            # Equal sizes are kept once.
-            found = {i: first[i] if first.get(i) == size else size for i, size in found.items()}
-            shapes.append(found if graph.same_calls(other) else None)
-        return cls(graph, shapes)
+        found: list[tuple[CallGraph, list[int]]] = []
+        shapes: list[dict[int, Any] | None] = []
+        for sample in range(num_samples):
+            graph, sizes = trace_graph(model, lambda i=sample: run(i), operators=False)
+            alike = next((group for group in found if group[0].same_calls(graph)), None)
+            if alike is None:
+                found.append((graph, [sample]))
+            else:  # equal sizes are kept once
+                first = shapes[alike[1][0]]
+                sizes = {i: first[i] if first[i] == size else size for i, size in sizes.items()}
+                alike[1].append(sample)
+            shapes.append(sizes)
+        members = max((group[1] for group in found), key=len)
+        shapes = [sizes if i in set(members) else None for i, sizes in enumerate(shapes)]
+        graph, _ = trace_graph(model, lambda: run(members[0]))
+        return cls(graph, members[0], shapes)
+
+
+@dataclass
+class _Results:
+    """What one call returned.
+
+    Attributes:
+        cache (ActivationCache): The results.
+        places (dict[int, int]): Place in the cache, by sample.
+    """
+
+    cache: ActivationCache
+    places: dict[int, int] = field(default_factory=dict)
+
+    def append(self, sample: int, result: Any) -> None:
+        self.places[sample] = len(self.cache)
+        self.cache.append(result, exact=True)
+
+    def __getitem__(self, sample: int) -> Any:
+        return self.cache[self.places[sample]]
 
 
 class Stream:
@@ -70,8 +100,8 @@ class Stream:
     ):
         self.traced, self.budget_bytes, self.directory = traced, budget_bytes, directory
         self._run = run
-        self._stored: dict[int, ActivationCache] = {}
-        self._new: dict[int, ActivationCache] = {}
+        self._stored: dict[int, _Results] = {}
+        self._new: dict[int, _Results] = {}
         self._plan, self._outputs = StreamPlan(), False
         self._keys: dict[CallId, int] = {}
         self._inside: dict[CallId, Any] = {}
@@ -79,13 +109,15 @@ class Stream:
     @property
     def used_bytes(self) -> int:
         """Memory that the results of calls take."""
-        return sum(cache.used_bytes for cache in (*self._stored.values(), *self._new.values()))
+        found = (*self._stored.values(), *self._new.values())
+        return sum(results.cache.used_bytes for results in found)
 
     def close(self) -> None:
         """Forget everything that was kept."""
-        for cache in (*self._stored.values(), *self._new.values()):
-            cache.close()
-        self._stored, self._new = {}, {}
+        self.cancel()
+        for results in self._stored.values():
+            results.cache.close()
+        self._stored = {}
 
     def prepare(self, unit: Unit, pending: Set[nn.Module], changes: bool, outputs: bool) -> None:
         """Plan the recording of a unit; see ``plan_stream`` for the arguments."""
@@ -93,26 +125,23 @@ class Stream:
         self._plan = plan = plan_stream(graph, unit, self._stored.keys(), pending, changes, outputs)
         self._keys = {graph.calls[i].key: i for i in plan.replayed | plan.idle}
         self._inside = {key: graph.inside(i) for key, i in self._keys.items()}
-        share = max(1, self.budget_bytes - self.used_bytes) // max(1, len(plan.kept))
-        self._discard_new()
-        self._new = {i: ActivationCache(max(1, share), self.directory) for i in sorted(plan.kept)}
+        share = max(1, (self.budget_bytes - self.used_bytes) // max(1, len(plan.kept)))
+        self._new = {i: _Results(ActivationCache(share, self.directory)) for i in plan.kept}
 
     def record(self, unit: Unit, sample: int) -> list[Call]:
-        """The calls of the prepared unit on a sample; samples come in order."""
+        """The calls of the prepared unit on a sample; every sample is recorded once."""
 
         def run() -> list[Call]:
             outputs = self._outputs
             return record_calls(unit.module, lambda: self._run(sample), unit.num_calls, outputs)
 
         if self.traced.shapes[sample] is None:
-            for cache in self._new.values():
-                cache.append(None)
             return run()
         kept = {self.traced.graph.calls[i].key: i for i in self._new}
 
         def keep(key: CallId, output: Any) -> None:
             if key in kept:
-                self._new[kept[key]].append(output, exact=True)
+                self._new[kept[key]].append(sample, output)
 
         given = self._given(sample)
         with override_calls(self._keys.keys(), given, self._inside, kept.keys(), keep):
@@ -121,17 +150,14 @@ class Stream:
     def finish(self) -> None:
         """All samples of the prepared unit are recorded."""
         for i in self._plan.dropped:
-            self._stored.pop(i).close()
+            self._stored.pop(i).cache.close()
         self._stored.update(self._new)
         self._new = {}
 
     def cancel(self) -> None:
         """The prepared unit is recorded in another way; what was kept before stays."""
-        self._discard_new()
-
-    def _discard_new(self) -> None:
-        for cache in self._new.values():
-            cache.close()
+        for results in self._new.values():
+            results.cache.close()
         self._new = {}
 
     def _given(self, sample: int) -> Callable[[CallId, Any], Any]:

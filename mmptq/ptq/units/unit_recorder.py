@@ -11,6 +11,8 @@ from torch import nn
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
+from mmptq.utils.messages import first_line
+from mmptq.utils.sparse_rows import align_rows
 from mmptq.utils.trees import flatten
 
 from .recorder import Call, record_calls
@@ -25,9 +27,10 @@ class UnitRecorder:
     """Runs the calibration samples up to a unit and records its training data.
 
     ``record_unit`` starts from what earlier units gave, see :class:`Stream`, so that the time for
-    all units together is that of a few forwards per sample. On the first sample the result is
-    compared with that of a whole forward. Where it differs (a layer that reads another's weight,
-    results that cannot be replayed), the unit is recorded by whole forwards.
+    all units together is that of a few forwards per sample. On one sample the result is compared
+    with that of a whole forward. Where it differs (a layer that reads another's weight, results
+    that cannot be replayed), the unit is recorded by whole forwards. So are samples that make
+    other calls than most of them.
 
     Args:
         model (nn.Module): The detector.
@@ -54,9 +57,9 @@ class UnitRecorder:
         self.keep_float, self.keep_target = keep_float, keep_target
         self.budget_bytes = budget_bytes
         self._pending = {unit.module for unit in units if unit.name}
-        # By whether they are the float model's; and what they gave on the first sample.
+        # By whether they are the float model's; and what they gave on the sample that is compared.
         self._streams: dict[bool, Stream] | None = None
-        self._first: dict[bool, list[Call]] = {}
+        self._compared: dict[bool, list[Call]] = {}
 
     def __enter__(self) -> 'UnitRecorder':
         return self
@@ -110,16 +113,17 @@ class UnitRecorder:
         if self.keep_float or self.keep_target:
             float_calls = calls_of(unit, index, True)
         calls = calls_of(unit, index, False)
-        if float_calls and _shapes(calls) != _shapes(float_calls):
+        arguments, float_arguments = _arguments(calls), _arguments(float_calls or [])
+        if float_calls and _shapes(arguments) != _shapes(float_arguments):
             raise QuantizationError(
                 f"inputs of '{unit.name}' have other shapes in the quantized model than in the "
                 f"float model and cannot be compared: leave it out with skip=['{unit.name}']"
             )
-        entry = dict(sample=index, input=_arguments(calls))
+        entry = dict(sample=index, input=arguments)
         if self.keep_target:
             entry['target'] = [call.output for call in float_calls]
         if self.keep_float:
-            entry['float_input'] = _arguments(float_calls)
+            entry['float_input'] = align_rows(float_arguments, arguments)[0]
         return entry
 
     def _calls(self, unit: Unit, index: int, is_float: bool) -> list[Call]:
@@ -132,10 +136,11 @@ class UnitRecorder:
 
     def _streamed_calls(self, unit: Unit, index: int, is_float: bool) -> list[Call]:
         """The same from what earlier units gave."""
-        if index == 0 and is_float in self._first:
-            return self._first.pop(is_float)
+        stream = self._streams[is_float]
+        if index == stream.traced.reference and is_float in self._compared:
+            return self._compared.pop(is_float)
         with self._mode(is_float):
-            return self._streams[is_float].record(unit, index)
+            return stream.record(unit, index)
 
     def _mode(self, is_float: bool) -> AbstractContextManager:
         return quantizers_off(self.model) if is_float else nullcontext()
@@ -156,22 +161,30 @@ class UnitRecorder:
             return False
         if self._streams is None:
             self._streams = self._make_streams()
-        differs = 'gives something else'
         try:
-            same = all(self._prepare_stream(unit, is_float) for is_float in self._streams)
+            reason = self._difference(unit)
         except QuantizationError:
             raise
-        except Exception as error:  # any code of any model: what it does not take, it says
-            same, differs = False, f'fails ({type(error).__name__}: {error})'
-        if not same:
-            self._first.clear()
-            for stream in self._streams.values():
-                stream.cancel()
-            MMLogger.get_current_instance().warning(
-                f"'{unit.name}' is recorded by whole forwards, which takes longer: a forward from "
-                f'what earlier units gave {differs}'
-            )
-        return same
+        except Exception as error:  # any code of any model may refuse what is replayed
+            reason = f'a forward from what earlier units gave fails ({first_line(error)})'
+        if reason is None:
+            return True
+        self._compared.clear()
+        for stream in self._streams.values():
+            stream.cancel()
+        MMLogger.get_current_instance().warning(
+            f"'{unit.name}' is recorded by whole forwards, which takes longer: {reason}"
+        )
+        return False
+
+    def _difference(self, unit: Unit) -> str | None:
+        """Plan the recording; why the unit cannot be recorded like this, or None."""
+        traced = next(iter(self._streams.values())).traced
+        if len(traced.graph.calls_of(unit.module)) < unit.num_calls:
+            return 'most samples do not run it as the others do'
+        if all(self._prepare_stream(unit, is_float) for is_float in self._streams):
+            return None
+        return 'a forward from what earlier units gave gives something else'
 
     def _make_streams(self) -> dict[bool, Stream]:
         directory = self.samples.directory
@@ -182,26 +195,27 @@ class UnitRecorder:
         return {kind: Stream(traced, self._run_sample, share, directory) for kind in kinds}
 
     def _prepare_stream(self, unit: Unit, is_float: bool) -> bool:
-        """Plan the recording; whether it gives the same as a whole forward on the first sample."""
-        pending, outputs = self._pending - {unit.module}, is_float and self.keep_target
-        self._streams[is_float].prepare(unit, pending, not is_float, outputs)
-        found = self._streamed_calls(unit, 0, is_float)
-        self._first[is_float] = found
-        return _same(found, self._calls(unit, 0, is_float))
+        """Plan the recording; whether it gives the same as a whole forward on one sample."""
+        stream, outputs = self._streams[is_float], is_float and self.keep_target
+        stream.prepare(unit, self._pending - {unit.module}, not is_float, outputs)
+        reference = stream.traced.reference
+        found = self._streamed_calls(unit, reference, is_float)
+        self._compared[is_float] = found
+        return _same(found, self._calls(unit, reference, is_float))
 
 
 def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:
     return [(call.args, call.kwargs) for call in calls]
 
 
-def _shapes(calls: list[Call]) -> list[tuple[int, ...]]:
-    return [tuple(x.shape) for x in flatten(_arguments(calls))[0]]
+def _shapes(tree: Any) -> list[tuple[int, ...]]:
+    return [tuple(x.shape) for x in flatten(tree)[0]]
 
 
 def _same(first: list[Call], second: list[Call]) -> bool:
     """Whether arguments and outputs of calls are the same."""
-    trees = ([(call.args, call.kwargs, call.output) for call in calls] for calls in (first, second))
-    (x, x_structure), (y, y_structure) = (flatten(tree) for tree in trees)
+    x, y = ([(call.args, call.kwargs, call.output) for call in calls] for calls in (first, second))
+    x, y = flatten(align_rows(x, y)[0])[0], flatten(y)[0]
     return len(x) == len(y) and all(map(_alike, x, y))
 
 

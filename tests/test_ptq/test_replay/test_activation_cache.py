@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from simulated_cuda import simulated_cuda
 
 from mmptq.ptq import ActivationCache
 from mmptq.quantization import QuantizationError
@@ -121,3 +124,41 @@ def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(QuantizationError, match=r'No space left.*cache_budget') as error:
         cache.append(torch.randn(10))
     assert str(tmp_path / 'cache') in str(error.value)
+
+
+@pytest.mark.parametrize('budget', [10**6, 1])
+def test_strides_come_back(tmp_path, budget):
+    """A convolution may compute other bits on another layout."""
+    last = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    turned, part, wide = torch.randn(4, 6).t(), torch.randn(4, 6)[:, ::2], torch.randn(1).expand(5)
+    cache = ActivationCache(budget, tmp_path)
+    cache.append([last, turned, part, wide], exact=True)
+    found = cache[0]
+    assert [x.stride() for x in found] == [last.stride(), turned.stride(), (3, 1), (1,)]
+    assert all(map(torch.equal, found, [last, turned, part, wide]))
+
+
+def test_tensors_that_stay_in_data_samples_count(tmp_path):
+    sample = DetDataSample(proposals=InstanceData(bboxes=torch.zeros(10, 4)))
+    cache = ActivationCache(10**6, tmp_path)
+    cache.append(dict(inputs=torch.zeros(2, 3), data_samples=[sample]), exact=True)
+    assert cache.used_bytes == 6 * 4 + 40 * 4
+    assert cache[0]['data_samples'][0] is sample
+    cache.close()
+    assert cache.used_bytes == 0
+
+
+def test_tiers_of_a_gpu(tmp_path):
+    """Half of the budget on the GPU, the rest in CPU memory, then the file."""
+    with simulated_cuda() as cuda:
+        tensors = [torch.full((10,), float(i), device=cuda) for i in range(6)]
+        cache = ActivationCache(160, tmp_path)
+        for x in tensors:
+            cache.append(x, exact=True)
+        kept = [item.tensor for (item,), _ in cache._entries]
+        places = [None if x is None else x.device.type for x in kept]
+        found = [cache[i] for i in range(6)]
+        assert all(x.device == cuda for x in found)
+        assert [x.cpu().tolist() for x in found] == [[float(i)] * 10 for i in range(6)]
+    assert places == ['cuda', 'cuda', 'cpu', 'cpu', None, None]
+    assert cache.used_bytes == 160 and cache.file_bytes == 80

@@ -98,13 +98,13 @@ def test_time_is_that_of_a_few_forwards(tmp_path, messages):
     with Counted(ctx.model) as counted:
         for _ in recorded(ctx, 'layer', whole=False):
             pass
-    # One forward to find the units. Then each sample is traced once, and each layer runs once in
-    # the float and once in the quantized model. For the 8 units two whole forwards of the first
-    # sample come on top, which end at the unit.
-    assert counted.counts['stem.0'] == 1 + 3 * 24 + 8 + 7
-    assert counted.counts['blocks.0.conv1'] == 1 + 3 * 24 + 7 + 6
+    # One forward to find the units. Then each sample is traced once, and one of them twice, and
+    # each layer runs once in the float and once in the quantized model. For each of the 8 units
+    # two whole forwards of one sample come on top, which end at the unit.
+    assert counted.counts['stem.0'] == 1 + 24 + 1 + 2 * 24 + 8 + 7
+    assert counted.counts['blocks.0.conv1'] == 1 + 24 + 1 + 2 * 24 + 7 + 6
     # It runs on two levels. Nothing reads the last layer in the quantized model.
-    assert counted.counts['bbox_head.boxes'] == 2 * (1 + 2 * 24) + 3
+    assert counted.counts['bbox_head.boxes'] == 2 * (1 + 24 + 1 + 24 + 1) + 1
     assert not messages
 
 
@@ -190,6 +190,23 @@ def test_samples_that_make_other_calls(tmp_path, messages):
     assert ctx.loader[0]['inputs'].mean() < 0 < ctx.loader[-1]['inputs'].mean()
     for _, entries, full in recorded(ctx, 'layer'):
         assert_same(entries, full)
+
+
+@pytest.mark.parametrize('most', [True, False])
+def test_units_that_run_in_some_samples_only(most, tmp_path, messages):
+    class Rare(ToyDetector):
+        def forward(self, inputs, mode='predict', data_samples=None):
+            x = self.blocks[0](self.stem(inputs))
+            x = self.blocks[1](x) if inputs.shape[-1] == 12 else x
+            return self.bbox_head([x, x[..., ::2, ::2]])
+
+    few, many = images(2, 12 if not most else 8), images(4, 8 if not most else 12)
+    ctx = toy_context(tmp_path, Rare(), sorted(few + many, key=lambda x: -x.shape[-1]))
+    for _, entries, full in recorded(ctx, 'layer'):
+        assert_same(entries, full)
+    expected = [] if most else ['blocks.1.conv1', 'blocks.1.conv2']
+    assert [text.split("'")[1] for text in messages] == expected
+    assert all('most samples do not run it' in text for text in messages)
 
 
 class Recurrent(ToyDetector):
