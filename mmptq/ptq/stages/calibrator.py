@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.diagnosis import ChannelSpread, diagnose
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
@@ -83,7 +84,12 @@ class Calibrator(Stage):
                 observer = _build(self.act_observer, quantizer, unit)
                 observers[unit.name] = (observer, quantizer)
                 hooks[quantizer] = _hook(observer, unit.name, lowest)
-        with quantizers_off(ctx.model), temporary_hooks(before=hooks):
+        spread = ChannelSpread()
+        with (
+            quantizers_off(ctx.model),
+            temporary_hooks(before=hooks),
+            temporary_hooks(before=spread.hooks(layers)),
+        ):
             for data in ctx.batches('calibrate'):
                 ctx.predict(data)
         _merge([observer for observer, _ in observers.values()])
@@ -100,6 +106,7 @@ class Calibrator(Stage):
         found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
         _set_scales(quantizers, lambda index: found[index].qparams(), [1] * len(found))
         _report_clipped(ctx, lowest)
+        diagnose(ctx, spread)
 
 
 def _check_type(cfg: dict[str, Any]) -> None:
