@@ -8,23 +8,23 @@ from helpers import ROOT, run_tool
 
 from mmptq.report import read_record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
-def demo_coco(tmp_path_factory):
+def demo_coco(make_once):
     from mmptq.demo.coco_scenes import generate
 
-    folder = tmp_path_factory.mktemp('demo') / 'coco'
-    generate(folder, train=32, val=80, seed=5, width=320, height=256)
-    return folder
+    size = dict(train=32, val=80, seed=5, width=320, height=256)
+    return make_once('demo_coco', lambda folder: generate(folder, **size))
 
 
 @pytest.fixture(scope='module')
-def demo_nuscenes(tmp_path_factory):
+def demo_nuscenes(make_once):
     from mmptq.demo.nuscenes_scenes import generate
 
-    folder = tmp_path_factory.mktemp('demo') / 'nuscenes'
-    generate(folder, train=8, val=8, keyframes=3, columns=400, seed=5)
-    return folder
+    size = dict(train=8, val=8, keyframes=3, columns=400, seed=5)
+    return make_once('demo_nuscenes', lambda folder: generate(folder, **size))
 
 
 def quantize(name: str, work_dir, options: list[str]) -> tuple[float, float]:

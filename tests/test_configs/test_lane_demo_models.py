@@ -13,12 +13,10 @@ CHECKPOINTS = sorted((ROOT / 'configs/demo/checkpoints').glob('*_demo-lane.pth')
 
 
 @pytest.fixture(scope='module')
-def demo_lanes(tmp_path_factory):
+def demo_lanes(make_once):
     from mmptq.demo.lane_scenes import generate
 
-    folder = tmp_path_factory.mktemp('demo') / 'lane'
-    generate(folder, train=8, val=20, seed=5)
-    return folder
+    return make_once('demo_lane', lambda folder: generate(folder, train=8, val=20, seed=5))
 
 
 @pytest.mark.parametrize('checkpoint', CHECKPOINTS, ids=lambda path: path.stem)

@@ -81,6 +81,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('recipe', 'scheme', 'loss', 'left'), CASES)
 def test_policy(float_checkpoint, recipe, scheme, loss, left, tmp_path):
     leaf = ROOT / f'configs/{recipe}/lstr_r18s_{recipe}_{scheme}_tusimple-frames.py'

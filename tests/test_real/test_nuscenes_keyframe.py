@@ -59,6 +59,7 @@ def layer_ratios(ctx: PTQContext, batch: dict) -> dict[str, float]:
     return ratios
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['centerpoint_pillar02', 'centerpoint_voxel01'])
 def test_int8_layers_are_close_to_float(name, monkeypatch, real_data, tmp_path):
     if 'voxel' in name:

@@ -7,6 +7,8 @@ from helpers import ROOT, run_tool
 
 from mmptq.report import read_record
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ROOT / 'configs/mse/yolox_nano_mse_int8_coco-mini.py'
 ONE_LAYER_FLOAT = ROOT / 'configs/mse/yolox_nano_mse_int8-pertensor_coco-mini.py'
 FLOAT_CONFIG = ROOT / 'configs/yolox/yolox_nano_coco-mini.py'
