@@ -10,7 +10,8 @@ from typing import Any
 from mmengine.logging import MMLogger
 from torch import nn
 
-from mmptq.engine.checkpoint import load_quantized, save_quantized
+from mmptq.engine.checkpoint import save_quantized
+from mmptq.engine.load_weights import load_quantized
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.batch_store import FORMS, BatchStore

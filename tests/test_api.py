@@ -205,7 +205,7 @@ def detector(tiny):
 
 
 def test_a_detector_gets_the_bits_of_the_loop(detector, tmp_path):
-    from mmptq.engine.checkpoint import load_quantized
+    from mmptq.engine import load_quantized
     from mmptq.ptq.calibration_data import calibration_loader
 
     path, cfg, model = detector

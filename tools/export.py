@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ExportedSubgraph, check_exportable, export_float, export_quantized
 from mmptq.deploy.export_profile import ExportProfile
-from mmptq.deploy.inputs import collect_inputs, load_float
+from mmptq.deploy.inputs import collect_inputs
 from mmptq.deploy.parity import MIN_DECIBEL
 from mmptq.deploy.sparse_scales import write_sparse_scales
-from mmptq.engine.checkpoint import load_into, plan_of, read_checkpoint
+from mmptq.engine.build import build_model
+from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.engine.data_config import add_calibration_argument, set_calibration_data
+from mmptq.engine.load_weights import load_weights
 from mmptq.quantization import QuantizationError, QuantPlan
 from mmptq.utils.cli import base_config, load_config, make_parser
 from mmptq.utils.files import write_json
@@ -67,7 +68,7 @@ def parse_args() -> argparse.Namespace:
 def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:
     """Metadata of a file about its origin."""
     keys = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor', 'pad_value')
-    preprocessor = cfg.model.get('data_preprocessor') or {}
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     return dict(
         config=Path(args.config).name,
         checkpoint=str(Path(args.checkpoint).resolve()),
@@ -101,15 +102,12 @@ def run(args: argparse.Namespace) -> None:
         raise QuantizationError(
             f"checkpoint '{args.checkpoint}' is quantized: name a --backend instead of --float"
         )
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    detector = MODELS.build(cfg.model).eval()
-    state = checkpoint.get('state_dict', checkpoint)
+    detector = build_model(cfg)
+    load_weights(detector, checkpoint)
     if profile is None:
-        load_float(detector, state)
         (sample,) = collect_inputs(cfg, detector, 1)
         export_float(detector, sample, out, not args.fixed_size)
     else:
-        load_into(detector, plan, state)
         check_exportable(detector, plan.layers, profile)
         inputs = collect_inputs(cfg, detector, args.num_samples)
         metadata = describe(cfg, plan, args)

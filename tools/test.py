@@ -1,6 +1,6 @@
 """Evaluates a float or quantized model; like the stock tools/test.py of mmdet and mmdet3d.
 
-python tools/test.py CONFIG CHECKPOINT [--out METRICS.json]
+python tools/test.py CONFIG CHECKPOINT [--tta] [--out METRICS.json]
 python tools/test.py CONFIG DEPLOYED.onnx [--engine NAME] [--threads N]     the file in its engine
 """
 
@@ -11,11 +11,12 @@ from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ENGINES, is_engine_file, open_engine_file, replace_with_engine
+from mmptq.engine.evaluation import add_tta, runner_of_test
 from mmptq.engine.ptq_config import use_replicas
 from mmptq.ptq.launch import connected
 from mmptq.ptq.parallel import is_main
 from mmptq.quantization import QuantizationError
-from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
+from mmptq.utils.cli import load_config, make_parser, require_file
 from mmptq.utils.files import write_json
 from mmptq.utils.messages import DataError, last_sentence
 from mmptq.utils.models import unwrap
@@ -23,16 +24,15 @@ from mmptq.utils.models import unwrap
 
 def test(config: Config, args: argparse.Namespace) -> dict[str, float]:
     """Metrics of a checkpoint."""
-    config.load_from = args.checkpoint
-    return build_runner(config).test()
+    return runner_of_test(config, args.checkpoint).test()
 
 
 def test_deployed(config: Config, args: argparse.Namespace) -> dict[str, float]:
     """Metrics of a deployed file, in the detector that it was exported from."""
     engine = open_engine_file(args.checkpoint, args.engine, args.threads)
-    config.load_from = args.layers_before or engine.metadata.get('checkpoint')
-    require_file(str(config.load_from), 'checkpoint of the layers that the file leaves out')
-    runner = build_runner(config)
+    checkpoint = str(args.layers_before or engine.metadata.get('checkpoint'))
+    require_file(checkpoint, 'checkpoint of the layers that the file leaves out')
+    runner = runner_of_test(config, checkpoint)
     runner.load_or_resume()
     replace_with_engine(unwrap(runner.model), engine)
     integer, floating = engine.count_layers()
@@ -54,10 +54,17 @@ def main() -> None:
         help='checkpoint of the layers that a deployed file leaves out, as the encoders of a LiDAR '
         'detector (default: the one it was exported from)',
     )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: tta_model and tta_pipeline of the config, or flips',
+    )
     parser.add_argument('--out', help='JSON file to write the metrics to')
     args = parser.parse_args()
     try:
         config = load_config(args)
+        if args.tta:
+            add_tta(config)
         require_file(args.checkpoint, 'checkpoint')
         with connected(config):
             use_replicas(config)

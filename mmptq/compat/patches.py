@@ -48,6 +48,15 @@ PATCHES = (
         apply='config_scope.register_config_scope',
     ),
     Patch(
+        'quantized_loading',
+        '`mmengine.runner.checkpoint.load_state_dict` converts a float model before it loads a '
+        'quantized checkpoint',
+        '`init_detector`, `init_model`, `DetInferencer` and all that call `load_checkpoint` load '
+        'what fits and only warn of the rest',
+        'mmengine 0.10',
+        apply='quantized_loading.load_quantized_checkpoints',
+    ),
+    Patch(
         'spconv_one_thread',
         '`ops.indice_conv` and `ops.indice_conv_backward` compute CPU tensors on one thread',
         'strided convolutions of CPU tensors race on several threads: outputs differ from run to '

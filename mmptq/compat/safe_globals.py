@@ -28,24 +28,26 @@ def register_safe_globals() -> Callable[[], None]:
     before = torch.serialization.get_safe_globals()
     reconstruct_array = np.zeros(0).__reduce__()[0]
     reconstruct_scalar = np.float64(0).__reduce__()[0]
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            np.ndarray,
-            np.dtype,
-            *{type(np.dtype(code)) for code in _NUMBER_CODES},
-            # numpy 1 and 2 write these functions under different names.
-            *_under_names(reconstruct_array, '_reconstruct'),
-            *_under_names(reconstruct_scalar, 'scalar'),
-            OneCycleParamScheduler,
-            # Both refer to their methods through getattr, which would be too much.
-            (_known_method, 'builtins.getattr'),
-        ]
-    )
+    added = [
+        HistoryBuffer,
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in _NUMBER_CODES},
+        # numpy 1 and 2 write these functions under different names.
+        *_under_names(reconstruct_array, '_reconstruct'),
+        *_under_names(reconstruct_scalar, 'scalar'),
+        OneCycleParamScheduler,
+        # Both refer to their methods through getattr, which would be too much.
+        (_known_method, 'builtins.getattr'),
+    ]
+    torch.serialization.add_safe_globals(added)
 
     def put_back() -> None:
+        found = torch.serialization.get_safe_globals()
+        # What others have named since then stays.
+        kept = [entry for entry in found if entry in before or entry not in added]
         torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
+        torch.serialization.add_safe_globals(kept)
 
     return put_back
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmptq.engine.checkpoint import check_keys
 from mmptq.ptq.calibration_data import calibration_loader
 from mmptq.ptq.context import PTQContext
 
@@ -30,13 +29,3 @@ def collect_inputs(cfg: Config, detector: nn.Module, num_samples: int | None) ->
         for data in ctx.batches('collect inputs'):
             ctx.predict(data)
     return inputs
-
-
-def load_float(detector: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load the weights of a float checkpoint.
-
-    Raises:
-        QuantizationError: If the checkpoint does not fit the architecture.
-    """
-    check_keys(detector, state, strict=False)
-    detector.load_state_dict(state, strict=False)

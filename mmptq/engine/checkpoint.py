@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmptq.compat.empty_scans import accept_empty_scans
-from mmptq.quantization import QuantizationError, QuantPlan, rebuild
+from mmptq.quantization import QuantizationError, QuantPlan
 from mmptq.quantization.packed_state import pack_state, unpack_state
 from mmptq.utils.files import complete_file
 from mmptq.utils.messages import first_line
 from mmptq.utils.models import unwrap
 from mmptq.utils.trees import to_plain
 from mmptq.version import __version__
+
+from .sealed_state import description_of, seal, unseal
 
 META_KEY = 'quantizer'
 PACKED_KEY = 'packed_weights'
@@ -38,11 +40,11 @@ def save_quantized(
     state = model.state_dict()
     # In place, so that the versions of the modules (``_metadata``) stay attached: without them
     # mmdet3d would take the kernels of spconv 2 for those of spconv 1 and permute their axes.
-    table = pack_state(model, state)
+    description = {PACKED_KEY: pack_state(model, state), META_KEY: plan.to_dict()}
     _compact(state)
+    seal(state, description)
     meta = {
-        META_KEY: plan.to_dict(),
-        PACKED_KEY: table,
+        **description,
         'mmptq_version': __version__,
         'dataset_meta': to_plain(dataset_meta),
         'cfg': config,
@@ -87,10 +89,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         QuantizationError: If it is missing, truncated, not a checkpoint, or holds code.
     """
-    if not Path(path).is_file():
+    address = '://' in str(path)  # https://, torchvision:// and what else mmengine can fetch
+    if not address and not Path(path).is_file():
         raise QuantizationError(f"checkpoint '{path}' does not exist: check the path")
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        if address:
+            checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+        else:
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise QuantizationError(
             f"checkpoint '{path}' cannot be read ({first_line(error)}): it is truncated, not a "
@@ -104,9 +110,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def unpack_checkpoint(checkpoint: dict[str, Any]) -> None:
     """Turn packed weights into float tensors, in place; others stay as they are."""
-    table = (checkpoint.get('meta') or {}).pop(PACKED_KEY, None)
+    state = checkpoint.get('state_dict')
+    description = unseal(state) or {}
+    meta = checkpoint.get('meta') or {}
+    table = meta.pop(PACKED_KEY, None) or description.get(PACKED_KEY)
     if table is not None:
-        unpack_state(checkpoint['state_dict'], table)
+        unpack_state(state, table)
 
 
 def unpacked_state(path: str | Path) -> dict[str, torch.Tensor]:
@@ -116,7 +125,8 @@ def unpacked_state(path: str | Path) -> dict[str, torch.Tensor]:
 
 def plan_of(checkpoint: dict[str, Any]) -> QuantPlan | None:
     """The quantizer description of a checkpoint, or None for a float one."""
-    data = (checkpoint.get('meta') or {}).get(META_KEY)
+    described = description_of(checkpoint.get('state_dict')) or {}
+    data = (checkpoint.get('meta') or {}).get(META_KEY) or described.get(META_KEY)
     return None if data is None else QuantPlan.from_dict(data)
 
 
@@ -152,38 +162,3 @@ def check_keys(model: nn.Module, state: dict[str, torch.Tensor], strict: bool) -
             f"'{unexpected[0]}': use the config that it was made with"
         )
     return unexpected
-
-
-def load_quantized(model: nn.Module, path: str | Path) -> nn.Module:
-    """Turn a freshly built float model into the quantized one of a checkpoint.
-
-    Args:
-        model (nn.Module): Built from the config that the checkpoint was made with.
-        path (str | Path): The quantized checkpoint.
-
-    Returns:
-        nn.Module: The same object, quantized, in eval mode.
-    """
-    checkpoint = read_checkpoint(path)
-    plan = plan_of(checkpoint)
-    if plan is None:
-        raise QuantizationError(
-            f"checkpoint '{path}' is not quantized: quantize it with tools/ptq.py"
-        )
-    load_into(model, plan, checkpoint['state_dict'])
-    return model.eval()
-
-
-def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, torch.Tensor]) -> None:
-    """Convert a freshly built float model by a plan and load the weights strictly."""
-    rebuild(model, plan)
-    accept_empty_scans(model)
-    check_keys(model, state, strict=True)
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())[:300]
-        raise QuantizationError(
-            f'the quantized checkpoint does not fit the model ({reason}): use the config that it '
-            'was made with'
-        ) from error

@@ -5,8 +5,6 @@ import re
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.registry import HOOKS
 
 from mmptq.ptq.policy import apply_policy
 from mmptq.quantization import QuantizationError
@@ -14,6 +12,7 @@ from mmptq.utils.cli import base_config, load_config, merge_options
 
 from .checkpoint import plan_of, read_checkpoint
 from .data_config import add_calibration_argument, prepare_data, set_calibration_data
+from .training import is_of_training, prepare_config
 
 BITS = re.compile(r'(?P<both>\d+)|w(?P<weight>\d+)a(?P<act>\d+)')
 
@@ -87,8 +86,9 @@ def layer_rules(floats: list[str], bits: list[str]) -> list[dict[str, Any]]:
 def prepare_runner_config(cfg: Config, checkpoint: str | None) -> None:
     """Set what a runner with a PTQ loop asks for besides the PTQ config."""
     cfg.load_from = checkpoint or cfg.get('load_from')
-    # The runner builds an optimizer wherever there is a train loop, and never uses this one. That
-    # of the float config may need a GPU (AmpOptimWrapper) or a package of its own.
+    prepare_config(cfg)
+    # The runner asks for an optimizer wherever there is a train loop; PTQLoop puts another one in
+    # its place. That of the float config may need a package that is not installed.
     cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
     cfg.param_scheduler = None
     cfg.auto_scale_lr = None
@@ -128,14 +128,10 @@ def make_ptq_config(cfg: Config) -> None:
 
 
 def _is_replaced(hook: Any) -> bool:
-    """Whether a hook keeps or averages float weights, or is the one that is added."""
+    """Whether a hook belongs to a training, or is the one that is added."""
     kind = hook.get('type') if isinstance(hook, dict) else type(hook)
     name = kind if isinstance(kind, str) else kind.__name__
-    if name.rpartition('.')[2] in ('QuantizationHook', 'MeanTeacherHook'):
-        return True
-    if isinstance(kind, str):
-        kind = HOOKS.get(kind)
-    return isinstance(kind, type) and issubclass(kind, EMAHook | CheckpointHook)
+    return name.rpartition('.')[2] == 'QuantizationHook' or is_of_training(hook)
 
 
 def check_config(cfg: Config) -> None:

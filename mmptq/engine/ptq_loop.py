@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import CheckpointHook
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 
@@ -16,10 +15,12 @@ from mmptq.ptq import parallel
 from mmptq.ptq.calibration_data import calibration_loader, dropped_rows
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
+from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.inputs.overlap import check_overlap
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
+from mmptq.ptq.run_record import package_versions
 from mmptq.ptq.stages.recipe import build_stages, check_adapter
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
@@ -31,6 +32,8 @@ from mmptq.utils.trees import to_plain
 from .checkpoint import save_quantized
 from .evaluate import evaluate
 from .ptq_config import config_text
+from .quantization_hook import QuantizationHook
+from .training import LOOP_KEYS, drop_model_copies, leave_training
 
 CHECKPOINT_NAME = 'quantized.pth'
 
@@ -60,7 +63,12 @@ class PTQLoop(BaseLoop):
         Writes ``quantized.pth``, ``coverage.json`` and ``run.json`` to the work directory.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True):
+    quantizes = True
+
+    def __init__(
+        self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True, **leftovers: Any
+    ):
+        _check_leftovers(leftovers)
         apply_policy(runner.cfg)
         self.quantizer = _required(runner.cfg, 'quantizer', 'a scheme')
         self.limits = None
@@ -72,9 +80,10 @@ class PTQLoop(BaseLoop):
         self.val_float = val_float
         self.resume = False
         # The float weights come from a checkpoint; initialising could download others first.
-        unwrap(runner.model).init_weights = lambda: None
-        # A PTQ run has no epochs to keep checkpoints of, and no best one.
-        runner.hooks[:] = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
+        unwrap(runner.model).init_weights = _do_nothing
+        leave_training(runner)
+        if not any(isinstance(hook, QuantizationHook) for hook in runner.hooks):
+            runner.register_hook(QuantizationHook())
         cfg = dict(runner.cfg, train_dataloader=dataloader)
         super().__init__(runner, calibration_loader(cfg, runner.seed))
 
@@ -91,6 +100,9 @@ class PTQLoop(BaseLoop):
 
     def _run(self) -> None:
         runner = self.runner
+        _check_loaded(runner)
+        vars(unwrap(runner.model)).pop('init_weights', None)
+        drop_model_copies(runner)
         ctx = self.make_context()
         ctx.resume = self._resume_store(ctx)
         self._check_overlap()
@@ -123,10 +135,14 @@ class PTQLoop(BaseLoop):
 
     def _resume_store(self, ctx: PTQContext) -> ResumeStore:
         cfg = self.runner.cfg
-        keys = ('model', 'quantizer', 'stages', 'calibration', 'backend', 'train_dataloader')
+        # Calibration samples go through the pipeline of the evaluation data.
+        keys = ('model', 'data_preprocessor', 'quantizer', 'stages', 'calibration', 'backend')
+        keys += ('train_dataloader', 'val_dataloader', 'test_dataloader')
         texts = {f"'{key}' in its config": to_plain(cfg.get(key)) for key in keys}
         texts = {key: json.dumps(value, sort_keys=True) for key, value in texts.items()}
         texts['seed'] = str(ctx.seed)
+        texts['version of a package'] = json.dumps(package_versions(), sort_keys=True)
+        texts['device'] = device_of(ctx.model).type
         texts['float checkpoint'] = state_dict_sha256(ctx.model)
         return ResumeStore(ctx.work_dir / 'resume', texts, self.resume)
 
@@ -150,6 +166,25 @@ class PTQLoop(BaseLoop):
             f'weights: {result["float_bytes"] / 2**20:.2f} MB in float32, '
             f'{result["quantized_bytes"] / 2**20:.2f} MB quantized; quantized in {seconds:.1f} s '
             f'with {result["num_samples"]} samples'
+        )
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _check_leftovers(leftovers: dict[str, Any]) -> None:
+    """Settings of the float config's own loop are no matter; others are mistakes."""
+    for key in leftovers:
+        if key not in LOOP_KEYS:
+            raise QuantizationError(f"train_cfg has an unknown key '{key}': use val_float")
+
+
+def _check_loaded(runner: Runner) -> None:
+    if not runner._has_loaded:
+        raise QuantizationError(
+            'no float checkpoint was loaded, so that the weights are random: set load_from in the '
+            'config, or give the checkpoint to tools/ptq.py'
         )
 
 

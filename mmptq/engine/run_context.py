@@ -7,6 +7,8 @@ from mmengine.config import Config
 from mmptq.ptq.context import PTQContext
 from mmptq.utils.cli import build_runner
 
+from .ptq_config import prepare_runner_config
+
 
 def context_of(cfg: Config, num_samples: int | None = None) -> PTQContext:
     """The float model and calibration data of a PTQ config, planned but not quantized.
@@ -22,14 +24,13 @@ def context_of(cfg: Config, num_samples: int | None = None) -> PTQContext:
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if num_samples is not None:
         cfg.merge_from_dict({'calibration.num_samples': num_samples})
-    cfg.randomness = dict(dict(seed=0), **(cfg.get('randomness') or {}))
-    cfg.param_scheduler = None
+    prepare_runner_config(cfg, None)
     with tempfile.TemporaryDirectory() as folder:
         cfg.work_dir = folder
         # The stock one has a fixed name, so that a second runner would write to the first's folder.
         cfg.visualizer = dict(type='mmengine.Visualizer', vis_backends=[], name=folder)
         runner = build_runner(cfg)
-        loop = runner.build_train_loop(cfg.train_cfg)
+        loop = runner.train_loop
         runner.load_checkpoint(cfg.load_from)
         ctx = loop.make_context()
         loop.plan(ctx)

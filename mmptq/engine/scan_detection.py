@@ -7,38 +7,14 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS
 from torch import nn
 
-from mmptq.compat.empty_scans import accept_empty_scans
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
 from mmptq.utils.scan_file import ScanFormat
 
-from .checkpoint import check_keys, load_into, plan_of, read_checkpoint
-
-
-def load_detector(cfg: Config, checkpoint: str | Path) -> nn.Module:
-    """The detector of a config with the weights of a float or quantized checkpoint.
-
-    Args:
-        cfg (Config): Any config of the model; what it says of quantization is not used.
-        checkpoint (str | Path): The weights; a quantized one describes its quantizers itself.
-
-    Returns:
-        nn.Module: In eval mode.
-    """
-    init_default_scope(cfg.get('default_scope') or 'mmdet3d')
-    model = MODELS.build(cfg.model)
-    accept_empty_scans(model)
-    content = read_checkpoint(checkpoint)
-    plan, state = plan_of(content), content.get('state_dict', content)
-    if plan is None:
-        check_keys(model, state, strict=True)
-        model.load_state_dict(state, strict=True)
-    else:
-        load_into(model, plan, state)
-    return model.eval()
+from .build import enter_scope
 
 
 class ScanReader:
@@ -49,7 +25,7 @@ class ScanReader:
     """
 
     def __init__(self, cfg: Config):
-        init_default_scope(cfg.get('default_scope') or 'mmdet3d')
+        enter_scope(cfg)
         self.cfg = cfg.test_dataloader.dataset
         self.pipeline = Compose(self.cfg.pipeline)
         self.format = ScanFormat.of(self.pipeline)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmptq.ptq import parallel
@@ -56,6 +57,11 @@ class ResumeStore:
         if resume and path.is_file():
             _compare(path, fingerprint)
             return
+        if resume:
+            MMLogger.get_current_instance().warning(
+                f"--resume: '{self.directory}' holds no state of an earlier run, so this one "
+                'starts at the beginning'
+            )
         self.clear()
         write_json(fingerprint, path)
 

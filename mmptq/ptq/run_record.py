@@ -75,14 +75,21 @@ class RunRecord:
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions of packages (None where not installed), platform, device, number of threads."""
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.machine()
+    versions = package_versions()
+    versions.pop('mmptq')  # has its own place in the file
     return dict(
-        {package: _version(package) for package in PACKAGES},
+        versions,
         python=platform.python_version(),
         platform=platform.platform(),
         device=f'{device} ({name})',
         threads=torch.get_num_threads(),
         processes=get_world_size(),
     )
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of mmptq and of the packages that decide its results; None if not installed."""
+    return {'mmptq': __version__, **{package: _version(package) for package in PACKAGES}}
 
 
 def _version(package: str) -> str | None:

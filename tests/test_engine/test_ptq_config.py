@@ -65,6 +65,7 @@ def test_nothing_of_the_training_is_left():
     training = dict(
         optim_wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='OfAnotherPackage')),
         param_scheduler=[dict(type='OfAnotherPackage')],
+        calibration=dict(data='images'),  # no matter here
         auto_scale_lr=dict(enable=True),
     )
     cfg = Config(training)

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.engine.scan_detection import ScanReader, detect, load_detector
+from mmptq.engine.build import load_model
+from mmptq.engine.scan_detection import ScanReader, detect
 from mmptq.evaluation import detection_agreement, summarize_agreement
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table
@@ -38,7 +39,7 @@ def compare(args) -> list[dict]:
         raise QuantizationError('there is no float checkpoint: name it with --float')
     require_file(args.checkpoint, 'checkpoint')
     reader = ScanReader(cfg)
-    models = [load_detector(cfg, path) for path in (float_checkpoint, args.checkpoint)]
+    models = [load_model(cfg, path) for path in (float_checkpoint, args.checkpoint)]
     results = []
     for scan in args.scans:
         # Read twice: a model may change the batch that it is given.

@@ -11,7 +11,8 @@ import sys
 import cv2
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.engine.scan_detection import ScanReader, detect, load_detector
+from mmptq.engine.build import load_model
+from mmptq.engine.scan_detection import ScanReader, detect
 from mmptq.quantization import QuantizationError
 from mmptq.report.bev import BoxGroup, draw_bev
 from mmptq.utils.cli import load_config, make_parser, require_file
@@ -43,7 +44,7 @@ def draw(args) -> str:
     for name, checkpoint in (('float', float_checkpoint), ('quantized', args.checkpoint)):
         batch = reader.read(args.scan)
         points = batch['inputs']['points'][0].numpy()
-        found[name] = detect(load_detector(cfg, checkpoint), batch, args.score_thr)
+        found[name] = detect(load_model(cfg, checkpoint), batch, args.score_thr)
     if len(points) == 0:
         raise QuantizationError(f"scan '{args.scan}' has no point inside the range of the model")
     low, high = points[:, :2].min(0), points[:, :2].max(0)

@@ -11,14 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet.registry import DATASETS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
 from torch import nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.engine.checkpoint import check_keys, load_quantized, plan_of, read_checkpoint
+from mmptq.engine.build import enter_scope, load_model
 from mmptq.quantization import QuantizationError
 from mmptq.report import compare_lanes
 from mmptq.utils.cli import read_config, require_file, tool_parser
@@ -33,20 +32,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('image', help='image of the size that the config is for')
     parser.add_argument('--out', default='lanes.png', help='the picture, PNG or JPEG')
     return parser.parse_args()
-
-
-def build_model(config: Config, checkpoint: str, quantized: bool) -> nn.Module:
-    """The float or quantized model of a checkpoint, in eval mode."""
-    model = MODELS.build(config.model)
-    if quantized:
-        return load_quantized(model, checkpoint)
-    content = read_checkpoint(checkpoint)
-    if plan_of(content) is not None:
-        raise QuantizationError(f"checkpoint '{checkpoint}' is quantized: give the float one first")
-    state = content.get('state_dict', content)
-    check_keys(model, state, strict=False)
-    model.load_state_dict(state, strict=False)
-    return model.eval()
 
 
 def read_image(path: str) -> np.ndarray:
@@ -85,11 +70,11 @@ def draw(args: argparse.Namespace) -> None:
     if not cv2.haveImageWriter(args.out):
         raise ValueError(f"'{args.out}' has no ending of a picture: use .png or .jpg")
     config = read_config(args.config)
-    init_default_scope(config.get('default_scope') or 'mmdet')
+    enter_scope(config)
     image, batch = read_image(args.image), load_inputs(config, args.image)
     lanes = {}
     for name in ('float', 'quantized'):
-        model = build_model(config, getattr(args, name), name == 'quantized')
+        model = load_model(config, getattr(args, name), name == 'quantized')
         lanes[name] = find_lanes(model, copy.deepcopy(batch))
     picture = compare_lanes(image, lanes)
     with complete_file(args.out) as temporary:

@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
 def calibrate(runner: Runner) -> dict[str, nn.Module]:
     """Plan, convert and calibrate; returns the quantized layers by name."""
     loop = runner.train_loop
+    runner.load_or_resume()
     ctx = loop.make_context()
     prepare_model(ctx, loop.quantizer)
     calibrate_model(ctx, loop.stages)
@@ -63,7 +64,6 @@ def run(args: argparse.Namespace) -> list[dict]:
     config = ptq_config(args)
     prepare_runner_config(config, args.checkpoint)
     runner = build_runner(config)
-    runner.load_or_resume()
     layers = calibrate(runner)
     everything = set(layers)
     groups = groups_of(list(layers), args.groups)

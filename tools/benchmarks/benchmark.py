@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.registry import MODELS, init_default_scope
 from peers import PEERS, peer_file
 from rich.progress import track
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from mmptq.deploy import ExportedSubgraph, build_model, export_float, open_engin
 from mmptq.deploy.engines import Engine
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.parity import SignalToNoise
+from mmptq.engine.build import build_model as build_detector
 from mmptq.observers import MinMaxObserver
 from mmptq.quantization import (
     FakeQuantizer,
@@ -77,11 +77,8 @@ def parse_args() -> argparse.Namespace:
 def random_subgraph(path: str) -> ExportedSubgraph:
     """Network of a config with random weights; BatchNorms get statistics that keep values sane."""
     cfg = read_config(path)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
-    for part in (name for name in cfg.model if 'backbone' in name):
-        cfg.model[part].init_cfg = None
-    subgraph = ExportedSubgraph(MODELS.build(cfg.model))
+    subgraph = ExportedSubgraph(build_detector(cfg))
     for module in subgraph.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.uniform_(module.running_var, 0.5, 1.5)

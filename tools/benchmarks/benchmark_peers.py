@@ -17,14 +17,13 @@ import numpy as np
 import torch
 from benchmark import measure, processor, table
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from peers import PEERS, peer_file
 from run_tool import run_tool
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import export_float, open_engine
-from mmptq.deploy.inputs import collect_inputs, load_float
-from mmptq.engine.checkpoint import read_checkpoint
+from mmptq.deploy.inputs import collect_inputs
+from mmptq.engine.build import load_model
 from mmptq.quantization import QuantizationError
 from mmptq.report import format_table, main_metric
 from mmptq.utils.cli import base_config, read_config, tool_parser
@@ -49,10 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[np.ndarray]]:
     """The exported float network, and what enters it on calibration samples."""
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    detector = MODELS.build(cfg.model).eval()
-    checkpoint = read_checkpoint(cfg.load_from)
-    load_float(detector, checkpoint.get('state_dict', checkpoint))
+    detector = load_model(cfg, cfg.load_from, quantized=False)
     inputs = collect_inputs(cfg, detector, num_samples)
     path = folder / 'float.onnx'
     export_float(detector, inputs[0], path, dynamic=True)

@@ -19,12 +19,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.engine.build import load_model
 from mmptq.report import format_table
 from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.files import write_json
@@ -123,10 +122,7 @@ def gradient_rows(config: Config, checkpoint: str, num_batches: int) -> list[dic
         num_batches (int): How many batches; squared norms are averaged over them.
     """
     require_file(checkpoint, 'checkpoint')
-    init_default_scope('mmdet')
-    model = MODELS.build(config.model)
-    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
-    model.train()
+    model = load_model(config, checkpoint, quantized=False).train()
     model.distillation.enabled = True
     loader = dict(config.train_dataloader, num_workers=0, persistent_workers=False)
     weights = dict(model.backbone.named_parameters())

@@ -104,8 +104,8 @@ def test_ranges_of_a_layer(case, tmp_path, capsys):
 
 
 def test_float_model_of_the_checkpoint_is_loaded_as_it_was(case):
-    from mmptq.engine.scan_detection import load_detector
+    from mmptq.engine import load_model
 
-    model = load_detector(Config.fromfile(case[0]), FLOAT)
+    model = load_model(Config.fromfile(case[0]), FLOAT)
     state = torch.load(FLOAT, weights_only=True)['state_dict']
     assert all(torch.equal(v.float(), state[k].float()) for k, v in model.state_dict().items())
