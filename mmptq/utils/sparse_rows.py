@@ -47,6 +47,45 @@ def _sorting(indices: Tensor) -> Tensor:
     return order
 
 
+def order_varies(indices: Tensor) -> bool:
+    """Whether rows may come in another order in the next run."""
+    return indices.device.type != 'cpu'
+
+
+def in_site_order(tree: Any, values: list[Tensor | None]) -> list[Tensor | None]:
+    """Values for the tensors of a tree, with rows of sparse tensors sorted by their coordinates.
+
+    Where rows come in the same order in every run (on a CPU), nothing moves.
+
+    Args:
+        tree (Any): Nested tensors and sparse tensors.
+        values (list): One tensor (or None) per tensor of ``flatten(tree)``.
+    """
+    return [
+        x if order is None or x is None else x[order]
+        for x, order in zip(values, _site_orders(tree), strict=True)
+    ]
+
+
+def from_site_order(tree: Any, values: list[Any]) -> list[Any]:
+    """Inverse of ``in_site_order``; values that are no tensors stay as they are."""
+    return [
+        x
+        if order is None or not isinstance(x, Tensor)
+        else torch.empty_like(x).index_copy(0, order, x)
+        for x, order in zip(values, _site_orders(tree), strict=True)
+    ]
+
+
+def _site_orders(tree: Any) -> list[Tensor | None]:
+    tensors, structure = flatten(tree)
+    orders: list[Tensor | None] = [None] * len(tensors)
+    for slot in sparse_slots(structure):
+        if order_varies(tensors[slot.indices]):
+            orders[slot.features] = _sorting(tensors[slot.indices])
+    return orders
+
+
 def align_rows(tree: Any, reference: Any, *others: Any) -> tuple[Any, ...]:
     """Bring the rows of all sparse tensors into the order of those at the same places.
 

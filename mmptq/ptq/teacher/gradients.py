@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.sparse_rows import in_site_order
 from mmptq.utils.trees import is_sparse
 
 from .fixed_parameters import fixed_parameters
@@ -63,7 +64,8 @@ class Gradients:
             call (int): Index of the module's call.
             side (str): 'output' for its result, 'input' for its arguments. Tensors are in the
                 order of ``mmptq.utils.trees.flatten``: of a sparse tensor first the features,
-                then the indices, which have no gradient.
+                then the indices, which have no gradient. On a GPU rows of features are sorted by
+                their coordinates, see ``mmptq.utils.sparse_rows.in_site_order``.
         """
         stored = self._cache[self._places[name, side, sample][call]]
         return [None if x is None else x[0] * x[1] for x in stored]
@@ -118,7 +120,10 @@ def collect_gradients(
             if loss.requires_grad:
                 loss.backward()
             for (name, side), calls in recorder.found.items():
-                gradients.append(name, sample, [[x.grad for x in call] for call in calls], side)
+                data = recorder.data[name, side]
+                pairs = zip(data, calls, strict=True)
+                rows = [in_site_order(tree, [x.grad for x in call]) for tree, call in pairs]
+                gradients.append(name, sample, rows, side)
 
 
 class _Recorder:
@@ -126,12 +131,14 @@ class _Recorder:
 
     Attributes:
         found (dict): The copies by module and side, one list of tensors per call.
+        data (dict): What was copied, by module and side.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], sides: tuple[str, ...]):
         self.found: dict[tuple[str, str], list[list[Tensor]]] = {
             (name, side): [] for name in modules for side in sides if name or side == 'output'
         }
+        self.data: dict[tuple[str, str], list[Any]] = {key: [] for key in self.found}
         self._modules = {module: name for name, module in modules.items() if name}
         self._sides = sides
 
@@ -139,6 +146,7 @@ class _Recorder:
         """The same nested data; gradients of its tensors are recorded."""
         tensors: list[Tensor] = []
         self.found[name, side].append(tensors)
+        self.data[name, side].append(data)
         return _replace(data, lambda x: _with_gradient(x, tensors))
 
     def hooks(self) -> Any:

@@ -14,6 +14,7 @@ from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.units.unit import Unit
 from mmptq.quantization import FakeQuantizer, QuantMixin
 from mmptq.utils.hooks import replaced_forwards
+from mmptq.utils.sparse_rows import in_site_order
 from mmptq.utils.trees import clone_tensors, flatten, map_tensors
 
 from .teacher_outputs import TeacherOutputs
@@ -73,14 +74,14 @@ class TaskObjective:
 
         Returns:
             list[list[Tensor | None]]: For each call one entry per tensor that it returns; None
-            where the loss does not depend on the tensor.
+            where the loss does not depend on the tensor. Rows are those of ``in_site_order``.
         """
         leaves = map_tensors(_leaf, outputs)
         # Modules after the unit may work in place, which a leaf does not allow.
         loss = self(unit, sample, clone_tensors(leaves))
         if loss.requires_grad:
             loss.backward()
-        return [[x.grad for x in flatten(call)[0]] for call in leaves]
+        return [in_site_order(call, [x.grad for x in flatten(call)[0]]) for call in leaves]
 
     @contextmanager
     def learning(self) -> Iterator[None]:

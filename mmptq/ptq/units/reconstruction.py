@@ -23,6 +23,7 @@ from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import quantizers_off
 from mmptq.utils.seeds import seeded, stream_seed
+from mmptq.utils.sparse_rows import RowsDifferError
 
 from .unit import Unit
 from .unit_data import UnitEntries
@@ -153,7 +154,10 @@ class Reconstruction:
 
     def _report(self, index: int, row: dict[str, Any], left: float) -> None:
         text = f'unit {index + 1}/{len(self.units)} {row["unit"]}: '
-        text += f'loss {row["before"]:.4g} -> {row["after"]:.4g}'
+        if row['before'] is None:
+            text += 'not learned'
+        else:
+            text += f'loss {row["before"]:.4g} -> {row["after"]:.4g}'
         if row['note']:
             self.ctx.logger.warning(f'{text}, {row["note"]}')
         self.ctx.logger.info(f'{text}, {left:.0f} s left')
@@ -167,7 +171,9 @@ class Reconstruction:
             cache = stack.enter_context(ActivationCache(budget, self.samples.directory))
             gradients = stack.enter_context(self._make_gradients(gradient_budget))
             objective = self._objective(unit)
-            entries = self._record(unit, objective, cache, gradients)
+            entries, problem = self._record(unit, objective, cache, gradients)
+            if problem is not None:
+                return self._left_alone(quantizers, problem)
             if self.task:
                 stack.enter_context(self.task.replaying(unit, replay_budget))
             original = quantizers.state()
@@ -180,6 +186,16 @@ class Reconstruction:
             after=after,
             note='' if kept else f'rolled back: the loss {note} after learning',
             quantizers=quantizers.state() if kept else original,
+            task_loss=dict(self.task.teacher.loss.state_dict()) if self.task else {},
+        )
+
+    def _left_alone(self, quantizers: UnitQuantizers, problem: str) -> dict[str, Any]:
+        """The result of a unit that is not learned."""
+        return dict(
+            before=None,
+            after=None,
+            note=f'left alone: {problem}',
+            quantizers=quantizers.state(),
             task_loss=dict(self.task.teacher.loss.state_dict()) if self.task else {},
         )
 
@@ -220,18 +236,29 @@ class Reconstruction:
 
     def _record(
         self, unit: Unit, objective: UnitObjective, cache: ActivationCache, gradients: Gradients
-    ) -> UnitEntries:
-        """Record all samples, and fit an importance that looks at each unit by itself."""
+    ) -> tuple[UnitEntries, str | None]:
+        """Record all samples, and fit an importance that looks at each unit by itself.
+
+        Returns:
+            tuple: The entries; why they cannot be compared in some process, or None.
+        """
         importance, task = self.importance, self.importance_task
         found = task.teacher.found if task else ()
         entries = UnitEntries(unit, self.samples, cache, importance, found)
         per_unit = importance is not None and importance.per_unit
-        for index, entry in enumerate(self.recorder.record_unit(unit)):
-            cache.append(entry)
-            if per_unit and index in found:
-                with torch.no_grad():
-                    outputs = objective.outputs(entries.with_input(entry), 0.0)
-                gradients.append(unit.name, index, task.gradients(unit, index, outputs))
+        problem = None
+        try:
+            for index, entry in enumerate(self.recorder.record_unit(unit)):
+                cache.append(entry)
+                if per_unit and index in found:
+                    with torch.no_grad():
+                        outputs = objective.outputs(entries.with_input(entry), 0.0)
+                    gradients.append(unit.name, index, task.gradients(unit, index, outputs))
+        except RowsDifferError as error:
+            problem = str(error)
+        problem = next((text for text in parallel.gather(problem) if text is not None), None)
+        if problem is not None:
+            return entries, problem
         if per_unit:
             importance.fit(gradients)
-        return entries
+        return entries, None

@@ -9,6 +9,7 @@ from torch import Tensor
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.importance import Importance
 from mmptq.quantization import mix, random_mask
+from mmptq.utils.sparse_rows import from_site_order
 from mmptq.utils.trees import TensorSlot, flatten, unflatten
 
 from .unit import Unit
@@ -58,6 +59,7 @@ class UnitEntries:
         weights: list[Tensor | float] = [1.0] * len(targets)
         if sample in self.found:
             weights = self.importance.weights(self.unit.name, sample, call)
+            weights = from_site_order(target, weights)
         return [
             w if isinstance(w, Tensor) else torch.full_like(x, w)
             for w, x in zip(weights, targets, strict=True)

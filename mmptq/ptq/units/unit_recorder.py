@@ -1,7 +1,7 @@
 """Recording the inputs and float outputs of units."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.messages import first_line
-from mmptq.utils.sparse_rows import align_rows
+from mmptq.utils.sparse_rows import RowsDifferError, align_rows
 from mmptq.utils.trees import flatten
 
 from .recorder import Call, record_calls
@@ -81,13 +81,20 @@ class UnitRecorder:
     def record_unit(self, unit: Unit) -> Iterator[dict[str, Any]]:
         """What ``record`` returns, for all samples in order."""
         streamed = self._prepare(unit)
-        for index in range(len(self.samples)):
-            if streamed:
-                entry = self._record(unit, index, self._streamed_calls)
-            else:
-                entry = self.record(unit, index)
-            yield entry
-        for stream in self._streams.values() if streamed else ():
+        streams = list(self._streams.values()) if streamed else []
+        try:
+            for index in range(len(self.samples)):
+                if streamed:
+                    entry = self._record(unit, index, self._streamed_calls)
+                else:
+                    entry = self.record(unit, index)
+                yield entry
+        except RowsDifferError:
+            self._compared.clear()
+            for stream in streams:
+                stream.cancel()
+            raise
+        for stream in streams:
             stream.finish()
 
     def record(self, unit: Unit, index: int) -> dict[str, Any]:
@@ -100,7 +107,8 @@ class UnitRecorder:
             ``keep_target``.
 
         Raises:
-            QuantizationError: If float and quantized inputs are of different shapes.
+            RowsDifferError: If float and quantized inputs are of different shapes, or on other
+                sites.
         """
         if not unit.name:
             return dict(sample=index, **self._whole_network(index))
@@ -113,17 +121,13 @@ class UnitRecorder:
         if self.keep_float or self.keep_target:
             float_calls = calls_of(unit, index, True)
         calls = calls_of(unit, index, False)
-        arguments, float_arguments = _arguments(calls), _arguments(float_calls or [])
-        if float_calls and _shapes(arguments) != _shapes(float_arguments):
-            raise QuantizationError(
-                f"inputs of '{unit.name}' have other shapes in the quantized model than in the "
-                f"float model and cannot be compared: leave it out with skip=['{unit.name}']"
-            )
-        entry = dict(sample=index, input=arguments)
+        entry = dict(sample=index, input=_arguments(calls))
+        if float_calls is not None:
+            float_input = _comparable(unit.name, float_calls, calls)
         if self.keep_target:
             entry['target'] = [call.output for call in float_calls]
         if self.keep_float:
-            entry['float_input'] = align_rows(float_arguments, arguments)[0]
+            entry['float_input'] = float_input
         return entry
 
     def _calls(self, unit: Unit, index: int, is_float: bool) -> list[Call]:
@@ -208,14 +212,30 @@ def _arguments(calls: list[Call]) -> list[tuple[tuple, dict]]:
     return [(call.args, call.kwargs) for call in calls]
 
 
-def _shapes(tree: Any) -> list[tuple[int, ...]]:
-    return [tuple(x.shape) for x in flatten(tree)[0]]
+def _comparable(name: str, float_calls: list[Call], calls: list[Call]) -> list[tuple[tuple, dict]]:
+    """Inputs of the float model, row by row those of the quantized one."""
+    differs = 'other shapes'
+    if _shapes(calls) == _shapes(float_calls):
+        with suppress(RowsDifferError):
+            return align_rows(_arguments(float_calls), _arguments(calls))[0]
+        differs = 'other active sites'
+    raise RowsDifferError(
+        f"inputs of '{name}' have {differs} in the quantized model than in the float model"
+    )
+
+
+def _shapes(calls: list[Call]) -> list[tuple[int, ...]]:
+    return [tuple(x.shape) for x in flatten(_arguments(calls))[0]]
 
 
 def _same(first: list[Call], second: list[Call]) -> bool:
     """Whether arguments and outputs of calls are the same."""
-    x, y = ([(call.args, call.kwargs, call.output) for call in calls] for calls in (first, second))
-    x, y = flatten(align_rows(x, y)[0])[0], flatten(y)[0]
+    trees = [[(call.args, call.kwargs, call.output) for call in calls] for calls in (first, second)]
+    try:
+        trees[0] = align_rows(*trees)[0]
+    except (RowsDifferError, ValueError):
+        return False
+    x, y = (flatten(tree)[0] for tree in trees)
     return len(x) == len(y) and all(map(_alike, x, y))
 
 

@@ -59,3 +59,51 @@ def test_sparse_units(tmp_path):
     before = ctx.model(scans()[0])
     freeze(ctx.model)
     assert torch.equal(ctx.model(scans()[0]), before)
+
+
+class StridedDetector(nn.Module):
+    """Three sparse layers; rows of the strided one may come in another order in every run."""
+
+    def __init__(self, shuffle: bool):
+        super().__init__()
+        options = dict(padding=1, bias=False)  # spconv refuses a bias on a CPU
+        self.first = spconv.SubMConv3d(4, 8, 3, indice_key='a', **options)
+        self.down = spconv.SparseConv3d(8, 8, 3, stride=2, indice_key='b', **options)
+        self.last = spconv.SubMConv3d(8, 8, 3, indice_key='c', **options)
+        self.generator = torch.Generator('cpu').manual_seed(0)
+        if shuffle:
+            self.down.register_forward_hook(self.shuffle)
+
+    def shuffle(self, module, args, x):
+        """As a GPU does, where torch's dispatcher does not look."""
+        order = torch.randperm(len(x.features), generator=self.generator)
+        with torch.utils._python_dispatch._disable_current_modes():
+            parts = (x.features[order], x.indices[order], x.spatial_shape, x.batch_size)
+            return spconv.SparseConvTensor(*parts)
+
+    def data_preprocessor(self, batch, training):
+        return batch
+
+    def forward(self, inputs, mode='predict'):
+        x = spconv.SparseConvTensor(inputs[:, :4], inputs[:, 4:].int(), [8, 8, 8], 1)
+        for layer in (self.first, self.down):
+            x = layer(x)
+            x = x.replace_feature(x.features.relu())
+        return self.last(x).dense()
+
+
+@pytest.mark.parametrize('drop_prob', [0.0, 0.5])
+def test_the_order_of_rows_does_not_matter(drop_prob, tmp_path):
+    runs = []
+    for shuffle in (False, True):
+        folder = tmp_path / str(shuffle)
+        ctx = toy_context(folder, StridedDetector(shuffle), scans())
+        Reconstructor('layer', num_iters=30, batch_size=2, drop_prob=drop_prob).run(ctx)
+        runs.append(read_record(folder, 'reconstruction'))
+    plain, shuffled = runs
+    assert [row['unit'] for row in shuffled] == ['first', 'down', 'last']
+    for row, other in zip(plain, shuffled, strict=True):
+        assert other['after'] < other['before']
+        # Rows that do not belong together have a loss that is a hundred times larger.
+        assert other['before'] == pytest.approx(row['before'], rel=0.5)
+        assert other['after'] == pytest.approx(row['after'], rel=0.5)

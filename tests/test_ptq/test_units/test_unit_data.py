@@ -4,11 +4,12 @@ import pytest
 import torch
 from reconstruction import ToyDetector, images, toy_context
 
-from mmptq.ptq import ActivationCache
+from mmptq.ptq import ActivationCache, Reconstructor
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit_data import join, mix_arguments
 from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import quantizers_off
+from mmptq.report import read_record
 
 
 @pytest.fixture
@@ -93,3 +94,23 @@ def test_samples_of_one_size_become_a_batch():
 @pytest.mark.parametrize('other', [entry(2, size=3), entry(2, extra=1), entry(2, extra=object())])
 def test_other_samples_stay_apart(other):
     assert len(join([entry(1), other])) == 2
+
+
+def test_a_unit_with_inputs_of_other_shapes_is_left_alone(tmp_path):
+    class Chooser(ToyDetector):
+        def forward(self, inputs, mode='predict', data_samples=None):
+            x = self.stem(inputs)
+            exact = torch.equal(self.stem[0].input_quantizer(inputs), inputs)
+            return self.bbox_head([self.blocks(x if exact else x[..., :6, :6])])
+
+    ctx = toy_context(tmp_path)
+    ctx.model.__class__ = Chooser
+    Reconstructor(num_iters=2, batch_size=1).run(ctx)
+    rows = read_record(tmp_path, 'reconstruction')
+    notes = {row['unit']: row['note'] for row in rows}
+    assert notes['stem'] == ''
+    assert notes['bbox_head'] == (
+        "left alone: inputs of 'bbox_head' have other shapes in the quantized model than in the "
+        'float model'
+    )
+    assert ctx.model.bbox_head.tower.weight_quantizer.rounding is None
