@@ -2,7 +2,9 @@
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,17 +12,23 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
+from mmptq.utils.metrics import plain_metrics
 
-def evaluate(runner: Runner, num_batches: int | None = None) -> dict[str, float]:
+
+def evaluate(runner: Runner, num_batches: int | None = None) -> dict[str, Any]:
     """Metrics of the model as it is now, by the val loop of the runner.
 
     Args:
         runner (Runner): With a val loop.
         num_batches (int, optional): Only the first batches. Defaults to all, through the stock
             loop with its hooks.
+
+    Returns:
+        dict: See ``plain_metrics``.
     """
     if num_batches is None:
-        return runner.val_loop.run()
+        with accept_nothing(getattr(runner.val_loop, 'evaluator', None)):
+            return plain_metrics(runner.val_loop.run())
     loader = runner.val_dataloader
     # Each process has every n-th sample, and the results are put in order again.
     own = math.ceil(num_batches / get_world_size())
@@ -34,7 +42,7 @@ def evaluate(runner: Runner, num_batches: int | None = None) -> dict[str, float]
 @torch.no_grad()
 def evaluate_batches(
     runner: Runner, batches: Iterable[Any], size: int | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Metrics on some batches of the val dataloader; they are not changed.
 
     Args:
@@ -48,4 +56,30 @@ def evaluate_batches(
         outputs = runner.model.val_step(copy.deepcopy(data))
         evaluator.process(data_samples=outputs, data_batch=data)
         count += len(outputs)
-    return evaluator.evaluate(count if size is None else size)
+    with accept_nothing(evaluator):
+        return plain_metrics(evaluator.evaluate(count if size is None else size))
+
+
+@contextmanager
+def accept_nothing(evaluator: Any) -> Iterator[None]:
+    """Within this context metrics may return None, as one that only writes a file does.
+
+    Args:
+        evaluator (Evaluator): mmengine's asks every metric for a dict.
+    """
+    metrics = [m for m in getattr(evaluator, 'metrics', ()) if hasattr(m, 'compute_metrics')]
+    previous = [vars(metric).get('compute_metrics') for metric in metrics]
+    for metric in metrics:
+        metric.compute_metrics = partial(_dict_of, metric.compute_metrics)
+    try:
+        yield
+    finally:
+        for metric, own in zip(metrics, previous, strict=True):
+            del metric.compute_metrics
+            if own is not None:
+                metric.compute_metrics = own
+
+
+def _dict_of(compute: Callable[[Any], Any], results: Any) -> Any:
+    found = compute(results)
+    return {} if found is None else found

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from mmptq.quantization import QuantPlan, coverage_rows
+from mmptq.quantization import QuantizationError, QuantPlan, coverage_rows
+from mmptq.utils.metrics import is_number
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:
@@ -34,11 +35,18 @@ def coverage_text(plan: QuantPlan) -> str:
     )
 
 
-def main_metric(metrics: dict[str, float]) -> str:
-    """Name of the metric that stands for a model."""
-    for ending in ('mAP', 'F1', 'Accuracy'):
+def main_metric(metrics: dict[str, Any]) -> str:
+    """Name of the metric that stands for a model.
+
+    Raises:
+        QuantizationError: If no metric is a number.
+    """
+    metrics = {name: value for name, value in metrics.items() if is_number(value)}
+    if not metrics:
+        raise QuantizationError('the evaluation gave no number: check val_evaluator in the config')
+    for ending in ('map', 'f1', 'accuracy'):
         for name in metrics:
-            if name.endswith(ending):
+            if name.lower().endswith(ending):
                 return name
     return next(iter(metrics))
 
@@ -48,24 +56,19 @@ def metric_label(name: str) -> str:
     return re.split('[/_]', name)[-1]
 
 
-def comparison_rows(before: dict[str, float], after: dict[str, float]) -> list[dict[str, Any]]:
+def comparison_rows(before: dict[str, Any], after: dict[str, Any]) -> list[dict[str, Any]]:
     """Float and quantized value of every metric that both have, and their difference.
 
     Args:
         before (dict): Metrics of the float model; may be empty.
-        after (dict): Metrics of the quantized model.
+        after (dict): Metrics of the quantized model. Values that are no numbers have no difference.
     """
     rows = []
     for name, value in after.items():
         reference = before.get(name)
-        rows.append(
-            dict(
-                metric=name,
-                float=reference,
-                quantized=value,
-                difference=None if reference is None else value - reference,
-            )
-        )
+        numbers = is_number(value) and is_number(reference)
+        difference = value - reference if numbers else None
+        rows.append(dict(metric=name, float=reference, quantized=value, difference=difference))
     return rows
 
 

@@ -91,3 +91,15 @@ def test_what_is_missing(folders):
     (folders / 'labels/10.txt').write_text('1 2 3\n')
     with pytest.raises(ValueError, match="10.txt', line 1: odd number of values"):
         build(folders).get_data_info(1)
+
+
+def test_own_frames_without_labels(folders):
+    dataset = build(folders, data_prefix=dict(img_path='images'), pipeline=PIPELINE)
+    with pytest.raises(ValueError, match="images' has no labels: set data_prefix.lane_path"):
+        dataset[0]
+    dataset.skip_labels()
+    sample = dataset[0]
+    assert sample['inputs'].shape == (3, 32, 82)
+    assert 'gt_lanes' not in sample['data_samples']
+    with_labels = build(folders, pipeline=PIPELINE)[0]
+    assert (sample['inputs'] == with_labels['inputs']).all()
