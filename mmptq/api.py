@@ -16,7 +16,7 @@ from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.batch_store import FORMS, BatchStore
 from mmptq.ptq.run import plan_model, quantize_model, record_result
-from mmptq.ptq.stages.recipe import build_stages, check_adapter
+from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import coverage_text
@@ -117,6 +117,7 @@ def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
     start = time.perf_counter()
     plan_model(ctx, quantizer)
     ctx.logger.info(coverage_text(ctx.plan))
+    check_stages(stages, ctx)
     quantize_model(ctx, stages)
     record_result(ctx, {}, {}, time.perf_counter() - start)
 

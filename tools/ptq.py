@@ -12,6 +12,7 @@ package. Schemes, recipes and backends are files of configs/_base_.
 import argparse
 import sys
 
+from mmptq.engine.config_types import build_problem
 from mmptq.engine.ptq_config import (
     add_ptq_arguments,
     check_config,
@@ -46,6 +47,11 @@ def main() -> None:
             runner.train()
     except (QuantizationError, DataError, OSError, ImportError) as error:
         sys.exit(f'error: {last_sentence(error)}')
+    except (KeyError, TypeError) as error:
+        problem = build_problem(error)
+        if problem is None:
+            raise
+        sys.exit(f'error: {problem}')
     except KeyboardInterrupt:
         sys.exit('error: interrupted; nothing was written under a final name (--resume goes on)')
 

@@ -11,6 +11,7 @@ from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import base_config, load_config, merge_options
 
 from .checkpoint import plan_of, read_checkpoint
+from .config_types import check_types
 from .data_config import add_calibration_argument, prepare_data, set_calibration_data
 from .training import is_of_training, prepare_config
 
@@ -45,7 +46,8 @@ def ptq_config(args: argparse.Namespace) -> Config:
         FileNotFoundError: If there is no such config, scheme, recipe or backend.
         QuantizationError: If the options do not fit.
     """
-    cfg = load_config(args)
+    # The options may change what the scheme and the recipe bring, so they come after them.
+    cfg = load_config(argparse.Namespace(**dict(vars(args), cfg_options={})))
     for kind, key in (('scheme', 'quantizer'), ('recipe', 'stages')):
         name = getattr(args, kind)
         if name is not None:
@@ -54,6 +56,7 @@ def ptq_config(args: argparse.Namespace) -> Config:
     if args.backend is not None:
         cfg.backend = base_config('backend', args.backend).backend
     merge_options(cfg, args.cfg_options)
+    check_types(cfg)
     set_calibration_data(cfg, getattr(args, 'calibration_data', None))
     apply_policy(cfg)
     rules = layer_rules(args.float or [], args.bits or [])

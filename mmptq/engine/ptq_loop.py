@@ -21,7 +21,7 @@ from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.run_record import package_versions
-from mmptq.ptq.stages.recipe import build_stages, check_adapter
+from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table
@@ -108,6 +108,7 @@ class PTQLoop(BaseLoop):
         self._check_overlap()
         check_adapter(self.stages, ctx.model)
         self.plan(ctx)
+        check_stages(self.stages, ctx)
         if self.dataloader.dataset.dropped:
             ctx.record('dropped_points', dropped_rows(self.dataloader.dataset))
         before = ctx.evaluate() if self.val_float and ctx.evaluator else {}

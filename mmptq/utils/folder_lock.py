@@ -51,10 +51,16 @@ def _open(path: Path) -> Iterator:
     while True:
         with open(path, 'a+') as file:
             _lock(file, path)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    yield file
-                    return
+            if _is_at(file, path):
+                yield file
+                return
+
+
+def _is_at(file, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file, path: Path) -> None:

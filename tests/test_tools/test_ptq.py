@@ -13,6 +13,7 @@ from helpers import ROOT, run_tool
 from mmengine.config import Config
 
 from mmptq.engine.checkpoint import read_checkpoint
+from mmptq.ptq import PTQContext
 from mmptq.report import read_record
 
 
@@ -102,6 +103,9 @@ def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
     assert 'mmptq' in kept.custom_imports.imports
 
 
+QDROP = ['--scheme', 'int8', '--recipe', 'qdrop', '--cfg-options']
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -132,11 +136,27 @@ def test_any_float_config_with_a_scheme_and_a_recipe(tiny):
         (['--cfg-options', "quantizer.rules=[{'name':'x'}]"], 'use --float NAME or --bits NAME=8'),
         (['--cfg-options', 'stages.7.num_iters=1'], '--cfg-options do not fit the config'),
         (['--cfg-options', 'ptq.rule=1'], "ptq has an unknown key 'rule': use rules, units"),
+        (['--cfg-options', 'quantizer.weight=8'], r'quantizer.weight=8 .* write dict\(bits=8\)'),
+        (['--cfg-options', 'model.backbone.foo=1'], "unexpected keyword argument 'foo'"),
+        (['--cfg-options', 'val_evaluator.type=Magic'], "names 'Magic', .*registry mmdet::metric"),
+        (
+            [*QDROP, 'stages.1.units=[nock]'],
+            "units 'nock' matches no module with quantized layers: the closest is 'neck'",
+        ),
+        ([*QDROP, 'ptq.units=[nock]'], "units 'nock' matches no module"),
+        ([*QDROP, 'stages.1.skip=[nock]'], "skip 'nock' matches no unit: the closest is 'neck'"),
+        ([*QDROP, 'stages.1.num_iters=many'], "stage 'Reconstructor' does not take these"),
+        (
+            ['--scheme', 'int8', '--recipe', 'detptq', '--cfg-options', 'stages.1.selection=no.json'],
+            "selection 'no.json' does not exist",
+        ),
         (['--float', 'neck'], "'neck' matches no layer: the closest is"),
         (['--bits', 'neck.*'], r"--bits 'neck.\*': use NAME=8, or NAME=w4a8"),
     ],
 )
-def test_bad_arguments(tiny, capsys, options, message):
+def test_bad_arguments(tiny, capsys, monkeypatch, options, message):
+    """All of it is said before the float model is evaluated."""
+    monkeypatch.setattr(PTQContext, 'evaluate', lambda *_: pytest.fail('evaluated'))
     path, _ = tiny
     error = error_of(capsys, path, *options)
     assert re.search(message, error), error

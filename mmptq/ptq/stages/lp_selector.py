@@ -20,6 +20,7 @@ from mmptq.ptq.replay.replay import Replay
 from mmptq.ptq.search.lp_search import SLOTS, LpSearch, SearchSettings
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import FakeQuantizer, quantizers_off
+from mmptq.utils.config_files import require_file
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.files import write_json
 
@@ -117,6 +118,11 @@ class LpSelector(Stage):
         self.num_samples = num_samples
         self.cache_budget = cache_budget
         self.selection = selection
+
+    def check(self, ctx: PTQContext) -> None:
+        """Refuse a ``selection`` that does not exist."""
+        if self.selection is not None:
+            require_file(self.selection, 'selection')
 
     @torch.no_grad()
     def run(self, ctx: PTQContext) -> None:

@@ -7,6 +7,7 @@ from mmengine.registry import TASK_UTILS
 from torch import nn
 
 from mmptq.adapters import build_adapter
+from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
 
@@ -81,6 +82,17 @@ def stage_facts(stage: Any, attribute: str) -> Iterable[str]:
     """What a stage needs, gives or breaks; one without a contract may calibrate."""
     unknown = (RANGES,) if attribute == 'gives' and not isinstance(stage, Stage) else ()
     return getattr(stage, attribute, unknown)
+
+
+def check_stages(stages: list[Any], ctx: PTQContext) -> None:
+    """Let every stage look at the model and the plan before any work.
+
+    Raises:
+        QuantizationError: See ``Stage.check``.
+    """
+    for stage in stages:
+        if isinstance(stage, Stage):
+            stage.check(ctx)
 
 
 def check_adapter(stages: list[Any], model: nn.Module) -> None:

@@ -17,7 +17,7 @@ from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
 from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.units.chosen_rows import chosen_rows
-from mmptq.ptq.units.find import GRANULARITIES, find_units, without
+from mmptq.ptq.units.find import GRANULARITIES, check_names, find_units, without
 from mmptq.ptq.units.reconstruction import Reconstruction, ReconstructionSettings
 from mmptq.ptq.units.unit import Unit
 from mmptq.ptq.units.unit_training import TrainingSettings
@@ -123,6 +123,10 @@ class Reconstructor(Stage):
         self.num_samples = num_samples
         if granularity == 'network' or importance or task_loss:
             self.needs = self.needs | {ADAPTER}
+
+    def check(self, ctx: PTQContext) -> None:
+        """Refuse names in ``units`` and ``skip`` that match nothing."""
+        check_names(ctx.plan, self.units or [], self.skip)
 
     def run(self, ctx: PTQContext) -> None:
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""

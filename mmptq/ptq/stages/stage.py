@@ -36,6 +36,16 @@ class Stage(ABC):
     gives: Set[str] = frozenset()
     breaks: Set[str] = frozenset()
 
+    def check(self, ctx: PTQContext) -> None:  # noqa: B027 (most stages have nothing to check)
+        """Refuse what cannot work with this model; called after the plan, before any other work.
+
+        Args:
+            ctx (PTQContext): Planned, with the float model.
+
+        Raises:
+            QuantizationError: Names the argument and the fix.
+        """
+
     @abstractmethod
     def run(self, ctx: PTQContext) -> None:
         """Do the step; talks to other stages only through the context."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmptq.quantization import QuantizationError, QuantMixin
+from mmptq.quantization import QuantizationError, QuantMixin, QuantPlan
 from mmptq.utils.globs import match
 from mmptq.utils.hooks import temporary_hooks
 
@@ -85,6 +85,25 @@ def without(units: list[Unit], skip: list[str]) -> list[Unit]:
     """
     skipped = match(skip, [unit.name for unit in units], 'skip', 'unit')
     return [unit for unit in units if unit.name not in skipped]
+
+
+def check_names(plan: QuantPlan, units: list[str | dict[str, str]], skip: list[str]) -> None:
+    """Refuse patterns that fit no module with planned layers, before anything runs.
+
+    Args:
+        plan (QuantPlan): Of the model.
+        units (list): As ``overrides`` of ``find_units``.
+        skip (list[str]): As for ``without``.
+
+    Raises:
+        QuantizationError: If a pattern fits nothing.
+    """
+    paths = [layer.name.split('.') for layer in plan.layers if layer.quantized]
+    names = {'.'.join(path[:count]) for path in paths for count in range(1, len(path) + 1)}
+    for entry in units:
+        entry = dict(name=entry) if isinstance(entry, str) else _unit_entry(entry)
+        match(entry['name'], sorted(names), 'units', 'module with quantized layers')
+    match(skip, sorted(names | {''}), 'skip', 'unit')
 
 
 @torch.no_grad()
@@ -176,18 +195,24 @@ def _is_head(module: nn.Module) -> bool:
     return any(base.__name__.endswith('Head') for base in type(module).__mro__)
 
 
+def _unit_entry(entry: Any) -> dict[str, str]:
+    granularities = ('whole', 'layer', 'block')
+    fits = isinstance(entry, dict) and 'name' in entry and not set(entry) - {'name', 'granularity'}
+    if not fits or entry.get('granularity', 'whole') not in granularities:
+        raise QuantizationError(
+            f"units has the entry {entry}: use a name, or dict(name=..., granularity='layer' "
+            "or 'block')"
+        )
+    return dict(entry)
+
+
 def _match(finder: _Finder, overrides: list[str | dict[str, str]]) -> dict[str, str]:
     """Module name to 'whole' or a granularity, for all matches of the overrides."""
     chosen: dict[str, str] = {}
     names = {name: m for m, name in finder.names.items() if name and finder.layers_in(m)}
     for override in overrides:
-        entry = dict(name=override) if isinstance(override, str) else dict(override)
+        entry = dict(name=override) if isinstance(override, str) else _unit_entry(override)
         granularity = entry.get('granularity', 'whole')
-        if set(entry) - {'name', 'granularity'} or granularity not in ('whole', 'layer', 'block'):
-            raise QuantizationError(
-                f"units has the entry {entry}: use a name, or dict(name=..., granularity='layer' "
-                "or 'block')"
-            )
         found = match(entry['name'], names, 'units', 'module with quantized layers')
         if granularity == 'whole':
             whole = [name for name in found if finder.is_whole(names[name])]
