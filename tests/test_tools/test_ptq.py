@@ -147,7 +147,14 @@ QDROP = ['--scheme', 'int8', '--recipe', 'qdrop', '--cfg-options']
         ([*QDROP, 'stages.1.skip=[nock]'], "skip 'nock' matches no unit: the closest is 'neck'"),
         ([*QDROP, 'stages.1.num_iters=many'], "stage 'Reconstructor' does not take these"),
         (
-            ['--scheme', 'int8', '--recipe', 'detptq', '--cfg-options', 'stages.1.selection=no.json'],
+            [
+                '--scheme',
+                'int8',
+                '--recipe',
+                'detptq',
+                '--cfg-options',
+                'stages.1.selection=no.json',
+            ],
             "selection 'no.json' does not exist",
         ),
         (['--float', 'neck'], "'neck' matches no layer: the closest is"),
