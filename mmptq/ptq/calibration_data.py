@@ -147,9 +147,9 @@ def spread_samples(total: int, num_samples: int, seed: int) -> list[int]:
     Frames of a video stay far from each other. Arguments as for :func:`choose_samples`, which has
     checked them.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator('cpu').manual_seed(seed)
     bounds = [part * total // num_samples for part in range(num_samples + 1)]
-    draws = torch.rand(num_samples, generator=generator, dtype=torch.float64).tolist()
+    draws = torch.rand(num_samples, generator=generator, device='cpu', dtype=torch.float64).tolist()
     parts = zip(bounds, bounds[1:], draws, strict=False)
     return [low + int(draw * (high - low)) for low, high, draw in parts]
 
