@@ -227,8 +227,8 @@ def _checksum(data: Any) -> int:
         if not isinstance(x, Tensor):
             continue
         total = zlib.crc32(name.encode(), total)
-        content = x.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        total = zlib.crc32(content.numpy().data, total)
+        content = x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
     return total
 
 
