@@ -102,10 +102,10 @@ def test_a_killed_run_leaves_a_readable_file(tmp_path):
         mmptq.quantize(nn.Linear(2, 16), [torch.ones(1, 2)], recipe=recipe, work_dir=tmp_path)
     run = read_run(tmp_path)
     assert [stage['stage'] for stage in run['stages']] == ['0-Calibrator']
-    assert [record['kind'] for record in run['records']] == ['coverage', 'half']
-    assert run['records'][1]['rows'] == dict(loss=None)
+    assert [record['kind'] for record in run['records']] == ['coverage', 'checks', 'half']
+    assert run['records'][2]['rows'] == dict(loss=None)
     assert run['seed'] == 0 and run['version'] == mmptq.__version__
     assert run['environment']['threads'] == torch.get_num_threads()
-    with pytest.raises(QuantizationError, match="no record 'result', only coverage, half"):
+    with pytest.raises(QuantizationError, match="no record 'result', only coverage, checks, half"):
         read_record(tmp_path, 'result')
     assert {p.name for p in tmp_path.iterdir()} == {'run.json', 'coverage.json'}
