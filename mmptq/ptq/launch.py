@@ -18,6 +18,8 @@ from mmptq.utils.messages import first_line
 FAILURE = 'mmptq/failure'  # key of the store of the group: what stopped the first process
 TIMEOUT = 1800  # seconds that a process waits for another
 
+_ending = False  # whether this process is about to stop with an error
+
 
 @contextmanager
 def connected(cfg: dict[str, Any]) -> Iterator[None]:
@@ -45,12 +47,10 @@ def connected(cfg: dict[str, Any]) -> Iterator[None]:
     _read_environment(launcher)
     _start((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
     before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        with one_sentence():
-            yield
-        dist.destroy_process_group()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with one_sentence():
+        yield
+    signal.signal(signal.SIGTERM, before)
+    dist.destroy_process_group()
 
 
 @contextmanager
@@ -60,19 +60,23 @@ def one_sentence() -> Iterator[None]:
     Raises:
         QuantizationError: In place of the errors that a lost connection leads to.
     """
+    global _ending
+    _ending = False
     try:
         yield
     except (RuntimeError, _TerminatedError) as error:
+        _ending = True
         lost = isinstance(error, dist.DistError | _TerminatedError) or 'gloo' in str(error)
         if get_world_size() == 1 or not lost:
             _tell(error)
             raise
         raise QuantizationError(
             f'process {get_rank()} of {get_world_size()} stops because another one did '
-            f'({_told() or first_line(error)}): mend that and start all again, with --resume to '
-            'go on where they were'
+            f'({_told() or _guess(error)}): mend that and start all again, with --resume to go on '
+            'where they were'
         ) from error
     except BaseException as error:
+        _ending = True
         _tell(error)
         raise
 
@@ -82,7 +86,9 @@ class _TerminatedError(BaseException):
 
 
 def _terminate(*_) -> None:
-    raise _TerminatedError('it was killed, or the launcher was told to stop')
+    # A launcher that sees another process fail must not cut the sentence of this one.
+    if not _ending:
+        raise _TerminatedError('it was killed, or the launcher was told to stop')
 
 
 def _tell(error: BaseException) -> None:
@@ -100,6 +106,14 @@ def _told() -> str:
         store = dist.distributed_c10d._get_default_store()
         return store.get(FAILURE).decode() if store.check([FAILURE]) else ''
     return ''
+
+
+def _guess(error: BaseException) -> str:
+    if isinstance(error, _TerminatedError):
+        return str(error)
+    if 'imed out' in str(error):
+        return 'no answer in time; env_cfg.dist_cfg.timeout sets the seconds'
+    return 'it left no reason, as one that is killed, out of memory or without network'
 
 
 def _read_environment(launcher: str) -> None:
