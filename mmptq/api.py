@@ -13,8 +13,10 @@ from torch import nn
 from mmptq.engine.checkpoint import save_quantized
 from mmptq.engine.load_weights import load_quantized
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
+from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.batch_store import FORMS, BatchStore
+from mmptq.ptq.launch import alone_in, one_sentence
 from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
@@ -23,6 +25,7 @@ from mmptq.report import coverage_text
 from mmptq.utils.config_files import base_config
 from mmptq.utils.messages import first_line
 from mmptq.utils.models import unwrap
+from mmptq.utils.trees import tensors_in
 
 Config = dict[str, Any]
 
@@ -37,6 +40,9 @@ def quantize(
     seed: int = 0,
 ) -> nn.Module:
     """Quantize a float model in place.
+
+    In a group of ``torch.distributed`` every process calls it with the same model and the same
+    batches; each works on a part of them, and all end with the same quantized model.
 
     Args:
         model (nn.Module): Any module; it is changed, and set to eval mode. After an error in a
@@ -78,12 +84,14 @@ def quantize(
         quantizer = limits.constrain(quantizer)
     check_adapter(stages, model)
     with (
+        one_sentence(),
         _folder(work_dir) as folder,
         BatchStore(batches, model, folder / 'batches') as store,
     ):
+        _check_same(store)
         ctx = PTQContext(model.eval(), store, folder, seed, limits=limits)
         _run(ctx, quantizer, stages)
-        if work_dir is not None:
+        if work_dir is not None and parallel.is_main():
             _save(ctx)
     return model
 
@@ -105,6 +113,16 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         >>> model = mmptq.load(Net(), 'work/quantized.pth')
     """
     return load_quantized(model, path)
+
+
+def _check_same(batches: BatchStore) -> None:
+    """Refuse batches that were dealt out already, of which only a part would count."""
+    parallel.check_same(
+        [len(batches), list(tensors_in(batches[0]))],
+        'batches',
+        'pass the same ones in the same order in every process, without a DistributedSampler and '
+        'not shuffled; each process takes its part of them',
+    )
 
 
 def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
@@ -144,7 +162,8 @@ def _named(kind: str, value: Any, key: str) -> Any:
 def _folder(work_dir: str | Path | None) -> Iterator[Path]:
     """The work directory, or one that is gone at the end."""
     if work_dir is not None:
-        yield Path(work_dir)
+        with alone_in(work_dir):
+            yield Path(work_dir)
         return
     with tempfile.TemporaryDirectory(prefix='mmptq_') as folder:
         yield Path(folder)

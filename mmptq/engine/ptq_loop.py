@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
 from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.inputs.overlap import check_overlap
+from mmptq.ptq.launch import alone_in
 from mmptq.ptq.policy import apply_policy
 from mmptq.ptq.resume import ResumeStore, state_dict_sha256
 from mmptq.ptq.run import plan_model, quantize_model, record_result
@@ -25,7 +25,6 @@ from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
 from mmptq.report import comparison_rows, coverage_text, format_table
-from mmptq.utils.folder_lock import locked_folder
 from mmptq.utils.models import unwrap
 from mmptq.utils.trees import to_plain
 
@@ -92,9 +91,7 @@ class PTQLoop(BaseLoop):
 
     def run(self) -> torch.nn.Module:
         """Quantize, save, evaluate; returns the quantized model."""
-        with ExitStack() as stack:
-            folder = locked_folder(self.runner.work_dir)
-            parallel.on_main(lambda: stack.enter_context(folder))
+        with alone_in(self.runner.work_dir):
             self._run()
         return self.runner.model
 

@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ import torch.distributed as dist
 from mmengine.dist import get_rank, get_world_size
 
 from mmptq.utils.errors import QuantizationError
+from mmptq.utils.folder_lock import locked_folder
 from mmptq.utils.messages import first_line
+
+from . import parallel
 
 FAILURE = 'mmptq/failure'  # key of the store of the group: what stopped the first process
 TIMEOUT = 1800  # seconds that a process waits for another
@@ -79,6 +83,18 @@ def one_sentence() -> Iterator[None]:
         _ending = True
         _tell(error)
         raise
+
+
+@contextmanager
+def alone_in(work_dir: str | Path) -> Iterator[None]:
+    """Within this context no other run works in a work directory.
+
+    Raises:
+        QuantizationError: In all processes, if another one does.
+    """
+    with ExitStack() as stack:
+        parallel.on_main(lambda: stack.enter_context(locked_folder(work_dir)))
+        yield
 
 
 class _TerminatedError(BaseException):

@@ -18,9 +18,14 @@ from torch import Tensor, nn
 
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.seeds import STRIDE
-from mmptq.utils.trees import map_tensors
+from mmptq.utils.trees import flatten, map_tensors
 
 T = TypeVar('T')
+
+REMEDY = (
+    'give all processes the same config, files and kind of machine; a stage or loss of your own '
+    'has to combine what the processes find with mmptq.ptq.parallel'
+)
 
 # The group of the run, and one over gloo for objects, where that of the run is for CUDA tensors.
 _groups: tuple[Any, Any] = (None, None)
@@ -197,12 +202,13 @@ def shares(counts: Sequence[int], batch_size: int, step: int) -> list[int]:
     return result
 
 
-def check_same(data: Any, what: str) -> None:
+def check_same(data: Any, what: str, remedy: str = REMEDY) -> None:
     """Refuse to go on where the processes differ.
 
     Args:
-        data (Any): Plain data, or a module, of which all weights and buffers are compared.
+        data (Any): Plain data and tensors, or a module, of which all weights and buffers count.
         what (str): What it is, in the plural.
+        remedy (str): The end of the message.
 
     Raises:
         QuantizationError: In all processes, if one has other data.
@@ -212,21 +218,16 @@ def check_same(data: Any, what: str) -> None:
     found = gather(_checksum(data))
     others = [rank for rank, value in enumerate(found) if value != found[0]]
     if others:
-        raise QuantizationError(
-            f'process {others[0]} has other {what} than process 0: give all '
-            'processes the same config, files and kind of machine; a stage or loss of your own '
-            'has to combine what the processes find with mmptq.ptq.parallel'
-        )
+        raise QuantizationError(f'process {others[0]} has other {what} than process 0: {remedy}')
 
 
 def _checksum(data: Any) -> int:
-    if not isinstance(data, nn.Module):
-        return zlib.crc32(json.dumps(data, sort_keys=True, default=str).encode())
-    total = 0
-    for name, x in data.state_dict().items():
-        if not isinstance(x, Tensor):
-            continue
-        total = zlib.crc32(name.encode(), total)
+    if isinstance(data, nn.Module):
+        state = data.state_dict().items()
+        data = {name: x for name, x in state if isinstance(x, Tensor)}
+    tensors, structure = flatten(data)
+    total = zlib.crc32(json.dumps(structure, sort_keys=True, default=str).encode())
+    for x in tensors:
         content = x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         total = zlib.crc32(content.data, total)
     return total
