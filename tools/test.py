@@ -70,11 +70,13 @@ def main() -> None:
             use_replicas(config)
             deployed = is_engine_file(args.checkpoint)
             metrics = test_deployed(config, args) if deployed else test(config, args)
-        if args.out and is_main():
+            if not is_main():
+                return
+        if args.out:
             write_json(metrics, args.out)
     except (QuantizationError, DataError, OSError) as error:
         sys.exit(f'error: {last_sentence(error)}')
-    for name, value in metrics.items() if is_main() else ():
+    for name, value in metrics.items():
         print(f'{name}: {value}')
 
 
