@@ -82,9 +82,10 @@ class CallGraph:
         """These calls and all calls inside of them."""
         return {i for i, call in enumerate(self.calls) if not calls.isdisjoint(call.path)}
 
-    def around(self, modules: Set[nn.Module]) -> set[int]:
-        """All calls of these modules, and the calls around them."""
-        return {i for call in self.calls if call.key[0] in modules for i in call.path}
+    def touching(self, modules: Set[nn.Module]) -> set[int]:
+        """All calls of these modules, the calls around them, and those inside of them."""
+        found = {i for i, call in enumerate(self.calls) if call.key[0] in modules}
+        return self.covered(found).union(*(self.calls[i].path for i in found))
 
     def inside(self, call: int) -> Counter:
         """How often each module runs inside of a call."""

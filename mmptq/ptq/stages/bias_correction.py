@@ -1,21 +1,23 @@
 """The stage that takes the mean error of every output channel off its bias."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor, nn
 
+from mmptq.compat.spconv_cpu import remembered_pairs
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.unit import Unit
+from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks
-from mmptq.utils.stop_forward import StopForward
 from mmptq.utils.trees import tensors_in
 
 from .stage import FLOAT_MODEL, RANGES, Stage
@@ -33,7 +35,8 @@ class BiasCorrection(Stage):
 
     Args:
         num_samples (int): Calibration samples that are used, evenly spread. Defaults to 32.
-        cache_budget (int): Bytes of memory for these samples. Defaults to 4 GiB.
+        cache_budget (int): Bytes of memory for these samples, and for what is kept between layers.
+            Defaults to 4 GiB.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='BiasCorrection')]
@@ -54,25 +57,48 @@ class BiasCorrection(Stage):
     @torch.no_grad()
     def run(self, ctx: PTQContext) -> None:
         """Correct the bias of every quantized layer that has one."""
-        with ActivationCache(self.cache_budget, ctx.work_dir / 'cache') as samples:
+        half = max(1, self.cache_budget // 2)
+        with ActivationCache(half, ctx.work_dir / 'cache') as samples, remembered_pairs():
             for data in ctx.batches('load', self.num_samples):
                 samples.append(data, exact=True)
             first = ctx.first_batch()
             units = find_units(ctx.model, lambda: ctx.predict(first), 'layer')
-            layers = {name: layer for unit in units for name, layer in unit.layers.items()}
-            layers = {name: layer for name, layer in layers.items() if layer.bias is not None}
-            calls = {layer: unit.num_calls for unit in units for layer in unit.layers.values()}
-            runs = [lambda i=i: ctx.predict(samples[i]) for i in range(len(samples))]
-            with quantizers_off(ctx.model):
-                targets = mean_outputs(layers.values(), runs)
-            rows = []
-            for name, layer in layers.items():
-                error = mean_outputs([layer], runs, calls[layer])[layer] - targets[layer]
-                layer.bias.sub_(error)
-                rows.append(dict(layer=name, shift=error.abs().mean().item()))
+            units = [unit for unit in units if _biased(unit)]
+            recorder = UnitRecorder(ctx.model, samples, ctx.predict, False, False, units, half)
+            with recorder:
+                rows = self._correct(ctx, recorder, units)
         ctx.record('bias_correction', rows)
         mean = sum(row['shift'] for row in rows) / max(len(rows), 1)
         ctx.logger.info(f'corrected {len(rows)} biases, mean abs shift {mean:.3g}')
+
+    def _correct(
+        self, ctx: PTQContext, recorder: UnitRecorder, units: list[Unit]
+    ) -> list[dict[str, Any]]:
+        samples, rows = recorder.samples, []
+        layers = [layer for unit in units for layer in _biased(unit).values()]
+        with quantizers_off(ctx.model):
+            runs = [lambda i=i: ctx.predict(samples[i]) for i in range(len(samples))]
+            targets = mean_outputs(layers, runs)
+        for unit in units:
+            runs = (partial(_run_calls, unit, entry) for entry in recorder.record_unit(unit))
+            found = mean_outputs(_biased(unit).values(), runs)
+            for name, layer in _biased(unit).items():
+                error = found[layer] - targets[layer]
+                layer.bias.sub_(error)
+                rows.append(dict(layer=name, shift=error.abs().mean().item()))
+            recorder.finish(unit)
+        return rows
+
+
+def _biased(unit: Unit) -> dict[str, QuantMixin]:
+    """The layers of a unit that have a bias."""
+    return {name: layer for name, layer in unit.layers.items() if layer.bias is not None}
+
+
+def _run_calls(unit: Unit, entry: dict[str, Any]) -> None:
+    """Run a unit on what was recorded of a sample."""
+    for args, kwargs in entry['input']:
+        unit.module(*args, **kwargs)
 
 
 class _Mean:
@@ -81,42 +107,32 @@ class _Mean:
     def __init__(self):
         self.total: Tensor | float = 0.0
         self.count = 0
-        self.calls = 0
 
     def update(self, rows: Tensor) -> None:
         self.total = self.total + rows.sum(1, dtype=torch.float64)
         self.count += rows.shape[1]
-        self.calls += 1
 
 
 def mean_outputs(
-    layers: Iterable[QuantMixin],
-    runs: list[Callable[[], Any]],
-    last_call: int | None = None,
+    layers: Iterable[QuantMixin], runs: Iterable[Callable[[], Any]]
 ) -> dict[nn.Module, Tensor]:
     """Mean output (C,) of each layer over all positions of all samples and calls.
 
     The samples are those of all processes.
 
     Args:
-        layers (Iterable[QuantMixin]): The layers.
-        runs (list[Callable]): Each runs the model on one sample.
-        last_call (int, optional): Number of the call after which a run is stopped; None lets
-            the model run to its end.
+        layers (Iterable[QuantMixin]): The layers, with biases.
+        runs (Iterable[Callable]): Each runs the model, or a part of it, on one sample.
     """
     means = {layer: _Mean() for layer in layers}
 
     def hook(layer, args, output):
-        mean = means[layer]
         for x in tensors_in(output):
-            mean.update(channel_rows(layer, x))
-        if last_call is not None and mean.calls % last_call == 0:
-            raise StopForward
+            means[layer].update(channel_rows(layer, x))
 
-    with temporary_hooks(after=dict.fromkeys(means, hook)):
-        for run in runs:
-            with suppress(StopForward):
-                run()
+    for run in runs:  # a generator may run the model, too
+        with temporary_hooks(after=dict.fromkeys(means, hook)):
+            run()
     result = {}
     for layer, mean in means.items():
         sums = torch.zeros(len(layer.bias) + 1, dtype=torch.float64, device=layer.bias.device)

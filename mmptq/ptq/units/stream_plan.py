@@ -52,7 +52,7 @@ def plan_stream(
     if changes:
         steady = graph.unaffected(pending | {unit.module})
     else:  # but a call that is replayed hides the units inside of it
-        steady = set(range(len(graph.calls))) - graph.around(pending)
+        steady = set(range(len(graph.calls))) - graph.touching(pending)
     done = {i for i in steady if graph.calls[i].within(stop)}
     live = _live(graph, done, graph.calls[own[0]].start)
     kept = live - stored

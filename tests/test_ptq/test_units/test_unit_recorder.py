@@ -108,6 +108,45 @@ def test_time_is_that_of_a_few_forwards(tmp_path, messages):
     assert not messages
 
 
+class Towers(nn.Module):
+    """Two towers of layers with activations, on two levels."""
+
+    def __init__(self, channels):
+        super().__init__()
+        layers = [nn.Conv2d(channels, channels, 1) for _ in range(4)]
+        parts = [nn.Sequential(layer, nn.ReLU(inplace=True)) for layer in layers]
+        self.first, self.second = nn.ModuleList(parts[:2]), nn.ModuleList(parts[2:])
+
+    def forward(self, levels):
+        outputs = []
+        for x in levels:
+            y = x
+            for part in self.first:
+                y = part(y)
+            for part in self.second:
+                x = part(x)
+            outputs.append((x, y))
+        return outputs
+
+
+def test_towers_run_once_on_every_level(tmp_path, messages):
+    model = ToyDetector()
+    model.bbox_head = Towers(8)
+    ctx = toy_context(tmp_path, model, images(24))
+    with Counted(ctx.model) as counted:
+        for _ in recorded(ctx, 'layer', whole=False):
+            pass
+    counts = {n.removeprefix('bbox_head.'): c for n, c in counted.counts.items() if 'head' in n}
+    # Traced, and then once in the float and once in the quantized model; the rest is whole
+    # forwards of one sample, at most one for each of the 9 units in each model.
+    traced = 2 * (1 + 24 + 1)
+    assert list(counts) == ['first.0.0', 'first.1.0', 'second.0.0', 'second.1.0']
+    for name, count in counts.items():
+        streams = 1 if name == 'second.1.0' else 2  # nothing reads the last one
+        assert 0 <= count - traced - streams * 2 * 24 <= 2 * 2 * 9, name
+    assert not messages
+
+
 class SecondReader(ToyDetector):
     """The last convolution of the second block also computes with the weight of the stem."""
 
