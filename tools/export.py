@@ -59,6 +59,12 @@ def parse_args() -> argparse.Namespace:
         help='for backends with 8-bit layer outputs: keep the outputs of the N most sensitive '
         'layers in float',
     )
+    parser.add_argument(
+        '--opset',
+        type=int,
+        metavar='N',
+        help='version of the ONNX operators (default: the lowest that the network needs)',
+    )
     args = parser.parse_args()
     if args.float_outputs < 0:
         parser.error(f'--float-outputs {args.float_outputs}: use a number ≥ 0')
@@ -106,14 +112,15 @@ def run(args: argparse.Namespace) -> None:
     load_weights(detector, checkpoint)
     if profile is None:
         (sample,) = collect_inputs(cfg, detector, 1)
-        export_float(detector, sample, out, not args.fixed_size)
+        export_float(detector, sample, out, not args.fixed_size, args.opset)
     else:
         check_exportable(detector, plan.layers, profile)
         inputs = collect_inputs(cfg, detector, args.num_samples)
         metadata = describe(cfg, plan, args)
         dynamic = not args.fixed_size
         rows = export_quantized(
-            *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs)
+            *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs),
+            opset=args.opset,
         )
         write_json(rows, out.with_suffix('.parity.json'))
         write_sparse_scales(detector, ExportedSubgraph(detector), out.with_suffix('.sparse.json'))

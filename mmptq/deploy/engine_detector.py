@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmptq.deploy.engines import Engine, engine_of_file, engine_suffixes, open_engine
+from mmptq.deploy.engines import Engine, engine_of_file, engine_suffixes, open_engine, run_engine
 from mmptq.quantization import QuantizationError
 
 from .exported_subgraph import replace_subgraph
@@ -46,7 +46,7 @@ def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
     """
 
     def run(x: Tensor) -> list[Tensor]:
-        outputs = engine.run(x.detach().cpu().numpy())
+        outputs = run_engine(engine, x.detach().cpu().numpy())
         return [torch.as_tensor(output, device=x.device) for output in outputs]
 
     replace_subgraph(detector, run, engine.metadata['structure'])

@@ -22,12 +22,14 @@ from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layer
 from mmptq.quantization.placement import LayerPlan
 from mmptq.report import format_table
 from mmptq.utils.files import complete_file
+from mmptq.utils.messages import first_line
 from mmptq.version import __version__
 
 from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, find_family
 from .observe import make_observe
 from .onnx_export import export_marked
+from .opset import FLOAT16_SCALES
 from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
 from .sensitivity import most_sensitive_outputs
 
@@ -70,6 +72,7 @@ def build_model(
     inputs: list[Tensor],
     dynamic: bool,
     float_outputs: int = 0,
+    opset: int | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The ONNX model with all pairs in place, and the scales that were observed for it.
 
@@ -80,12 +83,15 @@ def build_model(
         dynamic (bool): Whether batch and input size are left open.
         float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
             those whose rounding moves the network's outputs most. The log names them.
+        opset (int, optional): See ``export_marked``.
 
     Returns:
         tuple: The model; scale, zero point and sign by tensor, as plain data.
     """
     subgraph = ExportedSubgraph(detector).eval()
-    model = export_marked(subgraph, inputs[0], dynamic, profile.unsupported_ops)
+    float16 = profile.float16_remainder and (opset is None or opset >= FLOAT16_SCALES)
+    lowest = max(profile.lowest_opset, FLOAT16_SCALES if float16 else 0)
+    model = export_marked(subgraph, inputs[0], dynamic, profile.unsupported_ops, opset, lowest)
     graph = Graph(model)
     quantizers = {
         name: module
@@ -107,13 +113,24 @@ def build_model(
     if profile.int32_bias:
         quantize_biases(graph)
     model = graph.finish()
-    if profile.float16_remainder:
+    if float16:
         model = to_float16(model)
-    for opset in list(model.opset_import):
-        if opset.domain:
-            model.opset_import.remove(opset)
-    onnx.checker.check_model(model)
+    for entry in list(model.opset_import):
+        if entry.domain:
+            model.opset_import.remove(entry)
+    check_model(model)
     return model, {name: vars(qparams) for name, qparams in {**narrowed, **observed}.items()}
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Raise QuantizationError where a model breaks the rules of ONNX."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise QuantizationError(
+            f'the ONNX file would not be valid ({first_line(error)}): choose another --opset or '
+            'backend'
+        ) from error
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -141,6 +158,7 @@ def export_quantized(
     dynamic: bool = True,
     min_decibel: float = MIN_DECIBEL,
     float_outputs: int = 0,
+    opset: int | None = None,
 ) -> list[dict[str, Any]]:
     """Write a file for a backend, after a check that its engine computes the same.
 
@@ -153,6 +171,7 @@ def export_quantized(
         dynamic (bool): Whether batch and input size are left open. Defaults to True.
         min_decibel (float): Smallest signal-to-noise that is accepted.
         float_outputs (int): See ``build_model``.
+        opset (int, optional): See ``export_marked``.
 
     Returns:
         list[dict]: The parity table.
@@ -165,7 +184,7 @@ def export_quantized(
         raise QuantizationError(
             f"output file '{path}' must end in {' or '.join(engine.suffixes)} for {profile.name}"
         )
-    model, observed = build_model(detector, profile, inputs, dynamic, float_outputs)
+    model, observed = build_model(detector, profile, inputs, dynamic, float_outputs, opset)
     metadata = dict(
         metadata,
         mmptq_version=__version__,
@@ -213,9 +232,12 @@ def add_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
 
 
 @torch.no_grad()
-def export_float(detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool) -> None:
+def export_float(
+    detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool, opset: int | None = None
+) -> None:
     """Write the subgraph of a float detector, to compare engines with."""
-    model = export_marked(ExportedSubgraph(detector).eval(), sample, dynamic)
+    model = export_marked(ExportedSubgraph(detector).eval(), sample, dynamic, opset=opset)
+    check_model(model)
     add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
     with complete_file(path) as temporary:
         onnx.save(model, temporary)

@@ -6,6 +6,8 @@ from typing import Any
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import EXPORT_KEY, SchemeLimits
 
+from .opset import LOWEST
+
 
 @dataclass(frozen=True)
 class ExportProfile:
@@ -35,6 +37,7 @@ class ExportProfile:
         int32_bias (bool): Whether biases are stored as integers.
         float16_remainder (bool): Whether everything that stays float, scales and biases included,
             is float16; inputs and outputs of the file are float32.
+        lowest_opset (int): The first version of the ONNX operators that the engine reads.
         observer (dict): Observer of the tensors that no scheme covers.
     """
 
@@ -51,6 +54,7 @@ class ExportProfile:
     unfold_transposed_convs: bool = False
     int32_bias: bool = False
     float16_remainder: bool = False
+    lowest_opset: int = LOWEST
     observer: dict[str, Any] = field(default_factory=lambda: dict(type='MinMaxObserver'))
 
     @property

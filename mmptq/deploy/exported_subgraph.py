@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils.detector_parts import OTHER_STAGES, SINGLE_STAGE
-from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten, from_json, to_json, unflatten
+
+from .head_watch import HeadWatch
 
 
 class ExportedSubgraph(nn.Module):
@@ -81,11 +82,17 @@ def output_names(structure: Any, prefix: str = '') -> list[str]:
 
 @contextmanager
 def subgraph_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
-    """Within this context the list collects what enters the subgraph, call by call."""
-    inputs: list[Tensor] = []
-    backbone = getattr(detector, find_family(detector)[0])
-    with temporary_hooks({backbone: lambda _, args: inputs.append(args[0].detach())}):
-        yield inputs
+    """Within this context the list collects what enters the subgraph, call by call.
+
+    At its end the subgraph is compared with what the head returned in the detector.
+
+    Raises:
+        QuantizationError: If the detector computes its head outputs in another way.
+    """
+    watch = HeadWatch(detector, find_family(detector))
+    with watch.watching():
+        yield watch.inputs
+    watch.check(ExportedSubgraph(detector).eval())
 
 
 def replace_subgraph(

@@ -1,6 +1,7 @@
 """Scales of tensors inside of an ONNX graph, from calibration data."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from mmptq.deploy.engines.packages import require_package
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
-from mmptq.quantization import QScheme
+from mmptq.quantization import QScheme, QuantizationError
+from mmptq.utils.messages import first_line
 
 # x * sigmoid(x) is 0 to within 0.003 below this: levels spent there would be lost.
 SILU_FLOOR = -8.0
@@ -60,7 +62,9 @@ def values_of(
     """Values of some tensors of the unchanged graph by name, one input after the other."""
     session = open_unoptimized(graph, tensors)
     for x in track(inputs, 'observe'):
-        results = session.run(tensors, {session.get_inputs()[0].name: x.detach().cpu().numpy()})
+        with runtime_errors():
+            feed = {session.get_inputs()[0].name: x.detach().cpu().numpy()}
+            results = session.run(tensors, feed)
         yield dict(zip(tensors, map(torch.from_numpy, results), strict=True))
 
 
@@ -99,13 +103,30 @@ def _grid(observer, scheme: QScheme) -> TensorQParams:
 
 
 def open_unoptimized(graph: Graph, tensors: list[str]):
-    """A session of a copy of the graph that has these tensors as outputs besides its own."""
+    """A session of a copy of the graph that has these tensors as outputs besides its own.
+
+    Raises:
+        QuantizationError: If ONNX Runtime cannot load the graph.
+    """
     runtime = require_package('onnxruntime')
     model = graph.with_outputs(tensors)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     # Optimisation may remove a tensor that is asked for.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return runtime.InferenceSession(
-        model.SerializeToString(), options, providers=['CPUExecutionProvider']
-    )
+    with runtime_errors():
+        return runtime.InferenceSession(
+            model.SerializeToString(), options, providers=['CPUExecutionProvider']
+        )
+
+
+@contextmanager
+def runtime_errors() -> Iterator[None]:
+    """Turn errors of ONNX Runtime into a sentence."""
+    try:
+        yield
+    except Exception as error:  # of its own types
+        raise QuantizationError(
+            'ONNX Runtime, which observes the exported graph, cannot run it '
+            f'({first_line(error)}): choose another --opset or --backend'
+        ) from error

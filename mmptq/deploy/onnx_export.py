@@ -14,8 +14,9 @@ from mmptq.quantization import FakeQuantizer, QuantizationError
 from mmptq.utils.hooks import replaced_forwards
 
 from .exported_subgraph import ExportedSubgraph, output_names
+from .exporter_error import exporter_error
+from .opset import LOWEST, check_opset, later_opset, needed_opset
 
-OPSET = 19  # the first with deformable convolutions
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
 INPUT_NAME = 'input'
@@ -50,7 +51,12 @@ def marked(model: nn.Module) -> Iterator[dict[str, FakeQuantizer]]:
 
 @torch.no_grad()
 def export_marked(
-    subgraph: ExportedSubgraph, sample: Tensor, dynamic: bool, unsupported: tuple[str, ...] = ()
+    subgraph: ExportedSubgraph,
+    sample: Tensor,
+    dynamic: bool,
+    unsupported: tuple[str, ...] = (),
+    opset: int | None = None,
+    lowest: int = LOWEST,
 ) -> onnx.ModelProto:
     """Export the subgraph with markers in the place of its quantizers.
 
@@ -59,6 +65,9 @@ def export_marked(
         sample (Tensor): An input, (B, C, H, W).
         dynamic (bool): Whether batch, height and width of the file are left open.
         unsupported (tuple[str]): Operators that the engine cannot run.
+        opset (int, optional): Version of the operators. Defaults to the lowest that the graph
+            needs.
+        lowest (int): The first opset that the backend takes.
 
     Returns:
         onnx.ModelProto: Nodes ``mmptq::Quantizer`` with the attribute ``name``; the metadata
@@ -68,33 +77,50 @@ def export_marked(
         QuantizationError: For an operator that is not part of ONNX; names it and its module.
     """
     subgraph(sample)
-    names = output_names(subgraph.structure)
-    axes = {0: 'batch', 2: 'height', 3: 'width'}
-    buffer = io.BytesIO()
-    with marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            subgraph,
-            (sample,),
-            buffer,
-            # The newer exporter renames and decomposes the nodes around the markers.
-            dynamo=False,
-            opset_version=OPSET,
-            custom_opsets={DOMAIN: 1},
-            input_names=[INPUT_NAME],
-            output_names=names,
-            dynamic_axes={INPUT_NAME: axes} if dynamic else None,
-            # In eval mode the exporter would fold BatchNorms into weights that are on their grid.
-            training=torch.onnx.TrainingMode.PRESERVE,
-            do_constant_folding=True,
-            operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
+    needed, reason = needed_opset(subgraph, lowest)
+    if opset is not None:
+        check_opset(opset, needed, reason)
+    version = opset or needed
+    while True:
+        model = _export(subgraph, sample, dynamic, version)
+        later = None if opset is not None else later_opset(model, version, DOMAIN)
+        if later is None:
+            break
+        version = later
     standardize_deform_convs(model)
     check_operators(model, unsupported)
     entry = model.metadata_props.add()
     entry.key, entry.value = 'structure', json.dumps(subgraph.structure)
     return model
+
+
+def _export(
+    subgraph: ExportedSubgraph, sample: Tensor, dynamic: bool, opset: int
+) -> onnx.ModelProto:
+    axes = {0: 'batch', 2: 'height', 3: 'width'}
+    buffer = io.BytesIO()
+    with marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter('ignore')
+        try:
+            torch.onnx.export(
+                subgraph,
+                (sample,),
+                buffer,
+                # The newer exporter renames and decomposes the nodes around the markers.
+                dynamo=False,
+                opset_version=opset,
+                custom_opsets={DOMAIN: 1},
+                input_names=[INPUT_NAME],
+                output_names=output_names(subgraph.structure),
+                dynamic_axes={INPUT_NAME: axes} if dynamic else None,
+                # In eval mode the exporter would fold BatchNorms into weights on their grid.
+                training=torch.onnx.TrainingMode.PRESERVE,
+                do_constant_folding=True,
+                operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
+            )
+        except Exception as error:  # of many types, from Python and C++
+            raise exporter_error(error, subgraph, sample) from error
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def standardize_deform_convs(model: onnx.ModelProto) -> None:

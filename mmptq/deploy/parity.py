@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmptq.deploy.engines import Engine
+from mmptq.deploy.engines import Engine, run_engine
 from mmptq.quantization import QuantizationError
 
 # A wrong kernel gives about 0 to 12 dB. Correct ones round some activations to another level: 30 to
@@ -78,9 +78,9 @@ def measure_parity(
     against_model = [SignalToNoise() for _ in names]
     for x in inputs:
         array = x.detach().cpu().numpy()
-        values = engine.run(array)
+        values = run_engine(engine, array)
         for meter, reference, value in zip(
-            against_file, simulation.run(array), values, strict=True
+            against_file, run_engine(simulation, array), values, strict=True
         ):
             meter.update(reference, value)
         for meter, reference, value in zip(against_model, subgraph(x), values, strict=True):

@@ -12,7 +12,7 @@ from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.ptq.sensitivity import measure_sensitivity
 
-from .observe import open_unoptimized
+from .observe import open_unoptimized, runtime_errors
 from .parity import SignalToNoise
 
 SAMPLES = 2
@@ -51,7 +51,9 @@ def most_sensitive_outputs(
             variant, profile, lambda names, _=None: {n: known[n] for n in names}, float_outputs
         )
         session = open_unoptimized(variant, [])
-        return [session.run(graph.outputs, {session.get_inputs()[0].name: x}) for x in arrays]
+        with runtime_errors():
+            name = session.get_inputs()[0].name
+            return [session.run(graph.outputs, {name: x}) for x in arrays]
 
     reference = outputs(set(layers))
     noise = measure_sensitivity(

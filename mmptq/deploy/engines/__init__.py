@@ -1,6 +1,6 @@
 """What runs exported files: one class per engine, by name in ``ENGINES``."""
 
-from .engine import Engine
+from .engine import Engine, run_engine
 from .onnxruntime_engine import OnnxRuntimeEngine
 from .openvino_engine import OpenVinoEngine
 from .registry import ENGINES, engine_of_file, engine_suffixes, find_engine, open_engine
@@ -18,4 +18,5 @@ __all__ = [
     'engine_suffixes',
     'find_engine',
     'open_engine',
+    'run_engine',
 ]

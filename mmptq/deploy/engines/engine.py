@@ -11,6 +11,7 @@ import numpy as np
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils.files import complete_file
+from mmptq.utils.messages import first_line
 
 from .packages import require_package
 
@@ -93,6 +94,24 @@ class Engine(ABC):
         except Exception as error:  # protobuf's own types
             raise unreadable(path, error) from error
         return parse_metadata({entry.key: entry.value for entry in model.metadata_props})
+
+
+def run_engine(engine: Engine, x: np.ndarray) -> list[np.ndarray]:
+    """``engine.run(x)``, whose errors become a sentence.
+
+    Raises:
+        QuantizationError: If the engine fails.
+    """
+    try:
+        return engine.run(x)
+    except QuantizationError:
+        raise
+    except Exception as error:  # each engine has types of its own
+        name = type(engine).__name__.removesuffix('Engine')
+        raise QuantizationError(
+            f'{name} cannot run the file on an input of shape {tuple(x.shape)} '
+            f'({first_line(error)}): export with --fixed-size, or for another backend'
+        ) from error
 
 
 def parse_metadata(entries: dict[str, str]) -> dict[str, Any]:

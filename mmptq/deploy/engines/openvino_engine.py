@@ -74,7 +74,10 @@ class OpenVinoEngine(Engine):
             super().write(source, path)
             return
         entries = require_package('onnx').load(source, load_external_data=False).metadata_props
-        model = cls.require().convert_model(source)
+        try:
+            model = cls.require().convert_model(source)
+        except Exception as error:  # of the converter and its frontends
+            raise unreadable(path, error) from error
         write_openvino(model, {entry.key: entry.value for entry in entries}, path)
 
     @classmethod
