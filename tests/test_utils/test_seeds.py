@@ -1,11 +1,22 @@
 import torch
 
-from mmptq.utils.seeds import stream_seed
+from mmptq.utils.seeds import STRIDE, stream_seed
 
 
 def test_runs_share_no_stream():
     seeds = {stream_seed(seed, index) for seed in range(50) for index in range(2000)}
     assert len(seeds) == 50 * 2000
+
+
+def test_processes_share_no_stream():
+    starts = [
+        (stream_seed(seed, 0) + rank * STRIDE**2) % 2**32
+        for seed in range(50)
+        for rank in range(16)
+    ]
+    starts.sort()
+    gaps = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    assert min(gaps) > 10_000  # steps of a run, units
 
 
 def test_streams_of_two_seeds_differ_in_their_numbers():
