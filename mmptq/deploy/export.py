@@ -3,6 +3,8 @@
 import json
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
 from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
+from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
 from mmptq.quantization.placement import LayerPlan
 from mmptq.report import format_table
@@ -34,6 +37,17 @@ from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
 from .sensitivity import most_sensitive_outputs
 
 PARITY_SAMPLES = 4
+
+
+@contextmanager
+def on_cpu(detector: nn.Module) -> Iterator[None]:
+    """Within this context a detector is on the CPU, where files are made and checked."""
+    device = device_of(detector)
+    detector.to('cpu')
+    try:
+        yield
+    finally:
+        detector.to(device)
 
 
 def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: ExportProfile) -> None:
@@ -180,11 +194,13 @@ def export_quantized(
         QuantizationError: If an operator or the engine fails, or the outputs differ.
     """
     path, engine = Path(path), find_engine(profile.engine)
+    inputs = [x.detach().cpu() for x in inputs]
     if path.suffix not in engine.suffixes:
         raise QuantizationError(
             f"output file '{path}' must end in {' or '.join(engine.suffixes)} for {profile.name}"
         )
-    model, observed = build_model(detector, profile, inputs, dynamic, float_outputs, opset)
+    with on_cpu(detector):
+        model, observed = build_model(detector, profile, inputs, dynamic, float_outputs, opset)
     metadata = dict(
         metadata,
         mmptq_version=__version__,
@@ -196,7 +212,8 @@ def export_quantized(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'model.onnx')
         onnx.save(model, file)
-        rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file, min_decibel)
+        with on_cpu(detector):
+            rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file, min_decibel)
         engine.write(file, path)
     return rows
 
@@ -236,7 +253,10 @@ def export_float(
     detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool, opset: int | None = None
 ) -> None:
     """Write the subgraph of a float detector, to compare engines with."""
-    model = export_marked(ExportedSubgraph(detector).eval(), sample, dynamic, opset=opset)
+    with on_cpu(detector):
+        model = export_marked(
+            ExportedSubgraph(detector).eval(), sample.cpu(), dynamic, opset=opset
+        )
     check_model(model)
     add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
     with complete_file(path) as temporary:
