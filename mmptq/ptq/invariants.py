@@ -108,7 +108,7 @@ def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> dict[str
 
 def _first_value(x: Tensor) -> Tensor:
     """One value of a tensor, in its memory."""
-    return x[(0,) * x.dim()]
+    return x.detach()[(0,) * x.dim()]
 
 
 @contextmanager

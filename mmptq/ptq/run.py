@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mmptq.compat.attention import keep_attention_unfused
 from mmptq.ptq import parallel
 from mmptq.quantization import (
     QuantizationError,
@@ -14,6 +15,7 @@ from mmptq.quantization import (
     model_size,
     quantized_layers,
 )
+from mmptq.utils.eager import eager
 from mmptq.utils.files import write_json
 from mmptq.utils.precision import full_precision
 
@@ -38,9 +40,11 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
             backend of the context cannot run the plan.
     """
     start = time.perf_counter()
+    keep_attention_unfused(ctx.model)
     first = ctx.first_batch()
     parallel.check_same(ctx.model, 'float weights')
-    ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first), _further_runs(ctx))
+    with eager(ctx.model):
+        ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first), _further_runs(ctx))
     parallel.check_same(ctx.plan.to_dict(), 'planned layers')
     ctx.checks = [dict(check='layers run', seconds=time.perf_counter() - start)]
     if ctx.limits is not None:
@@ -60,7 +64,8 @@ def convert_model(ctx: PTQContext) -> None:
     Raises:
         QuantizationError: See ``convert_checked``.
     """
-    convert_checked(ctx)
+    with eager(ctx.model):
+        convert_checked(ctx)
 
 
 def prepare_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
@@ -77,7 +82,8 @@ def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
         if ctx.resume is not None:
             ctx.resume.stage = ctx.stage
         start = time.perf_counter()
-        stage.run(ctx)
+        with eager(ctx.model):
+            stage.run(ctx)
         parallel.check_same(ctx.model, f'weights or scales after {type(stage).__name__}')
         ctx.run_record.add_stage(ctx.stage, time.perf_counter() - start)
     ctx.stage = None

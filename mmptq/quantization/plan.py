@@ -104,6 +104,12 @@ def make_plan(
     if any(isinstance(module, QuantMixin) for module in model.modules()):
         raise QuantizationError('the model is quantized already: start from the float checkpoint')
     refuse_mmcv_sparse(model)
+    for name, parameter in model.named_parameters():
+        if parameter.is_inference():
+            raise QuantizationError(
+                f"'{name}' cannot be changed, because it was made in torch.inference_mode: build "
+                'the model and load its weights outside of it'
+            )
     trace = trace_samples(model, tuple(QUANT_LAYERS), chain([run], further_runs))
     folded, unfolded = find_foldable(model, trace)
     for name, module in model.named_modules():

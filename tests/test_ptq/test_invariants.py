@@ -545,6 +545,47 @@ def test_fused_attention_runs_its_quantizers(fast_attention, tmp_path):
         assert torch.equal(loaded(samples()[0]), without)
 
 
+def test_attention_with_a_mask(fast_attention):
+    """torch packs rows of several lengths into nested tensors on its fast path."""
+
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Linear(3, 16)
+            layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x, mask):
+            return self.encoder(self.stem(x), src_key_padding_mask=mask)
+
+    mask = torch.tensor([[False] * 3, [False, True, True]])
+    model = mmptq.quantize(Masked(), [(torch.randn(2, 3, 3), mask)])
+    assert len(quantized_layers(model)) == 5
+
+
+@pytest.mark.parametrize('whole', [False, True])
+def test_compiled_parts_are_quantized_as_plain_ones(whole):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1))
+    model = copy.deepcopy(plain)
+    if whole:
+        model.compile(backend='eager')
+    else:
+        model[2] = torch.compile(model[2], backend='eager')
+    expected = mmptq.quantize(plain, samples())
+    mmptq.quantize(model, samples())
+    assert len(quantized_layers(model)) == 2
+    with torch.no_grad():
+        torch.testing.assert_close(model(samples()[0]), expected(samples()[0]))
+
+
+def test_model_of_inference_mode_is_refused():
+    with torch.inference_mode():
+        model = random_model(Plain)
+    with pytest.raises(QuantizationError, match="'stem.weight' cannot be changed.*inference_mode"):
+        context(model)
+
+
 def test_without_the_patch_the_layers_stay_float(fast_attention, monkeypatch):
     monkeypatch.setenv('MMPTQ_DISABLE_PATCHES', 'attention_unfused')
     ctx = context(Encoder().eval())
