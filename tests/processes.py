@@ -90,9 +90,7 @@ LEARNED = dict(
     telling=[MSE, learned(loss=None, task_loss=dict(type='TellingLoss'))],
     broken=[MSE, learned(task_loss=dict(type='TellingLoss', broken=True))],
 )
-SCHEME = dict(
-    weight=dict(bits=4, symmetric=False, per_channel=True), act=dict(bits=4), rules=[]
-)
+SCHEME = dict(weight=dict(bits=4, symmetric=False, per_channel=True), act=dict(bits=4), rules=[])
 
 
 def detector() -> nn.Module:

@@ -254,9 +254,7 @@ def export_float(
 ) -> None:
     """Write the subgraph of a float detector, to compare engines with."""
     with on_cpu(detector):
-        model = export_marked(
-            ExportedSubgraph(detector).eval(), sample.cpu(), dynamic, opset=opset
-        )
+        model = export_marked(ExportedSubgraph(detector).eval(), sample.cpu(), dynamic, opset=opset)
     check_model(model)
     add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
     with complete_file(path) as temporary:

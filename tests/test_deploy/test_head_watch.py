@@ -99,10 +99,13 @@ class Text(TinyDetector):
 )
 def test_what_the_file_would_leave_out_is_named(kind, message):
     detector = kind().eval()
-    with torch.no_grad(), pytest.raises(QuantizationError, match=message):
-        with subgraph_inputs(detector):
-            for x in sample_inputs():
-                detector(x)
+    with (
+        torch.no_grad(),
+        pytest.raises(QuantizationError, match=message),
+        subgraph_inputs(detector),
+    ):
+        for x in sample_inputs():
+            detector(x)
     assert 'forward' not in vars(detector.bbox_head)
 
 
