@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import mmptq
-from mmptq.ptq import Calibrator, PTQContext
+from mmptq.ptq import Calibrator, PTQContext, Reconstructor
 from mmptq.ptq.run import prepare_model
 from mmptq.quantization import (
     FakeQuantizer,
@@ -453,6 +453,23 @@ def test_tied_weights_are_rounded_once():
     freeze(model)
     assert torch.equal(model.a.weight, expected)
     assert model.a.weight is model.b.weight
+
+
+@pytest.mark.parametrize('granularity', ['layer', 'block'])
+def test_tied_weights_are_learned_once(granularity, tmp_path, monkeypatch):
+    from mmptq.ptq.units.ada_round import AdaRound
+
+    begun = []
+    begin = AdaRound.begin
+    monkeypatch.setattr(AdaRound, 'begin', lambda self, w, q: begun.append(q) or begin(self, w, q))
+    model = random_model(AllTied)
+    ctx = context(model)
+    ctx.work_dir = tmp_path
+    Calibrator().run(ctx)
+    Reconstructor(granularity, num_iters=3, batch_size=1).run(ctx)
+    assert begun == [model.a.weight_quantizer]
+    rounding = model.a.weight_quantizer.rounding
+    assert rounding is None or isinstance(rounding, HardRounding)
 
 
 def test_tied_weight_with_quantizers_of_their_own_is_rounded_once():

@@ -21,7 +21,7 @@ from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
 from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
-from mmptq.quantization import quantizers_off
+from mmptq.quantization import FakeQuantizer, quantizers_off
 from mmptq.utils.seeds import seeded, stream_seed
 from mmptq.utils.sparse_rows import RowsDifferError
 
@@ -133,8 +133,10 @@ class Reconstruction:
 
     def _run(self) -> list[dict[str, Any]]:
         rows, start = [], time.perf_counter()
+        learned: set[FakeQuantizer] = set()
         for index, unit in enumerate(self.units):
-            quantizers = UnitQuantizers(unit)
+            quantizers = UnitQuantizers(unit, learned)
+            learned.update(quantizers.weights.values())
             result = self.ctx.resume and self.ctx.resume.load(unit.name)
             if result is None:
                 result = self._learn(unit, quantizers, stream_seed(self.ctx.seed, index))

@@ -1,5 +1,6 @@
 """The quantizers of a unit and their learned parameters."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ class UnitQuantizers:
 
     Args:
         unit (Unit): The unit, calibrated.
+        learned (Collection[FakeQuantizer]): Quantizers of weights that earlier units share with
+            this one, which stay as they are. Defaults to ().
 
     Attributes:
         roundings (list[nn.Module]): Of the weights, while they are being learned.
@@ -26,9 +29,16 @@ class UnitQuantizers:
         QuantizationError: If a quantizer of the unit was not calibrated.
     """
 
-    def __init__(self, unit: Unit):
+    def __init__(self, unit: Unit, learned: Collection[FakeQuantizer] = ()):
         self.layers = unit.layers
         self.weights = self._slots('weight_quantizer')
+        # Layers that share a weight share its quantizer: it is learned once, under its first name.
+        first = {quantizer: name for name, quantizer in reversed(self.weights.items())}
+        self.weights = {
+            name: quantizer
+            for name, quantizer in self.weights.items()
+            if first[quantizer] == name and quantizer not in learned
+        }
         self.inputs = self._slots('input_quantizer')
         self.roundings: list[nn.Module] = []
         self.scale_deltas: list[nn.Parameter] = []
