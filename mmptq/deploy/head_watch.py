@@ -30,6 +30,7 @@ class HeadWatch:
         self.detector = detector
         self.names = names
         self.inputs: list[Tensor] = []
+        self._finished = False
         self._outputs: list[list[Tensor]] = []
         self._others: dict[str, nn.Module] = {}
 
@@ -41,15 +42,24 @@ class HeadWatch:
 
         def record(*args, **kwargs) -> Any:
             result = forward(*args, **kwargs)
-            if len(self.inputs) == 1:
+            if self._is_first:
                 # Decoding may work in place.
                 self._outputs.append([tensor.detach().clone() for tensor in flatten(result)[0]])
             return result
 
         before = {module: self._note(name) for name, module in self._outside()}
         before[backbone] = lambda _, args: self.inputs.append(args[0].detach())
-        with temporary_hooks(before), replaced_forwards({head: record}):
+        after = {self.detector: self._finish}
+        with temporary_hooks(before, after), replaced_forwards({head: record}):
             yield
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether the first sample is between the backbone and the end of the detector."""
+        return len(self.inputs) == 1 and not self._finished
+
+    def _finish(self, *_) -> None:
+        self._finished = bool(self.inputs)
 
     def _outside(self) -> Iterator[tuple[str, nn.Module]]:
         """Modules that are in none of the three parts."""
@@ -61,7 +71,7 @@ class HeadWatch:
 
     def _note(self, name: str):
         def note(module: nn.Module, _: Any) -> None:
-            if len(self.inputs) == 1:  # what runs before the backbone stays in the detector
+            if self._is_first:  # what runs before the backbone stays in the detector
                 self._others.setdefault(name, module)
 
         return note

@@ -43,7 +43,7 @@ class Deformed(nn.Module):
     def forward(self, x):
         from mmcv.ops import deform_conv2d
 
-        return deform_conv2d(x, x[:, :18], self.weight, 1, 1)
+        return deform_conv2d(x, x[:, :18], self.weight, 1, 1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
