@@ -123,15 +123,12 @@ def test_a_killed_process_stops_all_and_one_goes_on(tiny, tmp_path):
     assert time.monotonic() - killed < 40
     assert sentence.startswith('process 0 of 2 stops because another one did (')
     assert sentence.endswith('with --resume to go on where they were')
-    kept = {file.name: file.read_bytes() for file in work.glob('resume/*.pth')}
+    kept = list(work.glob('resume/*.pth'))
     assert len(kept) >= 2 and not (work / 'quantized.pth').exists()
     run_tool('ptq', path, '--work-dir', work, '--resume')
     assert (work / 'quantized.pth').is_file() and not (work / 'resume').exists()
     units = [row['unit'] for row in read_record(work, 'reconstruction')]
     assert len(units) == 18
-    learned = read_checkpoint(work / 'quantized.pth')['state_dict']
-    done = torch.load(work.parent / 'first.pth', weights_only=True) if False else None
-    assert done is None and learned
 
 
 def test_a_failure_in_one_process_is_told_by_all(tiny, tiny_data, tmp_path):
