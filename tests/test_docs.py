@@ -61,13 +61,20 @@ def commands_of(text: str) -> list[tuple[str, str]]:
 
 def sources_of(tool: str) -> str:
     """The tool's text and that of what it imports, where its options are declared."""
-    path, texts = ROOT / tool, []
+    path = ROOT / tool
+    modules = [path, *imported_files(path)]
+    modules += [inner for module in modules[1:] for inner in imported_files(module)]
+    return '\n'.join(module.read_text() for module in modules)
+
+
+def imported_files(path: Path) -> list[Path]:
+    """Files of the project that a file imports names from."""
+    places = []
     for node in ast.walk(ast.parse(path.read_text())):
-        module = getattr(node, 'module', None) if isinstance(node, ast.ImportFrom) else None
-        if module:
-            places = [path.parent / f'{module}.py', ROOT / f'{module.replace(".", "/")}.py']
-            texts += [place.read_text() for place in places if place.is_file()]
-    return '\n'.join([path.read_text(), *texts])
+        if isinstance(node, ast.ImportFrom) and node.module:
+            name = f'{node.module.replace(".", "/")}.py'
+            places += [path.parent / name] if node.level else [path.parent / name, ROOT / name]
+    return [place for place in places if place.is_file()]
 
 
 def exists(pattern: str) -> bool:

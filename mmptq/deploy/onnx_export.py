@@ -136,18 +136,24 @@ def standardize_deform_convs(model: onnx.ModelProto) -> None:
         else:
             continue
         values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        padding = _pair(values['padding'])
         standard = onnx.helper.make_node(
             'DeformConv',
             inputs,
             node.output,
             name=node.name,
-            strides=values['stride'],
-            pads=[*values['padding'], *values['padding']],
-            dilations=values['dilation'],
+            strides=_pair(values['stride']),
+            pads=[*padding, *padding],
+            dilations=_pair(values['dilation']),
             group=values['groups'],
             offset_group=values['deform_groups'],
         )
         node.CopyFrom(standard)
+
+
+def _pair(value: int | list[int]) -> list[int]:
+    """Sizes along both axes; code that calls mmcv's function itself may give one for both."""
+    return [value, value] if isinstance(value, int) else list(value)
 
 
 def check_operators(model: onnx.ModelProto, unsupported: tuple[str, ...] = ()) -> None:
