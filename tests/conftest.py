@@ -149,14 +149,30 @@ def tiny_float(tiny_data, make_once) -> Path:
     return make_once('tiny_float', make)
 
 
+def copy_tiny(source: Path, target: Path) -> tuple[Path, Path]:
+    """Config and float checkpoint in another folder, which the config names."""
+    text = (source / 'tiny.py').read_text()
+    (target / 'tiny.py').write_text(text.replace(str(source), str(target)))
+    shutil.copy(source / 'float.pth', target)
+    return target / 'tiny.py', target / 'float.pth'
+
+
 @pytest.fixture
 def tiny(tiny_float, tmp_path) -> tuple[Path, Path]:
-    """Config file and float checkpoint of a tiny RetinaNet, a copy for this test alone."""
-    path, checkpoint = tmp_path / 'tiny.py', tmp_path / 'float.pth'
-    text = (tiny_float / 'tiny.py').read_text()
-    path.write_text(text.replace(str(tiny_float), str(tmp_path)))
-    shutil.copy(tiny_float / 'float.pth', checkpoint)
-    return path, checkpoint
+    """Config file and float checkpoint of a tiny RetinaNet, copies for this test."""
+    return copy_tiny(tiny_float, tmp_path)
+
+
+@pytest.fixture(scope='session')
+def tiny_quantized(tiny_float, make_once) -> Path:
+    """Folder with ``tiny.py``, ``float.pth`` and ``work``, where tools/ptq.py wrote its results."""
+    from helpers import run_tool
+
+    def make(folder: Path) -> None:
+        config, _ = copy_tiny(tiny_float, folder)
+        run_tool('ptq', config)
+
+    return make_once('tiny_quantized', make)
 
 
 @pytest.fixture(scope='session')

@@ -1,5 +1,9 @@
 """Quantized checkpoints: plain data, strict loading, the same bits after a reload."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import QUANTIZER, ROOT, run_tool
@@ -20,13 +24,15 @@ from mmptq.quantization import (
     model_size,
     quantized_layers,
 )
+from mmptq.report import read_record
 
 
 @pytest.fixture
-def quantized(tiny):
-    path, _ = tiny
-    run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
-    return Config.fromfile(path), path.parent / 'work/quantized.pth'
+def quantized(tiny_quantized, tmp_path):
+    """Config and a copy of the checkpoint that tools/ptq.py wrote."""
+    cfg = Config.fromfile(tiny_quantized / 'tiny.py')
+    cfg.work_dir = str(tmp_path / 'work')
+    return cfg, Path(shutil.copy(tiny_quantized / 'work/quantized.pth', tmp_path))
 
 
 def test_reload_without_a_runner(quantized):
@@ -154,9 +160,11 @@ def test_tensors_of_any_kind_are_saved_small(tmp_path):
         assert state[key].shape == value.shape and same(state[key], value), key
 
 
-def test_float_checkpoint_is_tested_as_it_is(tiny):
+def test_float_checkpoint_is_tested_as_it_is(tiny, tiny_quantized, tmp_path):
     path, checkpoint = tiny
-    run_tool('test', path, checkpoint)
+    run_tool('test', path, checkpoint, '--out', tmp_path / 'metrics.json')
+    expected = read_record(tiny_quantized / 'work', 'result')['float']
+    assert json.loads((tmp_path / 'metrics.json').read_text()) == expected
 
 
 def test_load_quantized_refuses_a_float_checkpoint(tiny):

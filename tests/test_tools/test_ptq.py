@@ -33,10 +33,8 @@ def written(path):
     )
 
 
-def test_writes_checkpoint_coverage_and_result(tiny):
-    path, _ = tiny
-    run_tool('ptq', path)
-    work = path.parent / 'work'
+def test_writes_checkpoint_coverage_and_result(tiny_quantized):
+    work = tiny_quantized / 'work'
     result = read_record(work, 'result')
     assert (
         result['float'].keys()
@@ -49,35 +47,31 @@ def test_writes_checkpoint_coverage_and_result(tiny):
     assert [row['layer'] for row in rows][:2] == ['backbone.conv1', 'backbone.layer1.0.conv1']
     assert all(row['weight'] == 'int8 sym narrow per-channel' for row in rows)
     assert rows[0]['note'] == '+ backbone.bn1'
-    assert written(path) == {'quantized.pth'}
+    assert written(tiny_quantized / 'tiny.py') == {'quantized.pth'}
     checkpoint = read_checkpoint(work / 'quantized.pth')
     assert checkpoint['meta']['quantizer']['folded'][0] == ['backbone.conv1', 'backbone.bn1']
     assert checkpoint['meta']['dataset_meta']['classes'][0] == 'button'
 
 
-def test_two_runs_give_identical_checkpoints(tiny, tmp_path):
+def test_two_runs_give_identical_checkpoints(tiny, tiny_quantized):
     path, _ = tiny
-    states = []
-    for name in ('a', 'b'):
-        options = ('--cfg-options', 'train_cfg.val_float=False')
-        run_tool('ptq', path, '--work-dir', tmp_path / name, *options)
-        states.append(read_checkpoint(tmp_path / name / 'quantized.pth')['state_dict'])
+    run_tool('ptq', path, '--cfg-options', 'train_cfg.val_float=False')
+    folders = (path.parent, tiny_quantized)
+    states = [read_checkpoint(f / 'work/quantized.pth')['state_dict'] for f in folders]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 @pytest.mark.parametrize('tool', ['own', 'mmdet'])
-def test_stock_test_tool_gives_the_same_metrics_in_a_fresh_process(tiny, tmp_path, tool):
+def test_stock_test_tool_gives_the_same_metrics_in_a_fresh_process(tiny_quantized, tmp_path, tool):
     import mmdet
 
-    path, _ = tiny
-    run_tool('ptq', path)
-    expected = read_record(path.parent / 'work', 'result')['quantized']
+    expected = read_record(tiny_quantized / 'work', 'result')['quantized']
     script = ROOT / 'tools/test.py'
     if tool == 'mmdet':
         script = f'{mmdet.__path__[0]}/.mim/tools/test.py'
-    checkpoint = path.parent / 'work/quantized.pth'
-    done = run_fresh(script, path, checkpoint, '--work-dir', tmp_path / 'test')
+    files = (tiny_quantized / 'tiny.py', tiny_quantized / 'work/quantized.pth')
+    done = run_fresh(script, *files, '--work-dir', tmp_path / 'test')
     assert done.returncode == 0, done.stderr[-2000:]
     (log,) = (tmp_path / 'test').glob('*/*.json')
     metrics = json.loads(log.read_text().splitlines()[-1])
