@@ -106,7 +106,10 @@ def fcos3d(deformable: str) -> torch.nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize('deformable', ['none', 'head', 'backbone'])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ('none', 'backbone')]
+
+
+@pytest.mark.parametrize('deformable', ['head', *SLOW])
 @pytest.mark.parametrize('backend', ENGINES)
 def test_fcos3d(backend, deformable, tmp_path):
     pytest.importorskip('mmdet3d')

@@ -1,11 +1,11 @@
 """Files in ONNX Runtime and OpenVINO, and what is said of files that do not work."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from deploy_models import exported, sample_inputs
+from fresh_process import run_fresh
 
 from mmptq.deploy import open_engine
 from mmptq.deploy.engines import OpenVinoEngine, SimulationEngine, TensorRtEngine, engine_of_file
@@ -55,7 +55,7 @@ signal.raise_signal(signal.SIGUSR1)
 
 
 def test_signals_are_handled_after_engines_were_released(file):
-    result = subprocess.run([sys.executable, '-c', OUTLIVED, file], capture_output=True, text=True)
+    result = run_fresh('-c', OUTLIVED, file)
     assert (result.returncode, result.stdout) == (0, 'handled\n')
 
 

@@ -18,7 +18,12 @@ def scope():
 
 # The existence branch of RESA, behind features that grow with each shift, needs a lower rate.
 @pytest.mark.parametrize(
-    ('kind', 'lr', 'steps'), [('enet', 3e-3, 120), ('scnn', 3e-3, 80), ('resa', 1e-3, 200)]
+    ('kind', 'lr', 'steps'),
+    [
+        pytest.param('enet', 3e-3, 120, marks=pytest.mark.slow),
+        ('scnn', 3e-3, 80),
+        pytest.param('resa', 1e-3, 200, marks=pytest.mark.slow),
+    ],
 )
 def test_overfits_tiny_images_and_decodes_their_lanes(kind, lr, steps):
     model = build(kind)
