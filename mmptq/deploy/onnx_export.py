@@ -15,7 +15,7 @@ from mmptq.utils.hooks import replaced_forwards
 
 from .exported_subgraph import ExportedSubgraph, output_names
 from .exporter_error import exporter_error
-from .opset import LOWEST, check_opset, later_opset, needed_opset
+from .opset import DEFORMABLE, LOWEST, check_opset, later_opset, needed_opset
 
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
@@ -88,6 +88,8 @@ def export_marked(
             break
         version = later
     standardize_deform_convs(model)
+    if any(node.op_type == 'DeformConv' for node in model.graph.node):
+        check_opset(version, DEFORMABLE, 'DeformConv')  # a function that no module told of
     check_operators(model, unsupported)
     entry = model.metadata_props.add()
     entry.key, entry.value = 'structure', json.dumps(subgraph.structure)
