@@ -7,6 +7,7 @@ from types import ModuleType
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / 'tools' / 'benchmarks'))  # some tools use others
@@ -95,3 +96,9 @@ def write_result(work_dir: Path, result: dict) -> None:
     from mmptq.ptq.run_record import RUN_FILE, RunRecord
 
     RunRecord(work_dir / RUN_FILE, 0, torch.device('cpu')).add('result', result, None)
+
+
+def registered(registry: Registry) -> list[type]:
+    """Classes of mmptq in a registry; other tests of the process may have added their own."""
+    classes = {id(cls): cls for cls in registry.module_dict.values()}.values()
+    return [c for c in classes if isinstance(c, type) and c.__module__.startswith('mmptq.')]

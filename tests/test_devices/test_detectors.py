@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import registered
 from lane_models import HEADS, build_lane_model, lane_batch
 from mmengine.registry import MODELS
 from simulated_cuda import simulated_cuda
@@ -69,8 +70,7 @@ def leaves(raw: Any) -> Any:
 
 
 def task_losses() -> list[type[TaskLoss]]:
-    classes = {id(cls): cls for cls in MODELS.module_dict.values()}.values()
-    return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, TaskLoss)]
+    return [cls for cls in registered(MODELS) if issubclass(cls, TaskLoss)]
 
 
 def gradients(raw: Any, losses: dict[str, Tensor]) -> list[Tensor]:

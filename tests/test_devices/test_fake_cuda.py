@@ -18,7 +18,7 @@ from mmptq.losses import LpLoss
 from mmptq.losses.detection_output_loss import divergence
 from mmptq.observers.observer import value_range
 from mmptq.observers.tensor_search import row_errors
-from mmptq.ptq.replay.call_trace import _disturb
+from mmptq.ptq.replay.call_trace import disturbed
 from mmptq.ptq.teacher.gradients import _with_gradient
 from mmptq.quantization import FakeQuantizer, HardRounding, QScheme, SoftRounding, functional
 from mmptq.utils.trees import clone_tensors, copy_tensors, tensors_in
@@ -81,7 +81,7 @@ CASES: dict[str, Callable] = {
     ),
     'LpLoss': lambda: LpLoss(2.4)(make(2, 3, 4, 4), make(2, 3, 4, 4), make(2, 1, 4, 4)),
     'HeadOutput': head_output,
-    'disturb': lambda: _disturb([make(2, 3)], 0.01),
+    'disturb': lambda: disturbed([make(2, 3)], 0.01),
     'with_gradient': lambda: _with_gradient(make(2, 3), []),
     'copies': lambda: [copy_tensors([make(2)]), clone_tensors([make(2)])],
     'lp_losses': lambda: [

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers import registered
 from mmengine.registry import TASK_UTILS
 from simulated_cuda import simulated_cuda
 
@@ -16,8 +17,7 @@ SCHEMES = dict(
 
 
 def observers() -> list[type[Observer]]:
-    classes = {id(cls): cls for cls in TASK_UTILS.module_dict.values()}.values()
-    return [cls for cls in classes if isinstance(cls, type) and issubclass(cls, Observer)]
+    return [cls for cls in registered(TASK_UTILS) if issubclass(cls, Observer)]
 
 
 def tensors(device: str) -> list[torch.Tensor]:

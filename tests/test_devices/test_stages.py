@@ -5,6 +5,7 @@ A stage of your own is tried by itself; give it options here where its defaults 
 
 import pytest
 import torch
+from helpers import registered
 from mmengine.registry import TASK_UTILS
 from reconstruction import W4A4, ToyDetector, images
 from simulated_cuda import simulated_cuda
@@ -36,8 +37,7 @@ CALIBRATOR = dict(type='Calibrator', act_observer=dict(type='LpObserver'))
 
 
 def stages() -> list[dict]:
-    classes = {id(cls): cls for cls in TASK_UTILS.module_dict.values()}.values()
-    names = [c.__name__ for c in classes if isinstance(c, type) and issubclass(c, Stage)]
+    names = [cls.__name__ for cls in registered(TASK_UTILS) if issubclass(cls, Stage)]
     return [dict(options, type=name) for name in names for options in OPTIONS.get(name, [{}])]
 
 

@@ -137,6 +137,8 @@ def demo(name, root, loaders, tmp_path):
     cfg.load_from = str(ROOT / f'configs/demo/checkpoints/{name}.pth')
     if 'coco' in name:
         cfg.val_evaluator.ann_file = f'{root}/annotations/instances_val.json'
+    else:
+        cfg.val_evaluator.update(data_root=str(root), ann_file=f'{root}/nuscenes_infos_val.pkl')
     ctx = context_of(cfg, 2)
     ctx.work_dir = ctx.run_record.path = tmp_path / 'run.json'
     convert_model(ctx)

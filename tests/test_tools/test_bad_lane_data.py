@@ -45,4 +45,4 @@ def test_image_list(lanes):
     path.write_text('a.jpg\nb.jpg b.png\n')
     assert f"image list '{path}', line 2: 2 columns" in run('train', lanes, FLOAT)
     path.unlink()
-    assert f"image list '{path}' cannot be read" in run('ptq', lanes, LEAF)
+    assert f"annotation file '{path}' does not exist" in run('ptq', lanes, LEAF)
