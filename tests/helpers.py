@@ -75,6 +75,8 @@ def save_float_checkpoint(cfg: Config, path: Path) -> None:
 def load_tool(name: str) -> ModuleType:
     """``tools/NAME.py`` as a module."""
     (path,) = (ROOT / 'tools').rglob(f'{name}.py')
+    if str(path.parent) not in sys.path:  # as Python itself does for a script
+        sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -6,7 +6,6 @@ python tools/dev/gpu_check.py --device cpu --quick     # the same steps on tiny 
 It prints one table and exits with 1 if a step failed. What the machine cannot run is named.
 """
 
-import argparse
 import copy
 import io
 import resource
@@ -34,6 +33,7 @@ from mmptq.ptq.run import plan_model, quantize_model
 from mmptq.ptq.stages.recipe import build_stages
 from mmptq.quantization import FakeQuantizer
 from mmptq.report import format_table
+from mmptq.utils.cli import tool_parser
 from mmptq.utils.config_files import base_config
 from mmptq.utils.messages import last_sentence
 from mmptq.utils.sparse_rows import align_rows
@@ -271,7 +271,7 @@ def check(device: str, quick: bool, minutes: float) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('--device', default='cuda', help='default: %(default)s')
     parser.add_argument('--quick', action='store_true', help='tiny sizes and two learning steps')
     parser.add_argument('--minutes', type=float, default=7.5, help='default: %(default)s')
