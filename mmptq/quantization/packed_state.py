@@ -14,7 +14,7 @@ from .layers import QuantMixin
 from .packing import pack_integers, packed_size, unpack_integers
 from .scheme import QScheme
 
-# Not '.weight': whoever loads such a file without mmptq must not find weights in it.
+# Not '.weight': a loader that does not know mmptq must not find weights in it.
 PACKED = 'packed_weight'
 SLOTS = ('weight_quantizer', 'input_quantizer')
 ZERO_POINT = '_quantizer.zero_point'

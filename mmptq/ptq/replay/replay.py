@@ -23,7 +23,7 @@ from .override_calls import override_calls
 
 @dataclass
 class _Blank:
-    """Placeholder for an output that is never read; keeps only the shapes of its tensors."""
+    """Stands in for an output that is never read; keeps only the shapes of its tensors."""
 
     tree: Any
 
@@ -157,7 +157,7 @@ class Replay:
             try:
                 if self._find_live(plan, pending, reference):
                     return plan
-            except RuntimeError:  # an in-place operation on a placeholder of the last record
+            except RuntimeError:  # an in-place operation on a stand-in of the last record
                 if not usable:
                     raise
         MMLogger.get_current_instance().warning(
