@@ -9,6 +9,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from mmptq.ptq.inputs.pipelines import pipeline_leaves
+from mmptq.ptq.inputs.train_dataset import with_pipelines
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / 'tools' / 'benchmarks'))  # some tools use others
 
@@ -104,3 +107,13 @@ def registered(registry: Registry) -> list[type]:
     """Classes of mmptq in a registry; other tests of the process may have added their own."""
     classes = {id(cls): cls for cls in registry.module_dict.values()}.values()
     return [c for c in classes if isinstance(c, type) and c.__module__.startswith('mmptq.')]
+
+
+def pipeline_of(dataset: dict) -> list[dict] | None:
+    """The pipeline of a dataset config, the first one that is found inside of wrappers."""
+    return next((leaf['pipeline'] for leaf in pipeline_leaves(dataset)), None)
+
+
+def as_test_dataset(dataset: dict, pipeline: list[dict]) -> dict:
+    """The config of a train dataset as calibration turns it, with one pipeline for all inside."""
+    return with_pipelines(dataset, lambda: pipeline, None)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import ROOT, ptq_settings
+from helpers import ROOT, as_test_dataset, pipeline_of, ptq_settings
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -11,8 +11,6 @@ pytest.importorskip('mmdet3d')
 from lidar_models import scan_batch  # noqa: E402
 
 from mmptq.adapters import build_adapter  # noqa: E402
-from mmptq.ptq.inputs.pipelines import pipeline_of  # noqa: E402
-from mmptq.ptq.inputs.train_dataset import as_test_dataset  # noqa: E402
 from mmptq.ptq.policy import apply_policy  # noqa: E402
 from mmptq.quantization import make_plan  # noqa: E402
 from mmptq.utils.cli import base_config  # noqa: E402

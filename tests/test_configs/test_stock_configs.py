@@ -6,7 +6,7 @@ Only the inputs are smaller than stock, and networks start from random weights: 
 import numpy as np
 import pytest
 import torch
-from helpers import ptq_settings
+from helpers import as_test_dataset, pipeline_of, ptq_settings
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
@@ -14,8 +14,6 @@ from torch import nn
 
 from mmptq.ptq import PTQContext, build_stages
 from mmptq.ptq.inputs.finite_points import with_finite_points
-from mmptq.ptq.inputs.pipelines import pipeline_of
-from mmptq.ptq.inputs.train_dataset import as_test_dataset
 from mmptq.ptq.run import plan_model, quantize_model
 from mmptq.quantization import quantized_layers
 

@@ -16,11 +16,6 @@ ANNOTATIONS = re.compile(r'Load\w*Annotations\w*')
 WITH_CAMERA = re.compile(r'\w*Load\w*(Mono3D|MultiView)\w*')
 
 
-def pipeline_of(dataset: dict[str, Any]) -> list[dict] | None:
-    """The pipeline of a dataset config, the first one that is found inside of wrappers."""
-    return next((leaf['pipeline'] for leaf in pipeline_leaves(dataset)), None)
-
-
 def pipeline_leaves(dataset: Any) -> Iterator[dict[str, Any]]:
     """Configs with a pipeline in a dataset config, in order; not those inside of one that has."""
     if not isinstance(dataset, dict):

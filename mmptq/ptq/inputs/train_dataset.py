@@ -14,18 +14,6 @@ from .finite_points import with_finite_points
 NextPipeline = Callable[[], list[dict] | None]
 
 
-def as_test_dataset(dataset: dict[str, Any], pipeline: list[dict]) -> dict[str, Any]:
-    """The config of a train dataset, turned so that it loads like a test dataset.
-
-    Wrappers that mix or repeat samples (CBGS, mosaic, repeat) are removed; a concatenation stays.
-
-    Args:
-        dataset (dict): The ``dataset`` of a train dataloader.
-        pipeline (list[dict]): The test pipeline.
-    """
-    return with_pipelines(dataset, lambda: pipeline, None)
-
-
 def train_leaves(dataset: Any) -> list[Any]:
     """What is inside of all wrappers of a train dataset, configs or objects, in order."""
     if isinstance(dataset, dict):

@@ -1,11 +1,11 @@
 """Test pipelines of configs: which one, and what it reads."""
 
 import pytest
+from helpers import pipeline_of
 
 from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
 from mmptq.ptq.inputs.pipelines import (
     evaluation_leaves,
-    pipeline_of,
     pipelines_for,
     sample_kind,
     without_annotations,

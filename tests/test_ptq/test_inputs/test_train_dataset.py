@@ -1,11 +1,11 @@
 """Train data turned into test data: wrappers, labels, classes of any kind."""
 
 import pytest
+from helpers import as_test_dataset
 from mmengine.dataset import BaseDataset, RepeatDataset
 from torch.utils.data import ConcatDataset, Dataset
 
 from mmptq.ptq.inputs.train_dataset import (
-    as_test_dataset,
     skip_labels,
     takes_pipeline,
     train_leaves,
