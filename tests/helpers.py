@@ -9,9 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from mmptq.ptq.inputs.pipelines import pipeline_leaves
-from mmptq.ptq.inputs.train_dataset import with_pipelines
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / 'tools' / 'benchmarks'))  # some tools use others
 
@@ -111,9 +108,13 @@ def registered(registry: Registry) -> list[type]:
 
 def pipeline_of(dataset: dict) -> list[dict] | None:
     """The pipeline of a dataset config, the first one that is found inside of wrappers."""
+    from mmptq.ptq.inputs.pipelines import pipeline_leaves
+
     return next((leaf['pipeline'] for leaf in pipeline_leaves(dataset)), None)
 
 
 def as_test_dataset(dataset: dict, pipeline: list[dict]) -> dict:
     """The config of a train dataset as calibration turns it, with one pipeline for all inside."""
+    from mmptq.ptq.inputs.train_dataset import with_pipelines
+
     return with_pipelines(dataset, lambda: pipeline, None)
