@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -153,6 +154,18 @@ def test_imports_respect_the_layers(path):
     if parts[0] == 'quantization':
         allowed = {'torch', 'mmptq', OPTIONAL_IMPORTS.get(path.name), *sys.stdlib_module_names}
         assert {name.split('.')[0] for name in modules} <= allowed
+
+
+def test_files_and_folders_stay_small():
+    tools = (ROOT / 'tools').rglob('*.py')
+    long = [
+        relative(path) for path in (*SOURCES, *tools) if len(path.read_text().splitlines()) > 300
+    ]
+    assert not long, f'over 300 lines: {long}'
+    counts = Counter(path.parent for path in SOURCES if 'ptq' in path.relative_to(ROOT).parts)
+    assert len(counts) > 5
+    full = [relative(folder) for folder, count in counts.items() if count > 12]
+    assert not full, f'over 12 files: {full}'
 
 
 def test_layer_rules_catch_a_violation():

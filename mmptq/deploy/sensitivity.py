@@ -10,7 +10,7 @@ from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
-from mmptq.ptq.sensitivity import measure_sensitivity
+from mmptq.ptq.search.sensitivity import measure_sensitivity
 
 from .observe import open_unoptimized, runtime_errors
 from .parity import SignalToNoise

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmptq.compat.attention import keep_attention_unfused
 from mmptq.ptq import parallel
+from mmptq.ptq.checks.invariants import convert_checked
 from mmptq.quantization import (
     QuantizationError,
     coverage_rows,
@@ -20,7 +21,6 @@ from mmptq.utils.files import write_json
 from mmptq.utils.precision import full_precision
 
 from .context import PTQContext
-from .invariants import convert_checked
 from .stages.recipe import stage_facts
 from .stages.stage import RANGES
 

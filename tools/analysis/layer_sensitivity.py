@@ -21,7 +21,7 @@ from torch import nn
 from mmptq.engine.evaluate import evaluate_batches
 from mmptq.engine.ptq_config import add_ptq_arguments, prepare_runner_config, ptq_config
 from mmptq.ptq.run import calibrate_model, prepare_model
-from mmptq.ptq.sensitivity import measure_sensitivity, only_quantized
+from mmptq.ptq.search.sensitivity import measure_sensitivity, only_quantized
 from mmptq.quantization import QuantizationError, quantized_layers
 from mmptq.report import format_table
 from mmptq.utils.cli import build_runner, make_parser

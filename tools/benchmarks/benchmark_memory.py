@@ -37,9 +37,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import mmptq
 from mmptq.adapters import build_adapter
 from mmptq.ptq import ActivationCache, Calibrator, PTQContext
+from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.run import prepare_model
 from mmptq.ptq.units.find import find_units
-from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.report import format_table
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.config_files import base_config

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from mmptq.compat.spconv_cpu import remembered_pairs
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.unit import Unit
-from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks

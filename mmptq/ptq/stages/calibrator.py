@@ -9,8 +9,8 @@ from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
 from mmptq.ptq import parallel
+from mmptq.ptq.checks.diagnosis import ChannelSpread, diagnose
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.diagnosis import ChannelSpread, diagnose
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off

@@ -16,6 +16,8 @@ from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.model_inputs import device_of
+from mmptq.ptq.recording.unit_data import UnitEntries
+from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
 from mmptq.ptq.teacher.importance import Importance
@@ -26,10 +28,8 @@ from mmptq.utils.seeds import seeded, stream_seed
 from mmptq.utils.sparse_rows import RowsDifferError
 
 from .unit import Unit
-from .unit_data import UnitEntries
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
-from .unit_recorder import UnitRecorder
 from .unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmptq.ptq.recording.unit_data import mix_arguments
 from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.utils.sparse_rows import align_rows
 from mmptq.utils.trees import flatten
 
 from .unit import Unit
-from .unit_data import mix_arguments
 
 
 class UnitObjective:

@@ -11,8 +11,8 @@ from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
 from mmptq.ptq import parallel
+from mmptq.ptq.recording.unit_data import join
 
-from .unit_data import join
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
 from .weight_rounding import WeightRounding

@@ -6,11 +6,11 @@ from mmengine.registry import MODELS
 from reconstruction import ToyAdapter, images, toy_context
 
 from mmptq.ptq import ActivationCache, FisherImportance
+from mmptq.ptq.recording.recorder import record_calls
 from mmptq.ptq.teacher.gradients import Gradients
 from mmptq.ptq.teacher.task_objective import TaskObjective, given_outputs
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
-from mmptq.ptq.units.recorder import record_calls
 from mmptq.quantization import QuantizationError, quantizers_off
 
 LOSS = dict(type='DetectionOutputLoss', score_thr=0.01)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mmptq.ptq.units.recorder import record_calls
+from mmptq.ptq.recording.recorder import record_calls
 
 
 class Twice(nn.Module):

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.importance import Importance
+from mmptq.ptq.units.unit import Unit
 from mmptq.quantization import mix, random_mask
 from mmptq.utils.sparse_rows import from_site_order
 from mmptq.utils.trees import TensorSlot, flatten, unflatten
-
-from .unit import Unit
 
 
 class UnitEntries:

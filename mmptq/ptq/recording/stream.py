@@ -13,11 +13,11 @@ from mmptq.ptq.replay.call_graph import CallGraph
 from mmptq.ptq.replay.call_trace import CallId
 from mmptq.ptq.replay.graph_trace import trace_graph
 from mmptq.ptq.replay.override_calls import override_calls
+from mmptq.ptq.units.unit import Unit
 from mmptq.utils.trees import unflatten
 
 from .recorder import Call, record_calls
 from .stream_plan import StreamPlan, plan_stream
-from .unit import Unit
 
 
 @dataclass

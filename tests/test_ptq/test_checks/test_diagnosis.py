@@ -7,7 +7,7 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 from mmptq.ptq import PTQContext, build_stages
-from mmptq.ptq.diagnosis import ChannelSpread, column_norms
+from mmptq.ptq.checks.diagnosis import ChannelSpread, column_norms
 from mmptq.ptq.run import convert_model, prepare_model
 from mmptq.ptq.stages.calibrator import Calibrator
 from mmptq.quantization.layers import quant_type_of

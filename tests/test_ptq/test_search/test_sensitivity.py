@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmptq.ptq.sensitivity import measure_sensitivity, only_quantized
+from mmptq.ptq.search.sensitivity import measure_sensitivity, only_quantized
 from mmptq.quantization import QScheme, quantized_layers
 from mmptq.quantization.layers import quant_type_of
 

@@ -7,8 +7,8 @@ from reconstruction import ToyDetector, images, toy_context
 from torch import nn
 
 from mmptq.ptq import ActivationCache
+from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.units.find import find_units
-from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import quantized_layers
 from mmptq.utils.hooks import replaced_forwards
 from mmptq.utils.trees import flatten

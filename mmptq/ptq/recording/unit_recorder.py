@@ -9,6 +9,7 @@ from mmengine.logging import MMLogger
 from torch import nn
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
+from mmptq.ptq.units.unit import Unit
 from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.messages import first_line
@@ -17,7 +18,6 @@ from mmptq.utils.trees import flatten
 
 from .recorder import Call, record_calls
 from .stream import Stream, TracedSamples
-from .unit import Unit
 
 # On a CPU a replay gives every bit; elsewhere this share of the norm may differ.
 TOLERANCE = 1e-2

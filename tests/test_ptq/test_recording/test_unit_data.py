@@ -5,9 +5,9 @@ import torch
 from reconstruction import ToyDetector, images, toy_context
 
 from mmptq.ptq import ActivationCache, Reconstructor
+from mmptq.ptq.recording.unit_data import join, mix_arguments
+from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.units.find import find_units
-from mmptq.ptq.units.unit_data import join, mix_arguments
-from mmptq.ptq.units.unit_recorder import UnitRecorder
 from mmptq.quantization import quantizers_off
 from mmptq.report import read_record
 

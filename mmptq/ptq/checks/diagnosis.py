@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from mmptq.ptq.context import PTQContext
+from mmptq.ptq.layer_state import LayerState
 from mmptq.quantization import FakeQuantizer, QuantMixin
 from mmptq.quantization.layers.sparse import SPARSE_CONVS
-
-from .context import PTQContext
-from .layer_state import LayerState
 
 # A layer is reported where the step is larger than the standard deviation of this share of its
 # channels, and they make up that share of its output: what the weights ignore costs nothing.

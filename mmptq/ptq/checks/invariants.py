@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmptq.ptq.context import PTQContext
+from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import (
     FakeQuantizer,
     QuantizationError,
@@ -26,10 +28,8 @@ from mmptq.quantization import (
 from mmptq.quantization.placement import LayerPlan
 from mmptq.utils.hooks import replaced_forwards
 
-from .context import PTQContext
 from .float_outputs import FloatOutputs
 from .replay.activation_cache import ActivationCache
-from .set_scheme import detach
 
 CACHE_BYTES = 2**29
 BYPASSED = 'its quantizers do not run: other code computes with its weight'

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from mmptq.ptq.replay.call_graph import CallGraph
-
-from .unit import Unit
+from mmptq.ptq.units.unit import Unit
 
 
 @dataclass

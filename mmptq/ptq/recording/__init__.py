@@ -1,0 +1,1 @@
+"""Inputs and float outputs of units, recorded in one pass over the network."""
