@@ -10,7 +10,8 @@ cost. No data and no checkpoint are needed.
   what earlier units gave.
 - memory: peak memory of a process that runs ``brecq``, above what it takes before its stages, and
   the budget. On a GPU that of the GPU, too.
-- time: ``int8`` with the recipe ``mse`` against float forwards of the same images.
+- time: ``int8`` with the recipe ``mse`` against float forwards of the same images, by the clock
+  and by processor time of the process, whose ratio holds while other processes use the machine.
 
 The default is 64 images of 800x1344 (``--steps`` steps per unit for memory, since memory does not
 depend on their number). ``--quick`` takes 4 images of 128x160.
@@ -143,22 +144,33 @@ def measure_memory(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def measure_time(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Seconds of ``int8`` with ``mse``, and of float forwards of the same images."""
+    """Time of ``int8`` with ``mse``, and of float forwards of the same images."""
     model, batches = build_model(settings['device']), random_images(settings)
     ctx = PTQContext(model, batches, folder / 'float', seed=0)
     ctx.predict(ctx.first_batch())
 
-    start = time.perf_counter()
-    for data in ctx.batches('float'):
-        ctx.predict(data)
-    synchronize(settings)
-    reference = time.perf_counter() - start
+    def forwards() -> None:
+        for data in ctx.batches('float'):
+            ctx.predict(data)
 
-    start = time.perf_counter()
-    mmptq.quantize(model, batches, 'int8', 'mse', folder)
+    clock, cpu = timed(forwards, settings)
+    wall, processor = timed(lambda: mmptq.quantize(model, batches, 'int8', 'mse', folder), settings)
+    return dict(
+        float_seconds=clock,
+        seconds=wall,
+        ratio=wall / clock,
+        float_processor_seconds=cpu,
+        processor_seconds=processor,
+        processor_ratio=processor / cpu,
+    )
+
+
+def timed(function: Callable[[], Any], settings: Settings) -> tuple[float, float]:
+    """Seconds of a function by the clock, and of all threads of the process on processors."""
+    start = time.perf_counter(), time.process_time()
+    function()
     synchronize(settings)
-    seconds = time.perf_counter() - start
-    return dict(float_seconds=reference, seconds=seconds, ratio=seconds / reference)
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 def synchronize(settings: Settings) -> None:
@@ -201,6 +213,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     if 'time' in results:
         found = results['time']
         values = f'{found["ratio"]:.2f} times {found["float_seconds"]:.1f} s of float forwards'
+        used = found['float_processor_seconds']
+        values += f', {found["processor_ratio"]:.2f} times their {used:.1f} s of processor time'
         rows.append(dict(measure='int8 + mse', result=values))
     return format_table(rows)
 

@@ -1,0 +1,33 @@
+"""The benchmark of recording: two ratios of time, and their row."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from helpers import ROOT, load_tool
+
+
+def test_the_two_ratios_are_in_one_row():
+    found = dict(ratio=3.0, float_seconds=2.0, processor_ratio=1.5, float_processor_seconds=0.5)
+    table = load_tool('benchmark_memory').table(dict(time=found))
+    assert '3.00 times 2.0 s of float forwards, 1.50 times their 0.5 s of processor' in table
+
+
+def test_waiting_takes_no_processor_time():
+    tool = load_tool('benchmark_memory')
+    clock, processor = tool.timed(lambda: time.sleep(0.2), dict(device='cpu'))
+    assert clock >= 0.2 > 0.1 > processor
+
+
+@pytest.mark.slow
+def test_time_is_compared_by_the_clock_and_by_processor_time(tmp_path):
+    command = [sys.executable, ROOT / 'tools' / 'benchmarks' / 'benchmark_memory.py', '--quick']
+    command += ['--only', 'time', '--num-samples', '1', '--out', tmp_path / 'out.json']
+    subprocess.run(command, capture_output=True, text=True, check=True)
+
+    found = json.loads((tmp_path / 'out.json').read_text())['time']
+    assert found['ratio'] == found['seconds'] / found['float_seconds']
+    used = found['processor_seconds'] / found['float_processor_seconds']
+    assert found['processor_ratio'] == used > 1
