@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import (
     FakeQuantizer,
@@ -29,7 +30,6 @@ from mmptq.quantization.placement import LayerPlan
 from mmptq.utils.hooks import replaced_forwards
 
 from .float_outputs import FloatOutputs
-from .replay.activation_cache import ActivationCache
 
 CACHE_BYTES = 2**29
 BYPASSED = 'its quantizers do not run: other code computes with its weight'
