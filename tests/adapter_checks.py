@@ -46,6 +46,19 @@ def _check_gradients(adapter: Adapter, raw: Any, parts: dict[str, Tensor]) -> No
     assert all(torch.equal(x.grad, torch.full_like(x, 2)) for x in free.values())
 
 
+def check_focus(adapter: Adapter, raw: Any) -> None:
+    """Every part has a mask from 0 to 1 that broadcasts to it, and some part is a confidence."""
+    parts, masks = adapter.parts(raw), adapter.focus(raw)
+    assert masks.keys() == parts.keys()
+    for name, mask in masks.items():
+        assert mask.dim() == parts[name].dim() and not mask.requires_grad
+        assert mask.expand_as(parts[name]).shape == parts[name].shape
+        assert mask.min() >= 0 and mask.max() <= 1
+    assert adapter.confidence_parts and adapter.confidence_parts.keys() <= parts.keys()
+    for name, axis in adapter.confidence_parts.items():
+        assert axis is None or parts[name].shape[axis] > 1
+
+
 def assert_same(one: Any, other: Any) -> None:
     """Two trees have equal tensors at the same places."""
     (tensors, structure), (expected, nesting) = trees.flatten(one), trees.flatten(other)

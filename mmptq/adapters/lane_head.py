@@ -9,6 +9,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from mmptq.quantization import QuantizationError
 from mmptq.utils import trees
 from mmptq.utils.attributes import replaced_attribute
 from mmptq.utils.detector_parts import LANE_HEAD
@@ -28,10 +29,13 @@ class LaneHeadAdapter(Adapter):
         slices (dict[str, dict[str, int]]): Raw outputs that hold several quantities side by side
             along the last axis: the size of each by its name, None for the rest. Each of them is
             a part of its own.
+        confidence_parts (dict[str, int | None]): The parts that hold logits of confidences, with
+            the axis of their softmax, or None for sigmoids.
     """
 
     module_names: ClassVar = (LANE_HEAD,)
     slices: ClassVar[dict[str, dict[str, int | None]]] = {}
+    confidence_parts: ClassVar[dict[str, int | None]] = {}
 
     @abstractmethod
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
@@ -59,6 +63,29 @@ class LaneHeadAdapter(Adapter):
             name: torch.cat([parts[part] for part in self.slices.get(name, (name,))], dim=-1)
             for name in raw
         }
+
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """How far the places of each part are foreground, by the model's own confidence.
+
+        These are the rules of a family that ``SemanticFocusLoss`` needs: each part gets the
+        confidence of what it describes (a query, an anchor, a pixel, a cell), and zero where the
+        decoder does not read it. No label is read.
+
+        Args:
+            raw (dict): Raw outputs of the float or of the quantized model.
+
+        Returns:
+            dict[str, Tensor]: One per part, from 0 to 1, of a shape that broadcasts to the part
+            and has as many axes; no gradients.
+
+        Raises:
+            QuantizationError: If the family has no such rules.
+        """
+        name = type(self).__name__
+        raise QuantizationError(
+            f'{name} has no rules of Selective Focus for {type(self.head).__name__}: override '
+            f'focus and confidence_parts of {name}, see docs/development/add_adapter.md'
+        )
 
     @torch.no_grad()
     def pseudo_labels(

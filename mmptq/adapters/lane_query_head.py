@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
@@ -15,11 +16,24 @@ class LaneATTHeadAdapter(LaneHeadAdapter):
 
     head_types: ClassVar = ('LaneATTHead',)
     slices: ClassVar = {'reg': {'length': 1, 'offset': None}}
+    confidence_parts: ClassVar = {'logits': -1}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         regs = self.sliced('reg', raw['reg'])
         scores = background_last(raw['logits'])
         return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
+
+    @torch.no_grad()
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each anchor counts by its confidence; offsets only up to the end of its lane."""
+        lane = _lane_probability(raw['logits'])
+        return dict(logits=lane, length=lane, offset=lane * self._reached_rows(raw['reg']))
+
+    def _reached_rows(self, reg: Tensor) -> Tensor:
+        """(B, A, S) bool, rows that are not above the upper end of the anchor's lane."""
+        last = self.head.anchors.lanes().starts + reg[..., 0] - 1
+        rows = torch.arange(reg.shape[-1] - 1, device=reg.device)
+        return rows <= last.round()[..., None]
 
 
 @TASK_UTILS.register_module()
@@ -28,11 +42,17 @@ class LSTRHeadAdapter(LaneHeadAdapter):
 
     head_types: ClassVar = ('LSTRHead',)
     slices: ClassVar = {'curves': {'ends': 2, 'shared': 4, 'own': 2}}
+    confidence_parts: ClassVar = {'logits': -1}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         scores = background_last(raw['logits'])
         regs = self.sliced('curves', raw['curves'])
         return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
+
+    @torch.no_grad()
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each query counts by its confidence, in all parts."""
+        return dict.fromkeys(self.parts(raw), _lane_probability(raw['logits']))
 
 
 @TASK_UTILS.register_module()
@@ -41,7 +61,19 @@ class BezierHeadAdapter(LaneHeadAdapter):
 
     head_types: ClassVar = ('BezierHead',)
     slices: ClassVar = {'curves': {'control_points': 2}}
+    confidence_parts: ClassVar = {'logits': None}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         regs = dict(control_points=raw['curves'].flatten(2))
         return [HeadOutput(self.head_names[-1], raw['logits'][..., None], regs)]
+
+    @torch.no_grad()
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each column counts by its confidence, in all parts."""
+        lane = raw['logits'].sigmoid()
+        return dict(logits=lane, control_points=lane[..., None, None])
+
+
+def _lane_probability(logits: Tensor) -> Tensor:
+    """(B, N, 1) probability of class 1, the lane, from logits (B, N, K)."""
+    return logits.softmax(-1)[..., 1:2]

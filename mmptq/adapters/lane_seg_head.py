@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import ClassVar
 
+import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
@@ -19,6 +20,7 @@ class LaneSegHeadAdapter(LaneHeadAdapter):
     """Two heads without regressions: a class per pixel and a flag per lane position."""
 
     head_types: ClassVar = ('LaneSegHead',)
+    confidence_parts: ClassVar = {'seg': 1, 'exist': None}
 
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
         pixels = flatten_level(raw['seg'], raw['seg'].shape[1])
@@ -27,6 +29,12 @@ class LaneSegHeadAdapter(LaneHeadAdapter):
             HeadOutput(f'{name}.seg', background_last(pixels), softmax=True),
             HeadOutput(f'{name}.exist', raw['exist'][..., None]),
         ]
+
+    @torch.no_grad()
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each pixel counts by the probability of any lane, each flag fully."""
+        lane = 1 - raw['seg'].softmax(1)[:, :1]
+        return dict(seg=lane, exist=torch.ones_like(raw['exist']))
 
     @contextmanager
     def at_least(self, score_thr: float) -> Iterator[None]:

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from adapter_checks import check_decode, check_parts
+from adapter_checks import check_decode, check_focus, check_parts
 from lane_models import HEADS, build_lane_model, lane_batch
 
-from mmptq.adapters import build_adapter
+from mmptq.adapters import LaneHeadAdapter, build_adapter
 from mmptq.lanes.geometry import LaneDistortion
 from mmptq.quantization import QuantizationError
 
@@ -125,6 +125,45 @@ def test_parts(detector, adapter, raw):
         segmentation=['seg', 'exist'],
     )
     assert list(adapter.head_groups(raw)) == heads[detector[0]]
+
+
+def test_focus(adapter, raw):
+    check_focus(adapter, raw)
+
+
+def test_focus_is_the_confidence_of_what_a_part_describes(detector, adapter, raw):
+    family, model, _ = detector
+    masks = adapter.focus(raw)
+    if family == 'segmentation':
+        background = raw['seg'].softmax(1)[:, 0]
+        torch.testing.assert_close(masks['seg'][:, 0], 1 - background)
+        assert (masks['exist'] == 1).all()
+        return
+    scores = adapter.outputs(raw)[0].probabilities()[..., 0].flatten()
+    for name in masks.keys() - {'offset' if family == 'laneatt' else None}:
+        torch.testing.assert_close(masks[name].flatten(), scores)
+    if family != 'laneatt':
+        return
+    # The tiny model's lanes are 8 rows long: above their ends the decoder reads no offset.
+    lanes = model.lane_head._proposals(raw['reg'][0])
+    rows = torch.arange(12, device=scores.device)
+    expected = masks['logits'][0] * (rows <= lanes.ends[:, None])
+    torch.testing.assert_close(masks['offset'][0], expected)
+    assert 0 < (masks['offset'] == 0).float().mean() < 1
+
+
+def test_a_family_without_rules_of_selective_focus(detector):
+    _, model, _ = detector
+
+    class OtherAdapter(LaneHeadAdapter):
+        def outputs(self, raw):
+            return []
+
+    adapter = OtherAdapter(model)
+    head = type(model.lane_head).__name__
+    message = f'OtherAdapter has no rules of Selective Focus for {head}: override focus and'
+    with pytest.raises(QuantizationError, match=message):
+        adapter.focus({})
 
 
 def test_decode_is_prediction(detector, adapter, raw):
