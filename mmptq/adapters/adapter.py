@@ -19,6 +19,7 @@ from mmptq.utils.stop_forward import output_of
 from .head_output import HeadOutput
 from .parts import find_head, matches_head
 from .raw_parts import check_parts, group_by_head
+from .response_limit import find_limit
 
 # Stands in for features that nothing reads. Detectors that fuse cameras and LiDAR unpack it as
 # (image features, point features) and skip the branch without features.
@@ -174,6 +175,17 @@ class Adapter(ABC):
                 skip = replaced_attribute(self.model, 'extract_feat', lambda *_, **__: NO_FEATURES)
                 stack.enter_context(skip)
             return self.model(**dict(data, data_samples=samples), mode='predict')
+
+    def response_limit(self, name: str) -> int | None:
+        """How many responses of a head output its own post-processing looks at, at most.
+
+        Args:
+            name (str): ``HeadOutput.name``.
+
+        Returns:
+            int or None: From the head's test settings; None where they have no limit.
+        """
+        return find_limit(getattr(self.head, 'test_cfg', None))
 
     @abstractmethod
     def pseudo_labels(

@@ -48,6 +48,9 @@ class CenterHeadAdapter(Adapter):
         task, _, branch = path
         return f'task{task}.{branch}'
 
+    def response_limit(self, name: str) -> int | None:
+        return self.head.bbox_coder.max_num
+
     @torch.no_grad()
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int

@@ -87,6 +87,9 @@ class LaneHeadAdapter(Adapter):
             f'focus and confidence_parts of {name}, see docs/development/add_adapter.md'
         )
 
+    def response_limit(self, name: str) -> int | None:
+        return getattr(self.head, 'max_lanes', None)
+
     @torch.no_grad()
     def pseudo_labels(
         self, raw: dict[str, Tensor], data: dict[str, Any], score_thr: float, top_k: int

@@ -21,6 +21,7 @@ from .dense_head import as_ground_truth
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput
 from .parts import matches_head
+from .response_limit import find_limit
 
 # Names of the RoI head's outputs.
 ROI_PARTS = {'cls_score': 'roi.cls', 'bbox_pred': 'roi.bbox'}
@@ -97,6 +98,10 @@ class TwoStageAdapter(Adapter):
             softmax=True,
         )
         return [*self.rpn.outputs(raw['rpn']), roi]
+
+    def response_limit(self, name: str) -> int | None:
+        part = self.model.rpn_head if name == RPN_HEAD else self.model.roi_head
+        return find_limit(part.test_cfg)
 
     def part_name(self, path: tuple) -> str | None:
         first, *rest = path

@@ -4,5 +4,12 @@ from .detection_output_loss import DetectionOutputLoss
 from .global_positive_loss import GlobalPositiveLoss
 from .lp_loss import LpLoss
 from .task_loss import TaskLoss
+from .top_k_confidence_loss import TopKConfidenceLoss
 
-__all__ = ['DetectionOutputLoss', 'GlobalPositiveLoss', 'LpLoss', 'TaskLoss']
+__all__ = [
+    'DetectionOutputLoss',
+    'GlobalPositiveLoss',
+    'LpLoss',
+    'TaskLoss',
+    'TopKConfidenceLoss',
+]
