@@ -102,9 +102,8 @@ def check_family(model, data, names, limits):
     parts = loss(adapter, raw, data, None)
     assert list(parts) == names
     assert all(part.dim() == 0 and part > 0 and part.requires_grad for part in parts.values())
-    gradients = torch.autograd.grad(
-        sum(parts.values()), list(model.parameters()), allow_unused=True
-    )
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(sum(parts.values()), weights, allow_unused=True)
     assert all(x.isfinite().all() for x in gradients if x is not None)
 
 
@@ -113,7 +112,7 @@ def check_family(model, data, names, limits):
 )
 def test_dense_heads(family, limit):
     model = build_stock(stock_config(family))
-    check_family(model, image_batch(model), ['bbox_head'], [limit])
+    check_family(model, image_batch(model, num_images=2), ['bbox_head'], [limit])
 
 
 def test_two_stage():
@@ -138,4 +137,4 @@ def test_center_point():
 
     model = tiny_center_point()
     names = ['pts_bbox_head.task0', 'pts_bbox_head.task1']
-    check_family(model, scan_batch(model, random_scan()), names, [500, 500])
+    check_family(model, scan_batch(model, random_scan()), names, [20, 20])
