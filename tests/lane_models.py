@@ -41,6 +41,14 @@ HEADS = dict(
     ),
     bezier=dict(type='BezierHead', in_channels=64, window=3, num_samples=20),
     ganet=dict(type='GANetHead', in_channels=16, num_keypoints=8, min_keypoints=1),
+    condlane=dict(
+        type='CondLaneHead',
+        in_channels=16,
+        image_size=SIZE,
+        feat_channels=16,
+        radius=1,
+        nms_radius=1.0,
+    ),
     segmentation=dict(
         type='LaneSegHead',
         num_lanes=4,
@@ -52,6 +60,7 @@ HEADS = dict(
 )
 NECKS = dict(
     bezier=dict(type='FeatureFlipNeck', in_channels=64, mid_channels=16),
+    condlane=dict(type='TransConvFPN', in_channels=[16, 32, 64], out_channels=16),
     ganet=dict(
         type='DeformFPN',
         in_channels=[16, 32, 64],
@@ -61,6 +70,7 @@ NECKS = dict(
 )
 STAGES = dict(
     bezier=dict(strides=(1, 2, 1, 1)),
+    condlane=dict(out_indices=(1, 2, 3)),
     ganet=dict(out_indices=(1, 2, 3)),
     segmentation=dict(strides=(1, 2, 1, 1)),
 )
@@ -68,6 +78,7 @@ STAGES = dict(
 BIASES = dict(
     bezier={'classify.bias': [0.5]},
     lstr={'class_embed.bias': [0, 2], 'specific_embed.layers.2.bias': [0.1, 0.9, 0, -0.5]},
+    condlane={'heatmap.2.bias': [0.5], 'row_range.output_bias': [0.0, 0.5]},
     ganet={'heatmap.2.bias': [0.5]},
     laneatt={'cls.bias': [0, 1], 'reg.bias': [8] + [0] * 12},
 )

@@ -6,6 +6,7 @@ from .anchor_head import AnchorHeadAdapter
 from .center_head import CenterHeadAdapter
 from .dense_head import DenseHeadAdapter, as_ground_truth
 from .head_output import HeadOutput, flatten_levels
+from .lane_conditional_head import CondLaneHeadAdapter
 from .lane_head import LaneHeadAdapter
 from .lane_keypoint_head import GANetHeadAdapter
 from .lane_query_head import BezierHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
@@ -21,6 +22,7 @@ __all__ = [
     'AnchorHeadAdapter',
     'BezierHeadAdapter',
     'CenterHeadAdapter',
+    'CondLaneHeadAdapter',
     'DenseHeadAdapter',
     'FCOSHeadAdapter',
     'FCOSMono3DHeadAdapter',

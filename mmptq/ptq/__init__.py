@@ -15,7 +15,6 @@ from .stages import (
 )
 from .teacher.fisher_importance import FisherImportance
 from .teacher.importance import Importance
-from .teacher.inlier_importance import InlierImportance
 from .units.ada_round import AdaRound
 from .units.weight_rounding import WeightRounding
 
@@ -28,7 +27,6 @@ __all__ = [
     'Distillation',
     'FisherImportance',
     'Importance',
-    'InlierImportance',
     'LpSelector',
     'PTQContext',
     'Reconstructor',

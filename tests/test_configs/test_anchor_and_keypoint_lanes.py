@@ -1,4 +1,4 @@
-"""Configs of LaneATT and GANet: real sizes, the demo models in the stock loop, checkpoints."""
+"""Configs of LaneATT, GANet, CondLaneNet: real sizes, demo models in the stock loop, weights."""
 
 from pathlib import Path
 
@@ -21,6 +21,8 @@ REAL = {
     'laneatt_r34_tusimple': (640, 360),
     'ganet_r18_culane': (800, 320),
     'ganet_r18_tusimple': (800, 320),
+    'condlanenet_r18_culane': (800, 320),
+    'condlanenet_r18_tusimple': (800, 320),
 }
 DEMO = ('laneatt_r18', 'ganet_r18')
 
@@ -50,6 +52,15 @@ def test_all_pipelines_make_the_size_of_the_head(name):
     [
         ('laneatt_r18_culane', dict(logits=(1, 1000, 2), reg=(1, 1000, 73))),
         ('ganet_r18_culane', dict(heatmap=(1, 1, 40, 100), offset=(1, 2, 40, 100))),
+        (
+            'condlanenet_r18_culane',
+            dict(
+                heatmap=(1, 1, 20, 50),
+                location_kernel=(1, 67, 20, 50),
+                offset_kernel=(1, 67, 20, 50),
+                features=(1, 64, 40, 100),
+            ),
+        ),
     ],
 )
 def test_real_models_run_at_their_size(name, shapes):

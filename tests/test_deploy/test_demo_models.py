@@ -5,7 +5,7 @@ import pytest
 import torch
 from deploy_models import profile_of, quantized_detector
 from helpers import ROOT
-from lane_models import build_lane_model
+from lane_models import HEADS, build_lane_model
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -60,7 +60,7 @@ def test_demo_model(name, backend, tmp_path):
 
 
 @pytest.mark.parametrize('backend', ENGINES)
-@pytest.mark.parametrize('family', ['lstr', 'laneatt', 'segmentation', 'bezier', 'ganet'])
+@pytest.mark.parametrize('family', HEADS)
 def test_lane_model(family, backend, tmp_path):
     x = torch.randn(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     detector = build_lane_model(family)

@@ -125,9 +125,12 @@ def test_two_stage():
 def test_lanes(head, tiny_lanes):
     model = build_lane_model(head)
     limits = dict(bezier=[4], laneatt=[4], lstr=[7], ganet=[None], segmentation=[None, None])
+    limits['condlane'] = [None, None]
     names = ['lane_head']
     if head == 'segmentation':
         names = ['lane_head.seg', 'lane_head.exist']
+    if head == 'condlane':
+        names = ['lane_head.heatmap', 'lane_head.rows']
     check_family(model, lane_batch(model, tiny_lanes), names, limits[head])
 
 

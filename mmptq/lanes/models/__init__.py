@@ -4,6 +4,7 @@ from .backbones import ENet, ReducedResNet
 from .decoders import BUSDDecoder, ENetDecoder, LinearDecoder
 from .heads import (
     BezierHead,
+    CondLaneHead,
     GANetHead,
     LaneAnchorGenerator,
     LaneATTHead,
@@ -14,11 +15,12 @@ from .heads import (
 )
 from .lane_detector import LaneDetector
 from .losses import SADLoss, SoftmaxFocalLoss
-from .necks import RESA, SCNN, DeformFPN, FeatureFlipNeck, LaneTransformer
+from .necks import RESA, SCNN, DeformFPN, FeatureFlipNeck, LaneTransformer, TransConvFPN
 
 __all__ = [
     'BUSDDecoder',
     'BezierHead',
+    'CondLaneHead',
     'DeformFPN',
     'ENet',
     'ENetDecoder',
@@ -38,4 +40,5 @@ __all__ = [
     'SADLoss',
     'SCNN',
     'SoftmaxFocalLoss',
+    'TransConvFPN',
 ]

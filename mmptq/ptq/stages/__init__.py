@@ -7,7 +7,7 @@ from .distillation import Distillation
 from .lp_selector import LpSelector
 from .recipe import build_stages
 from .reconstructor import Reconstructor
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 __all__ = [
     'ADAPTER',
@@ -20,6 +20,5 @@ __all__ = [
     'RANGES',
     'Reconstructor',
     'Stage',
-    'UNLEARNED',
     'build_stages',
 ]

@@ -2,12 +2,13 @@
 
 from .anchor import LaneAnchorGenerator, LaneATTHead
 from .curve import BezierHead, LSTRHead
-from .keypoint import GANetHead
+from .keypoint import CondLaneHead, GANetHead
 from .lane_head import LaneHead
 from .segmentation import LaneExistence, LaneSegHead
 
 __all__ = [
     'BezierHead',
+    'CondLaneHead',
     'GANetHead',
     'LSTRHead',
     'LaneATTHead',

@@ -5,6 +5,7 @@ from .feature_flip_neck import FeatureFlipNeck
 from .lane_transformer import LaneTransformer
 from .resa import RESA
 from .scnn import SCNN
+from .trans_conv_fpn import TransConvFPN
 
 __all__ = [
     'DeformFPN',
@@ -12,4 +13,5 @@ __all__ = [
     'LaneTransformer',
     'RESA',
     'SCNN',
+    'TransConvFPN',
 ]

@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet.registry import MODELS
-from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
+from .attention_pyramid import INIT_CFG, AttentionPyramid
 from .lane_feature_aggregator import LaneFeatureAggregator
-from .position_attention import PositionAttention
-
-INIT_CFG = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 
 
 @MODELS.register_module()
-class DeformFPN(BaseModule):
+class DeformFPN(AttentionPyramid):
     """Neck of GANet: attention on the coarsest level, top-down sums, aggregation on the finest.
 
     Paper: https://arxiv.org/abs/2204.07335, figure 2.
@@ -41,15 +37,7 @@ class DeformFPN(BaseModule):
         aggregator: dict | None = None,
         init_cfg: dict = INIT_CFG,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.attention = nn.Sequential(
-            PositionAttention(in_channels[-1], out_channels),
-            PositionAttention(out_channels, out_channels),
-        )
-        channels = [*in_channels[:-1], out_channels]
-        self.lateral_convs = nn.ModuleList(
-            ConvModule(number, out_channels, 1, act_cfg=None) for number in channels
-        )
+        super().__init__(in_channels, out_channels, init_cfg)
         self.aggregator = LaneFeatureAggregator(out_channels, **(aggregator or {}))
         self.output_conv = ConvModule(out_channels, out_channels, 3, padding=1, act_cfg=None)
 
@@ -63,12 +51,6 @@ class DeformFPN(BaseModule):
             tuple[Tensor, Tensor, Tensor]: Aggregated and plain features of the finest level,
             (B, out_channels, H, W) each, and the aggregator's points.
         """
-        levels = [*feats[:-1], self.attention(feats[-1])]
-        fused = None
-        for conv, level in zip(reversed(self.lateral_convs), reversed(levels), strict=True):
-            lateral = conv(level)
-            if fused is not None:
-                lateral = lateral + F.interpolate(fused, size=lateral.shape[2:], mode='nearest')
-            fused = lateral
-        aggregated, points = self.aggregator(fused)
-        return self.output_conv(aggregated), fused, points
+        finest = self.fuse(feats)[0]
+        aggregated, points = self.aggregator(finest)
+        return self.output_conv(aggregated), finest, points

@@ -63,7 +63,7 @@ def encode_keypoints(
     last = len(cells) - 1 - last
     curves = [_to_cells(_resample(lane, num_curve_points), shape) for lane in lanes]
     return KeypointTargets(
-        heatmap=_draw(cells[last], shape, radius),
+        heatmap=draw_gaussians(cells[last], shape, radius),
         cells=cells[last],
         compensations=(keypoints - cells)[last].astype(np.float32),
         offsets=(starts - keypoints)[last].astype(np.float32),
@@ -126,6 +126,27 @@ def group_keypoints(
     ]
 
 
+def draw_gaussians(cells: np.ndarray, shape: tuple[int, int], radius: int) -> np.ndarray:
+    """Heatmap with the maximum of the Gaussians around cells.
+
+    Args:
+        cells (np.ndarray): (K, 2) int64, x and y.
+        shape (tuple[int, int]): H and W in cells.
+        radius (int): In cells; the standard deviation is (2 radius + 1) / 6.
+
+    Returns:
+        np.ndarray: (H, W) float32, 1 at each of the cells.
+    """
+    padded = np.zeros((shape[0] + 2 * radius, shape[1] + 2 * radius), dtype=np.float32)
+    sigma = (2 * radius + 1) / 6
+    steps = np.arange(-radius, radius + 1)
+    dy, dx = np.meshgrid(steps, steps, indexing='ij')
+    heat = np.exp(-(dx**2 + dy**2) / (2 * sigma**2)).astype(np.float32)
+    ys, xs = (cells[:, axis, None, None] + radius for axis in (1, 0))
+    np.maximum.at(padded, (ys + dy, xs + dx), np.broadcast_to(heat, (len(cells), *heat.shape)))
+    return padded[radius : radius + shape[0], radius : radius + shape[1]]
+
+
 def _mean_per_row(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Mean of the points in each row, from the lowest row up."""
     used, place = np.unique(rows, return_inverse=True)
@@ -143,15 +164,3 @@ def _resample(lane: np.ndarray, number: int) -> np.ndarray:
 def _to_cells(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Cells of points."""
     return np.floor(points).astype(np.int64).clip(0, [shape[1] - 1, shape[0] - 1])
-
-
-def _draw(cells: np.ndarray, shape: tuple[int, int], radius: int) -> np.ndarray:
-    """Heatmap with the maximum of the Gaussians around cells."""
-    padded = np.zeros((shape[0] + 2 * radius, shape[1] + 2 * radius), dtype=np.float32)
-    sigma = (2 * radius + 1) / 6
-    steps = np.arange(-radius, radius + 1)
-    dy, dx = np.meshgrid(steps, steps, indexing='ij')
-    heat = np.exp(-(dx**2 + dy**2) / (2 * sigma**2)).astype(np.float32)
-    ys, xs = (cells[:, axis, None, None] + radius for axis in (1, 0))
-    np.maximum.at(padded, (ys + dy, xs + dx), np.broadcast_to(heat, (len(cells), *heat.shape)))
-    return padded[radius : radius + shape[0], radius : radius + shape[1]]
