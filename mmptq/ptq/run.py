@@ -126,6 +126,7 @@ def quantize_model(ctx: PTQContext, stages: list[Any]) -> None:
     write_coverage(ctx)
     ctx.record('checks', ctx.checks)
     run_stages(ctx, stages)
+    ctx.record('checks', ctx.checks)
     finish_model(ctx)
 
 

@@ -6,10 +6,12 @@ import pickle
 import subprocess
 import sys
 
+import mmcv
 import mmdet
 import numpy as np
 import pytest
 import torch
+from doc_examples import python_example
 from helpers import ROOT, run_tool, save_float_checkpoint, tiny_config
 from mmdet.models.test_time_augs import DetTTAModel
 from mmengine.config import Config
@@ -83,6 +85,20 @@ def test_inferencer(quantized, with_config):
     (found,) = inferencer(image(), return_datasamples=True, no_save_vis=True)['predictions']
     expected.cfg = Config.fromfile(path)
     assert torch.equal(boxes(found), boxes(inference_detector(expected, image())))
+
+
+def test_the_example_of_the_page(quantized, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mmcv.imwrite(image(), 'demo.jpg')
+    code = python_example('docs/user_guides/loading.md')
+    names = 'CONFIG.py', 'work_dirs/CONFIG_NAME/quantized.pth'
+    for name, path in zip(names, quantized[:2], strict=True):
+        assert name in code
+        code = code.replace(name, str(path))
+    found: dict = {}
+    exec(compile(code.replace('checkpoint)', "checkpoint, device='cpu')"), 'page', 'exec'), found)
+    assert len(boxes(found['result'])) and (tmp_path / 'outputs/vis/demo.jpg').is_file()
+    assert same_bits(found['model'], found['inferencer'].model)
 
 
 @pytest.mark.parametrize('wrapper', [nn.Identity, nn.DataParallel, 'tta'])

@@ -704,5 +704,6 @@ def test_how_long_checks_took(tmp_path):
 
     records = json.loads((tmp_path / 'run.json').read_text())['records']
     (rows,) = [record['rows'] for record in records if record['kind'] == 'checks']
-    assert [row['check'] for row in rows] == ['layers run', 'float outputs', 'quantizers run']
+    names = ['layers run', 'float outputs', 'quantizers run', 'coarse steps']
+    assert [row['check'] for row in rows] == names
     assert all(row['seconds'] > 0 for row in rows)

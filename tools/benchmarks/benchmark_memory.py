@@ -11,7 +11,8 @@ cost. No data and no checkpoint are needed.
 - memory: peak memory of a process that runs ``brecq``, above what it takes before its stages, and
   the budget. On a GPU that of the GPU, too.
 - time: ``int8`` with the recipe ``mse`` against float forwards of the same images, by the clock
-  and by processor time of the process, whose ratio holds while other processes use the machine.
+  and by processor time of the process, whose ratio holds while other processes use the machine;
+  the share of it that what mmptq checks in every run takes.
 
 The default is 64 images of 800x1344 (``--steps`` steps per unit for memory, since memory does not
 depend on their number). ``--quick`` takes 4 images of 128x160.
@@ -41,7 +42,7 @@ from mmptq.ptq import ActivationCache, Calibrator, PTQContext
 from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.run import prepare_model
 from mmptq.ptq.units.find import find_units
-from mmptq.report import format_table
+from mmptq.report import format_table, read_record
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.config_files import base_config
 from mmptq.utils.files import write_json
@@ -162,6 +163,7 @@ def measure_time(settings: Settings, folder: Path) -> dict[str, Any]:
         float_processor_seconds=cpu,
         processor_seconds=processor,
         processor_ratio=processor / cpu,
+        checks={row['check']: row['seconds'] / wall for row in read_record(folder, 'checks')},
     )
 
 
@@ -216,6 +218,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         used = found['float_processor_seconds']
         values += f', {found["processor_ratio"]:.2f} times their {used:.1f} s of processor time'
         rows.append(dict(measure='int8 + mse', result=values))
+        parts = ', '.join(f'{name} {share:.1%}' for name, share in found['checks'].items())
+        total = sum(found['checks'].values())
+        rows.append(dict(measure='its checks', result=f'{total:.1%} of it: {parts}'))
     return format_table(rows)
 
 

@@ -1,5 +1,6 @@
 """Layer inputs whose step is coarse against what many of their channels hold."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from mmptq.quantization.layers.sparse import SPARSE_CONVS
 
 # A layer is reported where the step is larger than the standard deviation of this share of its
 # channels, and they make up that share of its output: what the weights ignore costs nothing.
+# Of raw points one such channel is enough: metres over the whole range of the sensor make up nearly
+# all of the output, and what the network reads from the other columns nearly nothing of it.
 # Below this number of bits coarse steps are what was asked for.
 MIN_BITS = 8
 CHANNEL_SHARE = 0.25
@@ -34,10 +37,12 @@ class ChannelSpread:
     Attributes:
         sums (dict[str, list]): Number of positions, sums and sums of squares (C,), by layer.
         calls (dict[str, int]): Calls that were used, by layer.
+        seconds (float): Time that this took.
     """
 
     sums: dict[str, list] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def hooks(self, layers: Iterable[tuple[LayerState, QuantMixin]]) -> dict[nn.Module, Callable]:
         """Hooks that take in what each input quantizer gets, by quantizer."""
@@ -59,7 +64,7 @@ class ChannelSpread:
             layer (QuantMixin): Knows the axis of the channels.
             x (Tensor): The input; of a sparse tensor the features.
         """
-        calls = self.calls.get(name, 0)
+        start, calls = time.perf_counter(), self.calls.get(name, 0)
         if calls >= NUM_CALLS or x.numel() == 0 or x.dim() < 2:
             return
         self.calls[name] = calls + 1
@@ -69,6 +74,7 @@ class ChannelSpread:
         sums[0] += x.shape[1]
         sums[1] = sums[1] + x.sum(1)
         sums[2] = sums[2] + x.square().sum(1)
+        self.seconds += time.perf_counter() - start
 
     def deviations(self, name: str) -> Tensor | None:
         """Standard deviations (C,) of the channels of a layer input, or None if it never ran."""
@@ -85,11 +91,11 @@ def diagnose(ctx: PTQContext, spread: ChannelSpread) -> None:
         ctx (PTQContext): Calibrated.
         spread (ChannelSpread): Of the calibration samples.
     """
-    points = _points_layer(ctx)
+    start, points = time.perf_counter(), _points_layer(ctx)
     rows = []
     for name, state in ctx.layers.items():
         deviations = spread.deviations(name)
-        row = None if deviations is None else _coarse(state.module, deviations)
+        row = None if deviations is None else _coarse(state.module, deviations, name == points)
         if row is not None:
             depthwise = 'depthwise' if _is_depthwise(state.module) else 'other'
             rows.append(dict(layer=name, kind='points' if name == points else depthwise, **row))
@@ -99,9 +105,11 @@ def diagnose(ctx: PTQContext, spread: ChannelSpread) -> None:
         found = [row for row in rows if row['kind'] == kind]
         if found:
             ctx.logger.warning(_line(ctx, kind, text, found))
+    seconds = spread.seconds + time.perf_counter() - start
+    ctx.checks.append(dict(check='coarse steps', seconds=seconds))
 
 
-def _coarse(layer: QuantMixin, deviations: Tensor) -> dict[str, float] | None:
+def _coarse(layer: QuantMixin, deviations: Tensor, points: bool) -> dict[str, float] | None:
     """The numbers of a layer with a coarse step; None for all others."""
     quantizer = layer.input_quantizer
     if not isinstance(quantizer, FakeQuantizer) or quantizer.scale.numel() != 1:
@@ -111,11 +119,11 @@ def _coarse(layer: QuantMixin, deviations: Tensor) -> dict[str, float] | None:
     step, alive = quantizer.scale.item(), deviations > 0
     coarse = alive & (deviations < step)
     share = coarse.sum().item() / max(1, alive.sum().item())
-    if share < CHANNEL_SHARE:
+    if share < CHANNEL_SHARE and not (points and share):
         return None
     power = (deviations * column_norms(layer).to(deviations)).square()
     output = (power[coarse].sum() / power.sum().clamp(min=1e-30)).item()
-    if output < OUTPUT_SHARE and not _is_depthwise(layer):
+    if output < OUTPUT_SHARE and not points and not _is_depthwise(layer):
         return None
     median = deviations[alive].median().item()
     return dict(
@@ -169,6 +177,6 @@ def _line(ctx: PTQContext, kind: str, text: str, found: list[dict]) -> str:
     if remedy is None and ctx.limits is None:
         remedy = f"--bits '{name}=w8a16'"
     return (
-        f'the step of a layer input is larger than the standard deviation of many channels in '
+        f'the step of a layer input is larger than the standard deviation of channels in '
         f"{shown}{more} ({text}): use {f'{remedy}, or ' if remedy else ''}--float '{name}'"
     )

@@ -23,10 +23,10 @@ class Net(nn.Module):
         return self.layer(x)
 
 
-def diagnosis(layer, x, tmp_path, act=None):
+def diagnosis(layer, x, tmp_path, act=None, net=Net):
     """The rows and warnings for a net of one layer, calibrated by min and max."""
     MMLogger.get_instance('test_diagnosis')
-    ctx = PTQContext(Net(layer).eval(), [x], tmp_path, seed=0)
+    ctx = PTQContext(net(layer).eval(), [x], tmp_path, seed=0)
     quantizer = dict(QUANTIZER, act=act or QUANTIZER['act'])
     prepare_model(ctx, quantizer)
     warnings = []
@@ -85,6 +85,33 @@ def test_channels_that_the_weights_ignore_cost_nothing(tmp_path):
 def test_quiet(tmp_path, deviations, act):
     layer = linear(0.01, 0.01, 5.0, 5.0)
     assert diagnosis(layer, channels(*deviations), tmp_path, act) == ([], [])
+
+
+class Det3DDataPreprocessor(nn.Module):
+    """Makes a net one of points."""
+
+    def forward(self, data, training):
+        return dict(inputs=data)
+
+
+class PointNet(Net):
+    def __init__(self, layer):
+        super().__init__(layer)
+        self.data_preprocessor = Det3DDataPreprocessor()
+
+    def forward(self, inputs, mode='predict'):
+        return self.layer(inputs)
+
+
+def test_one_channel_of_raw_points_is_enough(tmp_path):
+    # Reflectance beside metres: its share of the output is 1e-5.
+    weights, x = (1.0, 1.0, 1.0, 1.0), channels(50.0, 50.0, 2.0, 0.1)
+    assert diagnosis(linear(*weights), x, tmp_path / 'other') == ([], [])
+    rows, warnings = diagnosis(linear(*weights), x, tmp_path / 'points', net=PointNet)
+    assert [(row['kind'], row['coarse_channels']) for row in rows] == [('points', 1)]
+    assert warnings[0].endswith("use --scheme int8_lidar, or --float 'layer'")
+    near = channels(5.0, 5.0, 2.0, 0.1)
+    assert diagnosis(linear(*weights), near, tmp_path / 'near', net=PointNet) == ([], [])
 
 
 def test_depthwise_channels_never_mix(tmp_path):
@@ -153,6 +180,13 @@ def test_pillars_with_the_scheme_that_everybody_takes_first(tiny_nuscenes, tmp_p
     assert row['kind'] == 'points'
     assert 1 < row['step'] < 1.5  # metres
     assert row['coarse_channels'] >= 6
+
+
+def test_voxels_with_the_scheme_that_everybody_takes_first(tiny_nuscenes, tmp_path):
+    pytest.importorskip('spconv')
+    (row,) = demo('centerpoint_voxel_demo-nus', tiny_nuscenes, ['data_root'], tmp_path)
+    assert (row['layer'], row['kind']) == ('pts_middle_encoder.conv_input.0', 'points')
+    assert row['coarse_channels'] >= 1 and row['channels'] == 5
 
 
 @pytest.mark.parametrize('name', ['retinanet_r18_fpn_demo-coco', 'atss_r18_fpn_demo-coco'])

@@ -9,10 +9,12 @@ import pytest
 from helpers import ROOT, load_tool
 
 
-def test_the_two_ratios_are_in_one_row():
+def test_rows_of_time():
     found = dict(ratio=3.0, float_seconds=2.0, processor_ratio=1.5, float_processor_seconds=0.5)
+    found['checks'] = {'float outputs': 0.0125, 'coarse steps': 0.0025}
     table = load_tool('benchmark_memory').table(dict(time=found))
     assert '3.00 times 2.0 s of float forwards, 1.50 times their 0.5 s of processor' in table
+    assert '1.5% of it: float outputs 1.2%, coarse steps 0.2%' in table
 
 
 def test_waiting_takes_no_processor_time():
@@ -31,3 +33,4 @@ def test_time_is_compared_by_the_clock_and_by_processor_time(tmp_path):
     assert found['ratio'] == found['seconds'] / found['float_seconds']
     used = found['processor_seconds'] / found['float_processor_seconds']
     assert found['processor_ratio'] == used > 1
+    assert all(0 < share < 1 for share in found['checks'].values()) and len(found['checks']) == 4
