@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +59,22 @@ def evaluate_batches(
         count += len(outputs)
     with accept_nothing(evaluator):
         return plain_metrics(evaluator.evaluate(count if size is None else size))
+
+
+def collect_in(evaluator: Any, folder: str | Path) -> None:
+    """Let the metrics of an evaluator exchange results of several processes in a folder.
+
+    mmengine's default is a folder '.dist_test' in the current one, which stays there.
+
+    Args:
+        evaluator (Evaluator): Its metrics may name a folder of their own.
+        folder (str | Path): Shared by all processes. Nothing stays there.
+    """
+    if get_world_size() == 1:
+        return
+    for index, metric in enumerate(getattr(evaluator, 'metrics', ())):
+        if getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None:
+            metric.collect_dir = str(Path(folder) / f'results_{index}')
 
 
 @contextmanager

@@ -98,6 +98,7 @@ class PTQLoop(BaseLoop):
     def _run(self) -> None:
         runner = self.runner
         _check_loaded(runner)
+        leave_mps(runner)
         vars(unwrap(runner.model)).pop('init_weights', None)
         drop_model_copies(runner)
         ctx = self.make_context()
@@ -184,6 +185,13 @@ def _check_loaded(runner: Runner) -> None:
             'no float checkpoint was loaded, so that the weights are random: set load_from in the '
             'config, or give the checkpoint to tools/ptq.py'
         )
+
+
+def leave_mps(runner: Runner) -> None:
+    """Move the model to the CPU where mmengine has put it on 'mps', as it does on a Mac."""
+    if any(parameter.device.type == 'mps' for parameter in runner.model.parameters()):
+        runner.logger.warning("quantizing on the CPU, because the device 'mps' lacks float64")
+        runner.model.to('cpu')
 
 
 def _required(cfg: Any, key: str, what: str) -> Any:

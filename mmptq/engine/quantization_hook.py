@@ -9,6 +9,7 @@ from mmptq.quantization import QuantizationError
 from mmptq.utils.models import unwrap
 
 from .checkpoint import plan_of
+from .evaluate import collect_in
 from .load_weights import load_weights
 from .training import drop_model_copies
 
@@ -27,6 +28,12 @@ class QuantizationHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        """Let metrics exchange results of several processes in the work directory."""
+        for loop in (runner._val_loop, runner._test_loop):
+            if isinstance(loop, BaseLoop):
+                collect_in(getattr(loop, 'evaluator', None), runner.work_dir)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Convert and check the model; ``checkpoint`` is the dict that was read."""

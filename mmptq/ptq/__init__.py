@@ -15,6 +15,7 @@ from .stages import (
 )
 from .teacher.fisher_importance import FisherImportance
 from .teacher.importance import Importance
+from .teacher.inlier_importance import InlierImportance
 from .units.ada_round import AdaRound
 from .units.weight_rounding import WeightRounding
 
@@ -27,6 +28,7 @@ __all__ = [
     'Distillation',
     'FisherImportance',
     'Importance',
+    'InlierImportance',
     'LpSelector',
     'PTQContext',
     'Reconstructor',

@@ -87,6 +87,8 @@ class SchemeLimits:
 
     def _require(self, part: str, cfg: dict[str, Any]) -> dict[str, Any]:
         applies = part == 'act' or cfg.get('bits', 8) == 8
+        if part == 'act' and cfg.get('narrow'):
+            cfg = {**cfg, 'narrow': False}
         return {**cfg, **getattr(self, part)} if applies else dict(cfg)
 
     def _check_bits(self, part: str, bits: int, where: str) -> None:
@@ -120,6 +122,11 @@ class SchemeLimits:
             raise QuantizationError(
                 f"the input of '{name}' has one scale per channel, and {self.name} runs one per "
                 'tensor: quantize with a scheme without per_channel for act'
+            )
+        if part == 'act' and scheme.narrow:
+            raise QuantizationError(
+                f"the input of '{name}' leaves out a level (narrow=True), and {self.name} clips to "
+                f'all {2**scheme.bits} levels: quantize again with --backend {self.name}'
             )
         required = getattr(self, part) if part == 'act' or scheme.bits == 8 else {}
         for key, value in required.items():

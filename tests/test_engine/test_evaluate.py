@@ -8,7 +8,8 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.registry import METRICS
 
-from mmptq.engine.evaluate import accept_nothing
+from mmptq.engine import evaluate
+from mmptq.engine.evaluate import accept_nothing, collect_in
 from mmptq.report import read_record
 
 
@@ -82,3 +83,14 @@ def test_metrics_are_themselves_again():
     assert 'compute_metrics' not in vars(metric)
     with accept_nothing(None):
         pass
+
+
+def test_metrics_collect_in_the_work_directory(monkeypatch, tmp_path):
+    metrics = [FileMetric(), FileMetric(), OddMetric(collect_dir='own'), OddMetric('gpu')]
+    evaluator = Evaluator(metrics)
+    collect_in(evaluator, tmp_path)
+    assert [m.collect_dir for m in metrics] == [None, None, 'own', None]  # one process
+    monkeypatch.setattr(evaluate, 'get_world_size', lambda: 2)
+    collect_in(evaluator, tmp_path)
+    places = [str(tmp_path / f'results_{index}') for index in range(2)]
+    assert [m.collect_dir for m in metrics] == [*places, 'own', None]

@@ -32,6 +32,17 @@ def test_scheme_is_fitted():
     assert quantizer['act'] == dict(bits=8, symmetric=False)  # the config is not touched
 
 
+def test_inputs_get_all_levels_of_the_engine():
+    quantizer = dict(
+        weight=dict(bits=8, narrow=True),
+        act=dict(bits=8, narrow=True),
+        rules=[dict(role='last', act=dict(bits=8))],
+    )
+    fitted = LIMITS.constrain(quantizer)
+    assert fitted['act']['narrow'] is fitted['rules'][0]['act']['narrow'] is False
+    assert fitted['weight']['narrow'] is True
+
+
 def test_bits_that_cannot_run():
     quantizer = dict(weight=dict(bits=8), act=dict(bits=4), rules=[])
     with pytest.raises(QuantizationError, match='quantizer.act has 4 bits, and engine runs'):
@@ -52,6 +63,7 @@ def test_rules_may_be_for_layers_outside_of_the_engine():
         (WEIGHT, QScheme(4, symmetric=True, signed=True), "'conv' has 4 bits, and engine runs"),
         (QScheme(8, channel_axis=0), ACT, "the weight of 'conv' is uint8 asym"),
         (WEIGHT, QScheme(8, True, True, channel_axis=1), 'one scale per channel'),
+        (WEIGHT, QScheme(8, True, True, narrow=True), "'conv' leaves out a level .* all 256 lev"),
     ],
 )
 def test_layers_that_cannot_run(weight, act, message):

@@ -34,6 +34,11 @@ def write_config(path: Path, stages: list, **options) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 def start(tool: str, *arguments) -> subprocess.Popen:
     """Two processes of a tool."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
@@ -80,6 +85,7 @@ def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     torch.set_num_threads(1)
     run_tool('ptq', path, '--work-dir', tmp_path / 'one')
     output_of(start('ptq', path, '--work-dir', tmp_path / 'two'))
+    assert not Path('.dist_test').exists()  # mmengine's folder for results
     one, two = (read_checkpoint(tmp_path / name / 'quantized.pth') for name in ('one', 'two'))
     assert one['state_dict'].keys() == two['state_dict'].keys()
     assert all(torch.equal(x, two['state_dict'][key]) for key, x in one['state_dict'].items())
@@ -89,6 +95,7 @@ def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     assert results[0]['quantized'] == results[1]['quantized']
     run = json.loads((tmp_path / 'two/run.json').read_text())
     assert run['environment']['processes'] == 2
+    assert not list((tmp_path / 'two').glob('results_*'))
     assert {p.name for p in (tmp_path / 'two').iterdir() if p.is_file()} == {
         'coverage.json',
         'quantized.pth',

@@ -121,6 +121,7 @@ class Stream:
 
     def prepare(self, unit: Unit, pending: Set[nn.Module], changes: bool, outputs: bool) -> None:
         """Plan the recording of a unit; see ``plan_stream`` for the arguments."""
+        self.cancel()
         graph, self._outputs = self.traced.graph, outputs
         self._plan = plan = plan_stream(graph, unit, self._stored.keys(), pending, changes, outputs)
         self._keys = {graph.calls[i].key: i for i in plan.replayed | plan.idle}

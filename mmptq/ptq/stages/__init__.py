@@ -7,7 +7,7 @@ from .distillation import Distillation
 from .lp_selector import LpSelector
 from .recipe import build_stages
 from .reconstructor import Reconstructor
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 __all__ = [
     'ADAPTER',
@@ -20,5 +20,6 @@ __all__ = [
     'RANGES',
     'Reconstructor',
     'Stage',
+    'UNLEARNED',
     'build_stages',
 ]

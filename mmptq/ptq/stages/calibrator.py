@@ -16,7 +16,7 @@ from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
 from mmptq.utils.hooks import temporary_hooks
 
-from .stage import RANGES, Stage
+from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 NO_DATA = 'received no calibration data'
 
@@ -37,6 +37,7 @@ class Calibrator(Stage):
         >>> stages = [dict(type='Calibrator', act_observer=dict(type='LpObserver', p=2.0))]
     """
 
+    needs = frozenset({FLOAT_MODEL, UNLEARNED})
     gives = frozenset({RANGES})
 
     def __init__(

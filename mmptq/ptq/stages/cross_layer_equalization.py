@@ -16,7 +16,7 @@ from mmptq.quantization.layers import channel_rows
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten, tensors_in
 
-from .stage import FLOAT_MODEL, RANGES, Stage
+from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 
 @TASK_UTILS.register_module()
@@ -45,7 +45,7 @@ class CrossLayerEqualization(Stage):
         >>> stages = [dict(type='CrossLayerEqualization'), dict(type='Calibrator')]
     """
 
-    needs = frozenset({FLOAT_MODEL})
+    needs = frozenset({FLOAT_MODEL, UNLEARNED})
     breaks = frozenset({RANGES})
 
     def __init__(self, alpha: float = 0.5, limit: float = 32.0):

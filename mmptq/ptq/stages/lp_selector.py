@@ -24,7 +24,7 @@ from mmptq.utils.config_files import require_file
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.files import write_json
 
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 RESULT_NAME = 'lp_selection.json'
 LOSS = dict(type='DetectionOutputLoss', confidence_weighted=True, background_weight=0.0)
@@ -78,7 +78,7 @@ class LpSelector(Stage):
         >>> stages = [dict(type='Calibrator'), dict(type='LpSelector', num_samples=32)]
     """
 
-    needs = frozenset({RANGES, FLOAT_MODEL, ADAPTER})
+    needs = frozenset({RANGES, FLOAT_MODEL, UNLEARNED, ADAPTER})
 
     def __init__(
         self,

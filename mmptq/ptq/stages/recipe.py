@@ -11,7 +11,7 @@ from mmptq.ptq.context import PTQContext
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
 
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 # What a stage needs, as the object of a sentence.
 WORDS = {RANGES: 'calibrated ranges', FLOAT_MODEL: 'the float model'}
@@ -59,7 +59,8 @@ def check_order(stages: list[Any]) -> None:
     """
     if not stages:
         raise QuantizationError("the recipe has no stage: add dict(type='Calibrator') to stages")
-    given: dict[str, Any] = {FLOAT_MODEL: None}  # what holds, and since which stage
+    # What holds, and since which stage.
+    given: dict[str, Any] = dict.fromkeys([FLOAT_MODEL, UNLEARNED])
     broken: dict[str, tuple[Any, Any]] = {}  # what does not: by which stage, and who gave it
     for index, stage in enumerate(stages):
         for fact in sorted(set(stage_facts(stage, 'needs')) - {ADAPTER}):
@@ -124,6 +125,8 @@ def _problem(stage: Any, fact: str, broken: dict[str, tuple], later: list[Any]) 
     if fact == RANGES and giver is not None:
         return _stale(breaker, giver)
     other = _name(breaker)
+    if fact == UNLEARNED:
+        return f'{name} would undo what {other} learned: put {name} before {other}'
     if other == name:
         return f'{name} needs {what}, which the {name} before it changes: use {name} once'
     return f'{name} needs {what}, which {other} changes: put {name} before {other}'

@@ -25,7 +25,7 @@ from mmptq.ptq.units.weight_rounding import WeightRounding
 from mmptq.quantization import quantizers_off
 from mmptq.utils.errors import QuantizationError
 
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 WHERE = 'Reconstructor: '
 CHOSEN = 'rows are chosen by the data, so that float and quantized ones do not belong together'
@@ -85,6 +85,7 @@ class Reconstructor(Stage):
     """
 
     needs = frozenset({RANGES, FLOAT_MODEL})
+    breaks = frozenset({UNLEARNED})
 
     def __init__(
         self,

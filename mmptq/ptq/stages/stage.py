@@ -7,6 +7,7 @@ from mmptq.ptq.context import PTQContext
 
 RANGES = 'ranges'
 FLOAT_MODEL = 'float_model'
+UNLEARNED = 'unlearned'
 ADAPTER = 'adapter'
 
 
@@ -15,6 +16,7 @@ class Stage(ABC):
 
     ``ranges``: every quantizer has a scale and a zero point that fit the weights.
     ``float_model``: with quantizers off, the model computes what it did before quantization.
+    ``unlearned``: nothing was learned on the present scales, so that others may take their place.
     ``adapter``: a registered adapter knows the detector (only in ``needs``).
 
     A stage can set these for one object in ``__init__`` where they depend on arguments. A class

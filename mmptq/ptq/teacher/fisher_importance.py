@@ -53,7 +53,9 @@ class FisherImportance(Importance):
         self._gradients = gradients
         self._means = {}
 
-    def weights(self, name: str, sample: int, call: int) -> list[Tensor | float]:
+    def weights(
+        self, name: str, sample: int, call: int, side: str = 'output'
+    ) -> list[Tensor | float]:
         mean = self._mean(name, sample)
         tensors = self._gradients.of(name, sample, call)
         if mean is None:
@@ -68,9 +70,7 @@ class FisherImportance(Importance):
     def _mean(self, name: str, sample: int) -> Tensor | None:
         """Mean of the squares over all calls; None where the loss does not depend on the unit."""
         if (name, sample) not in self._means:
-            calls = range(self._gradients.num_calls(name, sample))
-            tensors = [x for call in calls for x in self._gradients.of(name, sample, call)]
-            found = [x.flatten() for x in tensors if x is not None]
+            found = [x.flatten() for x in self._gradients.tensors(name, sample)]
             mean = torch.cat(found).square().mean().clamp(min=1e-30) if found else None
             self._means[name, sample] = mean
         return self._means[name, sample]

@@ -34,6 +34,7 @@ class Gradients:
     def __init__(self, budget_bytes: int, directory: str | Path):
         self._cache = ActivationCache(budget_bytes, directory)
         self._places: dict[tuple[str, str, int], list[int]] = {}
+        self._samples: dict[tuple[str, str], list[int]] = {}
 
     def __enter__(self) -> 'Gradients':
         return self
@@ -50,6 +51,8 @@ class Gradients:
         self, name: str, sample: int, calls: list[list[Tensor | None]], side: str = 'output'
     ) -> None:
         """Add the gradients of a module on a sample: one list of tensors per call."""
+        if (name, side, sample) not in self._places:
+            self._samples.setdefault((name, side), []).append(sample)
         places = self._places.setdefault((name, side, sample), [])
         for tensors in calls:
             places.append(len(self._cache))
@@ -76,7 +79,17 @@ class Gradients:
 
     def samples(self, name: str, side: str = 'output') -> list[int]:
         """Samples with gradients at a module."""
-        return [key[2] for key in self._places if key[:2] == (name, side)]
+        return self._samples.get((name, side), [])
+
+    def tensors(self, name: str, sample: int, side: str = 'output') -> list[Tensor]:
+        """All gradients at a module on a sample, of all calls, without the missing ones."""
+        calls = range(self.num_calls(name, sample, side))
+        found = [x for call in calls for x in self.of(name, sample, call, side)]
+        return [x for x in found if x is not None]
+
+    def modules(self) -> list[tuple[str, str]]:
+        """Name and side of every module with gradients."""
+        return list(self._samples)
 
 
 def _scaled(x: Tensor) -> tuple[Tensor, float]:

@@ -27,10 +27,13 @@ class Importance(ABC):
         per_unit (bool): See above. Defaults to False.
         sides (tuple[str]): Where gradients are collected if not ``per_unit``: 'input', 'output'.
             Defaults to ('output',).
+        projects (bool): Whether a stage that computes errors itself has to project the error of
+            each position on its gradient (a Hessian of rank one). Defaults to False.
     """
 
     per_unit: ClassVar[bool] = False
     sides: ClassVar[tuple[str, ...]] = ('output',)
+    projects: bool = False
 
     def __init__(self, loss: dict[str, Any]):
         self.loss = loss
@@ -47,15 +50,23 @@ class Importance(ABC):
         """
 
     @abstractmethod
-    def weights(self, name: str, sample: int, call: int) -> list[Tensor | float]:
-        """Factors of the errors of the outputs of one call of a unit.
+    def weights(
+        self, name: str, sample: int, call: int, side: str = 'output'
+    ) -> list[Tensor | float]:
+        """Factors of the errors of the outputs, or inputs, of one call of a unit.
 
         Args:
             name (str): The unit; '' is the whole network.
             sample (int): Index of a sample that has a target; others have weights of 1.
             call (int): Index of the call.
+            side (str): 'output' for what the call returns, 'input' for its arguments.
 
         Returns:
-            list[Tensor | float]: One for each tensor that the call returns, in the order of
-            ``gradients.of(name, sample, call)``; a tensor is broadcast to the shape of the error.
+            list[Tensor | float]: One for each tensor on this side of the call, in the order of
+            ``gradients.of(name, sample, call, side)``; a tensor is broadcast to the shape of the
+            error.
         """
+
+    def report(self) -> list[dict[str, Any]]:
+        """What ``fit`` found, as rows for ``run.json``; asked for once if not ``per_unit``."""
+        return []

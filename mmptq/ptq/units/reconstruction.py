@@ -130,6 +130,9 @@ class Reconstruction:
         teacher = self.importance_task.teacher
         collect_gradients(teacher, modules, self._gradients, self.importance.sides)
         self.importance.fit(self._gradients)
+        rows = self.importance.report()
+        if rows:
+            self.ctx.record('importance', rows)
 
     def _run(self) -> list[dict[str, Any]]:
         rows, start = [], time.perf_counter()

@@ -7,6 +7,7 @@ from reconstruction import ToyDetector, images, toy_context
 from torch import nn
 
 from mmptq.ptq import ActivationCache
+from mmptq.ptq.recording.stream import Stream, TracedSamples
 from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.units.find import find_units
 from mmptq.quantization import quantized_layers
@@ -288,3 +289,17 @@ def test_units_that_are_done_already(tmp_path, messages):
         entries = list(recorder.record_unit(units[3]))
     assert_same(entries, [UnitRecorder(*args).record(units[3], i) for i in range(6)])
     assert not messages
+
+
+def test_a_unit_that_is_prepared_again_frees_what_it_kept(tmp_path):
+    ctx = toy_context(tmp_path, batches=images(2))
+    samples = list(ctx.loader)
+    first, second, *_ = find_units(ctx.model, lambda: ctx.predict(samples[0]), 'layer')
+    run = lambda index: ctx.predict(samples[index])  # noqa: E731
+    stream = Stream(TracedSamples.trace(ctx.model, run, 2), run, 1, tmp_path / 'cache')
+    for _ in range(2):  # beyond the budget, so that what is kept has a file
+        stream.prepare(second, {first.module}, False, True)
+        stream.record(second, 0)
+        assert len(list((tmp_path / 'cache').iterdir())) == 1
+    stream.close()
+    assert not list((tmp_path / 'cache').iterdir())

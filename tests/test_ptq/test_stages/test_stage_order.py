@@ -51,6 +51,29 @@ def build(*names: str) -> list:
             'use Distillation once',
         ),
         (
+            ['calibrate', 'distill', 'calibrate'],
+            'Calibrator needs the float model, which Distillation changes: '
+            'put Calibrator before Distillation',
+        ),
+        (
+            ['calibrate', 'correct', 'calibrate'],
+            'Calibrator needs the float model, which BiasCorrection changes: '
+            'put Calibrator before BiasCorrection',
+        ),
+        (
+            ['calibrate', 'reconstruct', 'calibrate'],
+            'Calibrator would undo what Reconstructor learned: put Calibrator before Reconstructor',
+        ),
+        (
+            ['calibrate', 'reconstruct', 'select'],
+            'LpSelector would undo what Reconstructor learned: put LpSelector before Reconstructor',
+        ),
+        (
+            ['calibrate', 'reconstruct', 'equalize', 'calibrate'],
+            'CrossLayerEqualization would undo what Reconstructor learned: '
+            'put CrossLayerEqualization before Reconstructor',
+        ),
+        (
             ['reconstruct', 'calibrate'],
             'Reconstructor needs calibrated ranges: put Calibrator before Reconstructor',
         ),
