@@ -3,6 +3,8 @@
 from .detection_output_loss import DetectionOutputLoss
 from .global_positive_loss import GlobalPositiveLoss
 from .lp_loss import LpLoss
+from .semantic_focus_loss import SemanticFocusLoss
+from .sensitivity_aware_selection import SensitivityAwareSelection
 from .task_loss import TaskLoss
 from .top_k_confidence_loss import TopKConfidenceLoss
 
@@ -10,6 +12,8 @@ __all__ = [
     'DetectionOutputLoss',
     'GlobalPositiveLoss',
     'LpLoss',
+    'SemanticFocusLoss',
+    'SensitivityAwareSelection',
     'TaskLoss',
     'TopKConfidenceLoss',
 ]

@@ -25,6 +25,7 @@ class TaskLoss(nn.Module, ABC):
     Attributes:
         needs_target (bool): Whether ``forward`` compares with the float model. If not,
             ``make_target`` is not called and ``forward`` gets None. Defaults to True.
+        missing_hint (str): What to look at where samples have no target; the end of a message.
 
     Example:
         >>> @MODELS.register_module()
@@ -41,6 +42,19 @@ class TaskLoss(nn.Module, ABC):
     """
 
     needs_target: ClassVar[bool] = True
+    missing_hint: ClassVar[str] = (
+        'check the checkpoint and the calibration data, or lower score_thr of the loss'
+    )
+
+    def check(self, adapter: Adapter) -> None:  # noqa: B027 (an optional hook)
+        """Refuse a model that this loss is not for, before any work.
+
+        Args:
+            adapter (Adapter): Adapter of the model.
+
+        Raises:
+            QuantizationError: With what is missing.
+        """
 
     def make_target(self, adapter: Adapter, raw: Any, data: dict[str, Any]) -> Any | None:
         """What ``forward`` compares with on a sample, without gradients.
@@ -77,7 +91,8 @@ class TaskLoss(nn.Module, ABC):
         """Look at the whole calibration set once, before the first learning step.
 
         In a run of several processes each sees its part of the samples, and all have to come to
-        the same result: combine what they see with ``mmptq.ptq.parallel``.
+        the same result: combine what they see with ``teacher.mean_over_samples``, or with
+        ``mmptq.ptq.parallel``.
 
         Args:
             teacher (TeacherOutputs): ``len(teacher)`` samples with ``teacher.data(index)``,
@@ -93,6 +108,10 @@ class TaskLoss(nn.Module, ABC):
             losses (dict[str, Tensor]): Detached scalars by head, or ``{'loss': scalar}`` for a
                 loss without heads; means over the samples of the step.
         """
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """What ``run.json`` shall hold of the loss: rows by kind; asked for after learning."""
+        return {}
 
     def parts(
         self, adapter: Adapter, raw: Any, data: dict[str, Any], target: Any

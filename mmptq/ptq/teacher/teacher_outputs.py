@@ -54,6 +54,7 @@ class TeacherOutputs:
     ):
         self.model, self.adapter, self.samples = model, adapter, samples
         self.loss = loss.eval()
+        loss.check(adapter)
         self._targets = ActivationCache(budget_bytes, samples.directory)
         self._last: tuple[int, Any] = (-1, None)  # searches try many settings on one sample
         self.found = [index for index in range(len(samples)) if self._make_target(index)]
@@ -82,7 +83,7 @@ class TeacherOutputs:
             f'the float model gives {type(self.loss).__name__} no target in {total - found} of '
             f'{total} calibration samples'
         )
-        hint = 'check the checkpoint and the calibration data, or lower score_thr of the loss'
+        hint = self.loss.missing_hint
         if required and not found:
             raise QuantizationError(f'{text}: {hint}')
         MMLogger.get_current_instance().warning(f'{text}, this loss ignores them: {hint}')
@@ -121,6 +122,23 @@ class TeacherOutputs:
         """Raw outputs of the float model."""
         with torch.no_grad(), quantizers_off(self.model):
             return self.raw_outputs(index)
+
+    def mean_over_samples(self, own: list[Tensor]) -> Tensor:
+        """Mean of tensors of one shape over all samples, on the CPU.
+
+        Args:
+            own (list[Tensor]): One per sample of this process; may be empty.
+
+        Returns:
+            Tensor: The same in all processes; empty if there is no sample at all.
+        """
+        found = [x for part in parallel.gather([x.cpu() for x in own]) for x in part]
+        return torch.stack(found).mean(0) if found else torch.zeros(0)
+
+    @staticmethod
+    def common(own: list[Any]) -> list[Any]:
+        """What the first process with anything has, in all processes."""
+        return next((part for part in parallel.gather(own) if part), [])
 
     def parts(self, index: int, raw: Any) -> dict[str, Tensor]:
         """The loss of raw outputs of a sample by head; empty for a sample without target."""
