@@ -126,8 +126,12 @@ class Reconstructor(Stage):
             self.needs = self.needs | {ADAPTER}
 
     def check(self, ctx: PTQContext) -> None:
-        """Refuse names in ``units`` and ``skip`` that match nothing."""
+        """Refuse names in ``units`` and ``skip`` that match nothing, and losses that do not fit."""
         check_names(ctx.plan, self.units or [], self.skip)
+        if self.settings.task_loss:
+            cfg = self.settings.task_loss
+            loss = build_component(cfg, f'{WHERE}task_loss', MODELS, TaskLoss)
+            loss.check(build_adapter(ctx.model))
 
     def run(self, ctx: PTQContext) -> None:
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""

@@ -27,6 +27,7 @@ from mmptq.quantization import FakeQuantizer, quantizers_off
 from mmptq.utils.seeds import seeded, stream_seed
 from mmptq.utils.sparse_rows import RowsDifferError
 
+from .training_progress import TrainingProgress
 from .unit import Unit
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
@@ -98,7 +99,11 @@ class Reconstruction:
                 self._gradients = stack.enter_context(self._make_gradients(self._share(8)))
                 with quantizers_off(self.ctx.model):
                     self._collect()
-            return self._run()
+            rows = self._run()
+            for task in filter(None, {self.task, self.importance_task}):
+                for kind, found in task.teacher.loss.records().items():
+                    self.ctx.record(kind, found)
+            return rows
 
     def _share(self, part: int) -> int:
         return max(1, self.settings.cache_budget // part)
@@ -183,7 +188,7 @@ class Reconstruction:
                 stack.enter_context(self.task.replaying(unit, replay_budget))
             original = quantizers.state()
             before = mean_loss(entries, objective)
-            after = self._train(quantizers, entries, objective, before)
+            after = self._train(unit, quantizers, entries, objective, before)
         kept = after <= before
         note = 'is worse' if after > before else 'is not finite'
         return dict(
@@ -217,6 +222,7 @@ class Reconstruction:
 
     def _train(
         self,
+        unit: Unit,
         quantizers: UnitQuantizers,
         entries: UnitEntries,
         objective: UnitObjective,
@@ -225,10 +231,18 @@ class Reconstruction:
         if before == 0:
             return before  # nothing is lost, so that there is nothing to learn
         try:
-            train_unit(quantizers, entries, objective, self.settings.training, before)
+            settings, progress = self.settings.training, self._progress(unit)
+            train_unit(quantizers, entries, objective, settings, before, progress)
             return mean_loss(entries, objective)
         except NotFiniteError:
             return float('nan')
+
+    def _progress(self, unit: Unit) -> TrainingProgress | None:
+        """State within a unit that takes minutes: the whole network."""
+        if unit.name or not self.ctx.resume:
+            return None
+        loss = self.task.teacher.loss if self.task else None
+        return TrainingProgress(self.ctx.resume, 'step', loss, device_of(self.ctx.model))
 
     def _objective(self, unit: Unit) -> UnitObjective:
         local = self.settings.loss

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmptq.ptq import parallel
 from mmptq.ptq.recording.unit_data import join
 
+from .training_progress import TrainingProgress
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
 from .weight_rounding import WeightRounding
@@ -51,6 +52,7 @@ def train_unit(
     objective: UnitObjective,
     settings: TrainingSettings,
     unit_loss: float,
+    progress: TrainingProgress | None = None,
 ) -> None:
     """Learn and commit.
 
@@ -60,6 +62,8 @@ def train_unit(
         objective (UnitObjective): The loss.
         settings (TrainingSettings): How it is learned.
         unit_loss (float): The loss is given in units of this.
+        progress (TrainingProgress, optional): Where the state of learning is kept. Defaults to
+            None, which starts anew.
 
     Raises:
         NotFiniteError: If a loss becomes NaN or infinite; nothing is committed then.
@@ -77,8 +81,11 @@ def train_unit(
         optimizer = torch.optim.Adam(groups)
         step = _Step(quantizers, entries, objective, settings, unit_loss, optimizer, counts)
         with objective.task.learning() if objective.task else nullcontext():
-            for index in range(settings.num_iters):
+            first = progress.load(quantizers, optimizer) if progress else 0
+            for index in range(first, settings.num_iters):
                 step.take(index)
+                if progress:
+                    progress.save(index + 1, quantizers, optimizer)
     quantizers.commit()
 
 

@@ -1,0 +1,6 @@
+# Selective Focus without selection: all heads count the same.
+_base_ = './selective_focus.py'
+stages = [
+    *_base_.stages[:-1],
+    dict(_base_.stages[-1], task_loss=dict(type='SemanticFocusLoss', selection=False)),
+]
