@@ -10,6 +10,7 @@ from .stages import (
     Distillation,
     LpSelector,
     Reconstructor,
+    ScaleRefiner,
     Stage,
     build_stages,
 )
@@ -32,6 +33,7 @@ __all__ = [
     'LpSelector',
     'PTQContext',
     'Reconstructor',
+    'ScaleRefiner',
     'LayerState',
     'Stage',
     'WeightRounding',

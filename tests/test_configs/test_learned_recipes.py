@@ -53,3 +53,30 @@ def test_recipe_on_even_channels(name):
     plain = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages
     assert type(TASK_UTILS.build(stages[0])).__name__ == 'CrossLayerEqualization'
     assert stages[1:] == plain
+
+
+INLIERQ = {
+    'inlierq': {},
+    'inlierq_soft': dict(soft=True),
+    'inlierq_all': dict(inlier_weight=1.0, anomaly_weight=1.0),
+    'inlierq_anomaly': dict(inlier_weight=0.0, anomaly_weight=1.0),
+    'inlierq_anomaly_no_topk': dict(inlier_weight=0.0, anomaly_weight=1.0),
+    'inlierq_no_topk': {},
+    'inlierq_no_curvature': dict(curvature=None),
+    'inlierq_recon': {},
+    'inlierq_lidar_ptq': {},
+}
+
+
+@pytest.mark.parametrize('name', INLIERQ)
+def test_inlierq_and_its_ablations(name):
+    stages = Config.fromfile(ROOT / f'configs/_base_/recipes/{name}.py').stages
+    built = [TASK_UTILS.build(stage) for stage in stages]
+    learned = ['Reconstructor'] if name in ('inlierq_recon', 'inlierq_lidar_ptq') else []
+    names = [type(stage).__name__ for stage in built]
+    assert names == ['Calibrator', 'ScaleRefiner', *learned]
+    refiner = built[1]
+    assert refiner.num_samples == 64
+    assert refiner.loss.k == ('all' if name.endswith('no_topk') else None)
+    for key, value in INLIERQ[name].items():
+        assert getattr(refiner.importance, key) == value

@@ -7,6 +7,7 @@ from .distillation import Distillation
 from .lp_selector import LpSelector
 from .recipe import build_stages
 from .reconstructor import Reconstructor
+from .scale_refiner import ScaleRefiner
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'LpSelector',
     'RANGES',
     'Reconstructor',
+    'ScaleRefiner',
     'Stage',
     'UNLEARNED',
     'build_stages',
