@@ -25,7 +25,7 @@ from mmptq.quantization import FakeQuantizer, QuantMixin, quantizers_off
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.hooks import temporary_hooks
 
-from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
+from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 # Ranges with more bits stay: nothing is gained by clipping, and raw points must not be clipped.
 MOST_BITS = 8
@@ -64,7 +64,7 @@ class ScaleRefiner(Stage):
         >>> stages = [dict(type='Calibrator'), dict(type='ScaleRefiner', num_samples=64)]
     """
 
-    needs = frozenset({RANGES, FLOAT_MODEL, ADAPTER})
+    needs = frozenset({RANGES, FLOAT_MODEL, ADAPTER, UNLEARNED})
 
     def __init__(
         self,
