@@ -39,6 +39,15 @@ HEADS = dict(
         num_anchors=60,
         nms_distance=5.0,
     ),
+    clr=dict(
+        type='CLRHead',
+        in_channels=16,
+        image_size=SIZE,
+        num_priors=32,
+        num_rows=12,
+        gather=dict(num_points=6, mid_channels=8, context_size=(2, 4)),
+        nms_distance=5.0,
+    ),
     bezier=dict(type='BezierHead', in_channels=64, window=3, num_samples=20),
     ganet=dict(type='GANetHead', in_channels=16, num_keypoints=8, min_keypoints=1),
     condlane=dict(
@@ -59,6 +68,7 @@ HEADS = dict(
     ),
 )
 NECKS = dict(
+    clr=dict(type='FPN', in_channels=[16, 32, 64], out_channels=16, num_outs=3),
     bezier=dict(type='FeatureFlipNeck', in_channels=64, mid_channels=16),
     condlane=dict(type='TransConvFPN', in_channels=[16, 32, 64], out_channels=16),
     ganet=dict(
@@ -69,6 +79,7 @@ NECKS = dict(
     ),
 )
 STAGES = dict(
+    clr=dict(out_indices=(1, 2, 3)),
     bezier=dict(strides=(1, 2, 1, 1)),
     condlane=dict(out_indices=(1, 2, 3)),
     ganet=dict(out_indices=(1, 2, 3)),
@@ -76,6 +87,7 @@ STAGES = dict(
 )
 # Of the last layers, so that random weights give lanes.
 BIASES = dict(
+    clr={'classify.bias': [0, 1], 'locate.bias': [0, 0, 0, 0.7]},
     bezier={'classify.bias': [0.5]},
     lstr={'class_embed.bias': [0, 2], 'specific_embed.layers.2.bias': [0.1, 0.9, 0, -0.5]},
     condlane={'heatmap.2.bias': [0.5], 'row_range.output_bias': [0.0, 0.5]},
@@ -83,7 +95,7 @@ BIASES = dict(
     laneatt={'cls.bias': [0, 1], 'reg.bias': [8] + [0] * 12},
 )
 # Parts that only help training.
-UNUSED = dict(bezier='lane_head.mask_head.*')
+UNUSED = dict(bezier='lane_head.mask_head.*', clr='lane_head.mask_head.*')
 
 
 def lane_model_config(family: str) -> dict:

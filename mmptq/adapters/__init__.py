@@ -9,7 +9,7 @@ from .head_output import HeadOutput, flatten_levels
 from .lane_conditional_head import CondLaneHeadAdapter
 from .lane_head import LaneHeadAdapter
 from .lane_keypoint_head import GANetHeadAdapter
-from .lane_query_head import BezierHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
+from .lane_query_head import BezierHeadAdapter, CLRHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
 from .lane_seg_head import LaneSegHeadAdapter
 from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
@@ -21,6 +21,7 @@ __all__ = [
     'Anchor3DHeadAdapter',
     'AnchorHeadAdapter',
     'BezierHeadAdapter',
+    'CLRHeadAdapter',
     'CenterHeadAdapter',
     'CondLaneHeadAdapter',
     'DenseHeadAdapter',

@@ -37,6 +37,38 @@ class LaneATTHeadAdapter(LaneHeadAdapter):
 
 
 @TASK_UTILS.register_module()
+class CLRHeadAdapter(LaneHeadAdapter):
+    """CLRNet: for each prior a start, an angle and a length of its line, and offsets of x from it.
+
+    Only the last stage has outputs in a test. A prior keeps its index in all stages, so that rows
+    of the float and the quantized model belong together.
+    """
+
+    head_types: ClassVar = ('CLRHead',)
+    slices: ClassVar = {'lines': {'start': 2, 'angle': 1, 'length': 1}}
+    confidence_parts: ClassVar = {'logits': -1}
+
+    def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:
+        regs = self.sliced('lines', raw['lines']) | dict(offsets=raw['offsets'])
+        scores = background_last(raw['logits'])
+        return [HeadOutput(self.head_names[-1], scores, regs, softmax=True)]
+
+    @torch.no_grad()
+    def focus(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each prior counts by its confidence; offsets only up to the end of its lane."""
+        lane = _lane_probability(raw['logits'])
+        masks = dict.fromkeys(self.parts(raw), lane)
+        return masks | dict(offsets=lane * self._reached_rows(raw['lines']))
+
+    def _reached_rows(self, lines: Tensor) -> Tensor:
+        """(B, A, S) bool, rows that are not above the upper end of the prior's lane."""
+        last = self.head.num_rows - 1
+        starts = (lines[..., :1] * last).round().clamp(0, last)
+        lengths = (lines[..., 3:] * last).round()
+        return torch.arange(last + 1, device=lines.device) <= starts + lengths - 1
+
+
+@TASK_UTILS.register_module()
 class LSTRHeadAdapter(LaneHeadAdapter):
     """LSTR: ends and coefficients of a curve for each query; four are shared by all queries."""
 

@@ -124,6 +124,7 @@ def test_parts(detector, adapter, raw):
     heads = dict(
         lstr=['logits', 'ends', 'shared', 'own'],
         laneatt=['logits', 'length', 'offset'],
+        clr=['logits', 'start', 'angle', 'length', 'offsets'],
         bezier=['logits', 'control_points'],
         ganet=['heatmap', 'offset', 'compensation'],
         condlane=['heatmap', 'location', 'offset', 'range'],
@@ -148,16 +149,21 @@ def test_focus_is_the_confidence_of_what_a_part_describes(detector, adapter, raw
     if family == 'condlane':  # its maps: test_lane_conditional_head.py
         torch.testing.assert_close(masks['heatmap'].flatten(), scores)
         return
-    for name in masks.keys() - {'offset' if family == 'laneatt' else None}:
+    limited = dict(laneatt='offset', clr='offsets').get(family)
+    for name in masks.keys() - {limited}:
         torch.testing.assert_close(masks[name].flatten(), scores)
-    if family != 'laneatt':
+    if limited is None:
         return
-    # The tiny model's lanes are 8 rows long: above their ends the decoder reads no offset.
-    lanes = model.lane_head._proposals(raw['reg'][0])
+    # The tiny models' lanes are 8 rows long: above their ends the decoder reads no offset.
+    head = model.lane_head
+    if family == 'clr':
+        lanes = head._lanes(raw['lines'][0], raw['offsets'][0]).rows
+    else:
+        lanes = head._proposals(raw['reg'][0])
     rows = torch.arange(12, device=scores.device)
     expected = masks['logits'][0] * (rows <= lanes.ends[:, None])
-    torch.testing.assert_close(masks['offset'][0], expected)
-    assert 0 < (masks['offset'] == 0).float().mean() < 1
+    torch.testing.assert_close(masks[limited][0], expected)
+    assert 0 < (masks[limited] == 0).float().mean() < 1
 
 
 def test_a_family_without_rules_of_selective_focus(detector):
@@ -176,8 +182,14 @@ def test_a_family_without_rules_of_selective_focus(detector):
 
 def test_decode_is_prediction(detector, adapter, raw):
     family, model, data = detector
-    heads = dict(lstr='ends', laneatt='offset', bezier='control_points', ganet='compensation')
-    heads['condlane'] = 'location'
+    heads = dict(
+        lstr='ends',
+        laneatt='offset',
+        clr='offsets',
+        bezier='control_points',
+        ganet='compensation',
+        condlane='location',
+    )
     check_decode(model, adapter, raw, data, head=heads.get(family, 'seg'))
 
 

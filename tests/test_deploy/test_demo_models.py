@@ -70,7 +70,8 @@ def test_lane_model(family, backend, tmp_path):
         return
     integer, floating = check(detector, backend, x, tmp_path)
     assert integer > 20
-    assert floating < 5
+    # In three stages of CLRNet: attention products, and layers that give sampling coordinates.
+    assert floating < (7 if family == 'clr' else 5)
 
 
 def test_feature_rows_above_the_anchors_of_laneatt(tmp_path):

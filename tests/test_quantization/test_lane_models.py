@@ -20,6 +20,8 @@ from mmptq.quantization import QuantPlan, quantized_layers, rebuild
 # The layers whose outputs are the head's raw outputs.
 LAST = dict(
     bezier={'lane_head.classify', 'lane_head.regress'},
+    # Later stages go on from "locate".
+    clr={'lane_head.classify', 'lane_head.offset'},
     condlane={'lane_head.heatmap.2', 'lane_head.kernels.2', 'lane_head.feature_convs.2.conv'},
     ganet={'lane_head.heatmap.2', 'lane_head.offset.2', 'lane_head.compensation.2'},
     laneatt={'lane_head.cls', 'lane_head.reg'},

@@ -133,7 +133,7 @@ def find_wanted(
     """
     integer: set[str] = set()
     wanted: dict[str, list[NodeProto] | None] = {}
-    kept = tensors_before_float_layers(graph).union(float_outputs)
+    kept = tensors_kept_float(graph).union(float_outputs)
     for node in graph.nodes:
         inputs = _data_inputs(node) if node.op_type in SELECTING else list(node.input)
         if node.output[0] in kept:
@@ -157,17 +157,20 @@ def find_wanted(
     return {name: nodes for name, nodes in wanted.items() if not _stays_float(graph, profile, name)}
 
 
-def tensors_before_float_layers(graph: Graph) -> set[str]:
-    """Tensors between a layer and the layers with stored, unquantized weights that take it.
+def tensors_kept_float(graph: Graph) -> set[str]:
+    """Tensors between a layer and what takes them in float: float layers and sampling coordinates.
 
-    Quantizing them would undo what keeping the layer float is for: in YOLOX-nano the stem's output,
-    whose channels no single grid can hold, goes to a depthwise convolution that stays float.
+    Quantizing the input of a layer with a stored, unquantized weight would undo what keeping that
+    layer float is for: in YOLOX-nano the stem's output, whose channels no single grid can hold,
+    goes to a depthwise convolution that stays float. Coordinates in 8 bits would sample features
+    several pixels away: the priors of CLRNet, which later stages sample along.
     """
     tensors = [
         node.input[0]
         for node in graph.nodes
         if node.op_type in LAYERS and graph.is_constant(node.input[1])
     ]
+    tensors += [node.input[1] for node in graph.of_type('GridSample')]
     found: set[str] = set()
     while tensors:
         tensor = tensors.pop()

@@ -4,6 +4,7 @@ from .backbones import ENet, ReducedResNet
 from .decoders import BUSDDecoder, ENetDecoder, LinearDecoder
 from .heads import (
     BezierHead,
+    CLRHead,
     CondLaneHead,
     GANetHead,
     LaneAnchorGenerator,
@@ -14,12 +15,13 @@ from .heads import (
     LSTRHead,
 )
 from .lane_detector import LaneDetector
-from .losses import SADLoss, SoftmaxFocalLoss
+from .losses import LineIoULoss, SADLoss, SoftmaxFocalLoss
 from .necks import RESA, SCNN, DeformFPN, FeatureFlipNeck, LaneTransformer, TransConvFPN
 
 __all__ = [
     'BUSDDecoder',
     'BezierHead',
+    'CLRHead',
     'CondLaneHead',
     'DeformFPN',
     'ENet',
@@ -34,6 +36,7 @@ __all__ = [
     'LaneHead',
     'LaneSegHead',
     'LaneTransformer',
+    'LineIoULoss',
     'LinearDecoder',
     'RESA',
     'ReducedResNet',

@@ -131,6 +131,34 @@ def test_no_pair_on_what_only_a_float_layer_takes():
     assert len([n for n in graph.of_type('Conv') if not qparams_of(graph, n.output[0])]) > 1
 
 
+class SamplingHead(nn.Module):
+    """A layer gives the places where the next one reads features."""
+
+    def __init__(self):
+        super().__init__()
+        self.locate = nn.Conv2d(32, 2, 1)
+        self.last = nn.Conv2d(32, 100, 1)
+
+    def forward(self, x):
+        grid = 0.5 * self.locate(x).permute(0, 2, 3, 1)
+        return self.last(F.grid_sample(x, grid, align_corners=True))
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime', 'onnxruntime_full'])
+def test_no_pair_on_sampling_coordinates(backend):
+    detector = TinyDetector()
+    detector.bbox_head = SamplingHead()
+    quantized_detector(backend, detector)
+    graph = Graph(build_model(detector, profile_of(backend), sample_inputs(), False)[0])
+    (sampling,) = graph.of_type('GridSample')
+    places = next(n for n in graph.of_type('Conv') if 'locate' in n.name)
+    assert graph.producer(places.input[0]).op_type == 'DequantizeLinear'
+    tensor = sampling.input[1]
+    while tensor != places.output[0]:
+        assert graph.producer(tensor).op_type in ('Mul', 'Transpose')
+        tensor = next(n for n in graph.producer(tensor).input if not graph.is_constant(n))
+
+
 def test_the_most_sensitive_outputs_stay_float():
     detector = quantized_detector('onnxruntime')
     profile = profile_of('onnxruntime')

@@ -1,6 +1,6 @@
 """Heads by the form of their lanes."""
 
-from .anchor import LaneAnchorGenerator, LaneATTHead
+from .anchor import CLRHead, LaneAnchorGenerator, LaneATTHead
 from .curve import BezierHead, LSTRHead
 from .keypoint import CondLaneHead, GANetHead
 from .lane_head import LaneHead
@@ -8,6 +8,7 @@ from .segmentation import LaneExistence, LaneSegHead
 
 __all__ = [
     'BezierHead',
+    'CLRHead',
     'CondLaneHead',
     'GANetHead',
     'LSTRHead',

@@ -13,7 +13,7 @@ from mmptq.lanes.models.heads.lane_head import LaneHead
 from .lane_anchor_matching import match_lane_anchors
 from .lane_anchors import LaneAnchors
 from .lane_nms import lane_nms
-from .row_lanes import RowLanes, lanes_to_rows, row_heights
+from .row_lanes import RowLanes, lanes_to_rows, row_lane_points
 
 INIT_CFG = dict(type='Normal', layer=['Conv2d', 'Linear'], std=0.001)
 
@@ -130,7 +130,7 @@ class LaneATTHead(LaneHead):
             index = (scores > self.score_thr).nonzero().squeeze(1)
             proposals = self._proposals(reg)[index]
             kept = lane_nms(proposals, scores[index], self.nms_distance, self.max_lanes)
-            lanes.append(self._to_points(proposals[kept]))
+            lanes.append(row_lane_points(proposals[kept], *self.image_size))
         return lanes
 
     def _proposals(self, reg: Tensor) -> RowLanes:
@@ -168,20 +168,6 @@ class LaneATTHead(LaneHead):
         xs = torch.where(valid, targets.xs, proposals.xs.detach())
         pred = torch.cat([proposals.lengths[:, None], proposals.xs], dim=1)
         return self.loss_reg(pred, torch.cat([lengths[:, None], xs], dim=1))
-
-    def _to_points(self, lanes: RowLanes) -> list[Tensor]:
-        """Points of lanes, extended below their first row as long as they are in the image."""
-        width, height = self.image_size
-        ys = lanes.xs.new_tensor(row_heights(self.num_rows, height))
-        rows = torch.arange(self.num_rows, device=lanes.xs.device)
-        points = []
-        for xs, start, end in zip(lanes.xs, lanes.starts, lanes.ends, strict=True):
-            inside = (rows >= start) | ((xs >= 0) & (xs <= width))
-            connected = inside.flip(0).cumprod(0).flip(0).bool()
-            shown = connected & (rows <= end) & (xs >= 0)
-            if shown.sum() > 1:
-                points.append(torch.stack([xs[shown], ys[shown]], dim=1))
-        return points
 
 
 def with_empty_diagonal(weights: Tensor) -> Tensor:

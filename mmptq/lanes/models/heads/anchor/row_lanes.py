@@ -96,6 +96,31 @@ def row_lane_distances(first: RowLanes, second: RowLanes) -> Tensor:
     return torch.where(counts > 0, sums / counts, torch.inf)
 
 
+def row_lane_points(lanes: RowLanes, width: int, height: int) -> list[Tensor]:
+    """Points of lanes, extended below their first row as long as they are in the image.
+
+    Args:
+        lanes (RowLanes): N lanes.
+        width (int): Width of the image in pixels.
+        height (int): Height of the image in pixels.
+
+    Returns:
+        list[Tensor]: (P, 2) points in pixels, bottom to top; lanes of less than two points are left
+        out.
+    """
+    num_rows = lanes.xs.shape[1]
+    ys = lanes.xs.new_tensor(row_heights(num_rows, height))
+    rows = torch.arange(num_rows, device=lanes.xs.device)
+    points = []
+    for xs, start, end in zip(lanes.xs, lanes.starts, lanes.ends, strict=True):
+        inside = (rows >= start) | ((xs >= 0) & (xs <= width))
+        connected = inside.flip(0).cumprod(0).flip(0).bool()
+        shown = connected & (rows <= end) & (xs >= 0)
+        if shown.sum() > 1:
+            points.append(torch.stack([xs[shown], ys[shown]], dim=1))
+    return points
+
+
 def _lane_on_rows(points: np.ndarray, ys: np.ndarray, width: int) -> tuple | None:
     """x at the rows, first row and number of rows of a lane; None if it reaches no row."""
     heights, first = np.unique(points[:, 1], return_index=True)
