@@ -125,7 +125,7 @@ def test_two_stage():
 def test_lanes(head, tiny_lanes):
     model = build_lane_model(head)
     limits = dict(bezier=[4], laneatt=[4], lstr=[7], ganet=[None], segmentation=[None, None])
-    limits['condlane'] = [None, None]
+    limits |= dict(condlane=[None, None], clr=[4])
     names = ['lane_head']
     if head == 'segmentation':
         names = ['lane_head.seg', 'lane_head.exist']
