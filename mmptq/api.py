@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
 from mmptq.engine.checkpoint import save_quantized
+from mmptq.engine.config_types import check_types
 from mmptq.engine.load_weights import load_quantized
 from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.ptq import parallel
@@ -77,7 +79,9 @@ def quantize(
     model = unwrap(model)
     quantizer = _named('scheme', scheme, 'quantizer')
     stages = _named('recipe', recipe, 'stages')
-    stages = build_stages([stages] if isinstance(stages, dict) else stages)
+    stages = [stages] if isinstance(stages, dict) else stages
+    check_types(dict(quantizer=quantizer, stages=stages))
+    stages = build_stages(stages)
     limits = None
     if backend is not None:
         limits = SchemeLimits.from_config(_named('backend', backend, 'backend'))
@@ -128,7 +132,9 @@ def _check_same(batches: BatchStore) -> None:
 def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
     try:
         ctx.predict(ctx.first_batch())
-    except TypeError as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of any model
         raise QuantizationError(
             f'the model cannot run the first batch ({first_line(error)}): give {FORMS}'
         ) from error
@@ -150,6 +156,8 @@ def _save(ctx: PTQContext) -> None:
 
 def _named(kind: str, value: Any, key: str) -> Any:
     """A part of ``configs/_base_`` by its name, or the config that was given."""
+    if value is None:
+        raise QuantizationError(f'{kind} is None: give a name, or a config')
     if not isinstance(value, str):
         return value
     try:

@@ -125,6 +125,10 @@ def _problem(
         others = ', '.join(sorted(partners.get(name, ())))
         shared = f'its weight is shared with {others}'
         return shared if others else 'its parameters are used outside of its forward'
+    if name in trace.vectorized:
+        return 'it runs inside of torch.vmap, where its values cannot be observed'
+    if computed_weight(module) is None and not module.weight.is_floating_point():
+        return f'its weight is {module.weight.dtype}, and only real numbers are quantized'
     return computed_weight(module)
 
 

@@ -116,12 +116,24 @@ def make_plan(
         if isinstance(module, _BatchNorm) and name not in trace.norm_inputs:
             unfolded[name] = NEVER_EXECUTED
     layers = place(model, quantizer, trace)
+    unsupported = find_unsupported(model)
     quantized = {layer.name for layer in layers if layer.quantized}
     if not quantized:
-        raise QuantizationError('no layer is quantized: check quantizer.weight, act and rules')
+        raise QuantizationError(_nothing_quantized(layers, unsupported))
     unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
     folded = [(name, norm) for name, norm in folded if name in quantized]
-    return QuantPlan(layers, folded, unfolded, find_unsupported(model), trace.samples)
+    return QuantPlan(layers, folded, unfolded, unsupported, trace.samples)
+
+
+def _nothing_quantized(layers: list[LayerPlan], unsupported: dict[str, str]) -> str:
+    """The sentence about a model in which every layer would stay float."""
+    reasons = [f"'{layer.name}', {layer.reason}" for layer in layers if layer.reason]
+    reasons += [f"'{name}' is a {kind}" for name, kind in unsupported.items()]
+    first = f' ({reasons[0]})' if reasons else ''
+    return (
+        f'no layer is quantized{first}: quantizer.weight, act and rules leave none of the '
+        f'{len(layers)} layers that can be'
+    )
 
 
 def refuse_mmcv_sparse(model: nn.Module) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 Hooks = Mapping[nn.Module, Callable[..., Any]]
@@ -14,6 +15,8 @@ def temporary_hooks(
     before: Hooks | None = None, after: Hooks | None = None, with_kwargs: bool = False
 ) -> Iterator[None]:
     """Within this context modules have these forward hooks; all of them go at its end.
+
+    A scripted module is passed over: torch gives it no hooks while it runs.
 
     Args:
         before (Mapping[nn.Module, Callable], optional): Forward pre-hooks by module:
@@ -28,12 +31,17 @@ def temporary_hooks(
         ...     model(x)
     """
     with ExitStack() as stack:
-        for module, hook in (before or {}).items():
+        for module, hook in _hookable(before):
             handle = module.register_forward_pre_hook(hook, with_kwargs=with_kwargs)
             stack.callback(handle.remove)
-        for module, hook in (after or {}).items():
+        for module, hook in _hookable(after):
             stack.callback(module.register_forward_hook(hook).remove)
         yield
+
+
+def _hookable(hooks: Hooks | None) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    scripted = torch.jit.RecursiveScriptModule
+    return [item for item in (hooks or {}).items() if type(item[0]) is not scripted]
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Nested data of tensors: what modules take and give, taken apart and put together again."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import QuantizationError
 
@@ -48,16 +49,21 @@ def tensors_in(data: Any) -> Iterator[Tensor]:
     """All tensors in nested data, in a fixed order.
 
     Args:
-        data (Any): Tuples, lists, dicts, dataclasses and OpenMMLab's data samples, nested in any
-            way; of a sparse tensor only the features count.
+        data (Any): Tuples, lists, dicts, dataclasses, OpenMMLab's data samples and attributes of
+            other objects, nested in any way; of a sparse tensor only the features count.
     """
+    yield from _tensors_in(data, set())
+
+
+def _tensors_in(data: Any, around: set[int]) -> Iterator[Tensor]:
     if isinstance(data, Tensor):
         yield data
-    elif isinstance(getattr(data, 'features', None), Tensor):
+    elif not isinstance(data, dict) and isinstance(getattr(data, 'features', None), Tensor):
         yield data.features
-    else:
+    elif id(data) not in around:  # an object may hold itself
+        inside = around | {id(data)}
         for part in _parts(data):
-            yield from tensors_in(part)
+            yield from _tensors_in(part, inside)
 
 
 def _parts(data: Any) -> list[Any]:
@@ -65,14 +71,21 @@ def _parts(data: Any) -> list[Any]:
         return list(data.values())
     if isinstance(data, (list, tuple)):
         return list(data)
-    if is_dataclass(data) and not isinstance(data, type):
+    if _is_dataclass(data):
         return [getattr(data, field.name) for field in fields(data)]
-    # Data samples and instances of mmengine.
-    return list(data.all_values()) if hasattr(data, 'all_values') else []
+    if hasattr(data, 'all_values'):  # data samples and instances of mmengine
+        return list(data.all_values())
+    if isinstance(data, (type, nn.Module)) or callable(data):
+        return []
+    return list(getattr(data, '__dict__', {}).values())
+
+
+def _is_dataclass(data: Any) -> bool:
+    return is_dataclass(data) and not isinstance(data, type)
 
 
 def flatten(tree: Any) -> tuple[list[Tensor], Any]:
-    """All tensors of nested tuples, lists, dicts and sparse tensors, and the structure.
+    """All tensors of nested tuples, lists, dicts, dataclasses and sparse tensors; the structure.
 
     Returns:
         tuple: The tensors in a fixed order; the structure, in which all values other than
@@ -91,7 +104,7 @@ def _take(tree: Any, tensors: list[Tensor]) -> Any:
         shape = tuple(int(size) for size in tree.spatial_shape)
         position = len(tensors) - 2
         return SparseSlot(type(tree), position, position + 1, shape, int(tree.batch_size))
-    return _rebuild(tree, lambda part: _take(part, tensors))
+    return rebuild(tree, lambda part: _take(part, tensors))
 
 
 def unflatten(structure: Any, tensors: list[Tensor]) -> Any:
@@ -102,16 +115,27 @@ def unflatten(structure: Any, tensors: list[Tensor]) -> Any:
         features, indices = tensors[structure.features], tensors[structure.indices]
         shape = list(structure.spatial_shape)
         return structure.cls(features, indices, shape, structure.batch_size)
-    return _rebuild(structure, lambda part: unflatten(part, tensors))
+    return rebuild(structure, lambda part: unflatten(part, tensors))
 
 
-def _rebuild(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, dict):
+def rebuild(tree: Any, function: Callable[[Any], Any]) -> Any:
+    """A container of the same class with ``function(part)`` for each part; others as they are."""
+    if type(tree) is dict:
         return {key: function(value) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, '_fields'):
         return type(tree)(*map(function, tree))
     if type(tree) in (list, tuple):
         return type(tree)(map(function, tree))
+    if isinstance(tree, dict):  # of a class of its own, whose attributes may be its items
+        result = copy.copy(tree)
+        for key, value in tree.items():
+            result[key] = function(value)
+        return result
+    if _is_dataclass(tree):
+        result = copy.copy(tree)
+        for field in fields(tree):
+            object.__setattr__(result, field.name, function(getattr(tree, field.name)))
+        return result
     return tree
 
 
@@ -130,6 +154,8 @@ def paths(tree: Any) -> list[tuple]:
         items = tree.items()
     elif type(tree) in (list, tuple) or (isinstance(tree, tuple) and hasattr(tree, '_fields')):
         items = enumerate(tree)
+    elif _is_dataclass(tree):
+        items = [(field.name, getattr(tree, field.name)) for field in fields(tree)]
     else:
         return []
     return [(key, *rest) for key, value in items for rest in paths(value)]

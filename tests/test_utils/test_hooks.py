@@ -60,3 +60,10 @@ def test_a_forward_of_the_module_itself_is_put_back():
     with pytest.raises(KeyError), replaced_forwards({module: lambda x: x + 10}):
         raise KeyError
     assert module.forward is own
+
+
+def test_scripted_modules_are_passed_over():
+    scripted = torch.jit.script(nn.Sequential(nn.ReLU()))
+    hooks = dict.fromkeys([*scripted.modules(), Doubling()], lambda *_: None)
+    with temporary_hooks(hooks, hooks):
+        assert scripted(torch.ones(1)) == 1

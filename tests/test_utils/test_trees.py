@@ -1,6 +1,6 @@
 """Nested data come back as they were."""
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,3 +116,35 @@ def test_paths_are_in_the_order_of_the_tensors():
     assert [float(x) for x in flatten(tree)[0]] == [0, 1, 2, 3, 4]
     assert paths(tensors[0]) == [()]
     assert paths({'a': 1}) == []
+
+
+def test_dataclasses_and_dicts_of_other_classes_keep_their_class():
+    @dataclass(frozen=True)
+    class Result:
+        map: torch.Tensor
+        rest: object
+
+    class Named(OrderedDict):
+        extra = 'kept'
+
+    x, y = torch.ones(1), torch.ones(2)
+    tree = Result(x, Named(y=y, name='y'))
+    tensors, structure = flatten(tree)
+    assert tensors[0] is x and tensors[1] is y
+    assert paths(tree) == [('map',), ('rest', 'y')]
+    back = unflatten(structure, [2 * x, 3 * y])
+    assert type(back) is Result and type(back.rest) is Named
+    assert back.map == 2 and back.rest['name'] == 'y'
+    assert torch.equal(back.rest['y'], 3 * y)
+    assert tree.map is x and tree.rest['y'] is y
+
+
+def test_tensors_in_attributes_of_any_object():
+    class Holder:
+        pass
+
+    x, y = torch.ones(1), torch.ones(2)
+    holder = Holder()
+    holder.x, holder.inner, holder.itself = x, Holder(), holder
+    holder.inner.y, holder.inner.model = [y], torch.nn.Linear(1, 1)
+    assert [id(z) for z in tensors_in([holder])] == [id(x), id(y)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.quantization import QuantizationError
@@ -47,6 +48,11 @@ class BatchStore:
         directory: str | Path,
         cache_budget: int = CACHE_BUDGET,
     ):
+        if isinstance(batches, Dataset) and not isinstance(batches, IterableDataset):
+            raise QuantizationError(
+                f'batches is a {type(batches).__name__}, which gives samples without a batch axis: '
+                'pass torch.utils.data.DataLoader(dataset, batch_size=1)'
+            )
         if isinstance(batches, (Tensor, Mapping, str)) or not isinstance(batches, Iterable):
             raise QuantizationError(
                 f'batches is a {type(batches).__name__}: give an iterable of batches, such as a '

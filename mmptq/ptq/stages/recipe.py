@@ -33,6 +33,8 @@ def build_stages(configs: Iterable[dict[str, Any] | Any]) -> list[Any]:
 
 
 def _build(cfg: dict[str, Any] | Any) -> Any:
+    if isinstance(cfg, str):
+        raise QuantizationError(f"stages holds '{cfg}': write dict(type='{cfg}')")
     if not isinstance(cfg, dict):
         stage, kind = cfg, type(cfg).__name__
     else:

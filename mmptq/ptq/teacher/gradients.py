@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.sparse_rows import in_site_order
-from mmptq.utils.trees import is_sparse
+from mmptq.utils.trees import is_sparse, rebuild
 
 from .fixed_parameters import fixed_parameters
 from .teacher_outputs import TeacherOutputs
@@ -194,13 +194,7 @@ def _replace(data: Any, function: Any) -> Any:
         features = function(data.features)
         function(data.indices)
         return data.replace_feature(features)
-    if isinstance(data, dict):
-        return {key: _replace(value, function) for key, value in data.items()}
-    if isinstance(data, tuple) and hasattr(data, '_fields'):
-        return type(data)(*(_replace(value, function) for value in data))
-    if type(data) in (list, tuple):
-        return type(data)(_replace(value, function) for value in data)
-    return data
+    return rebuild(data, lambda part: _replace(part, function))
 
 
 @contextmanager

@@ -24,14 +24,16 @@ from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import FakeQuantizer, quantizers_off
+from mmptq.utils.messages import first_line
 from mmptq.utils.seeds import seeded, stream_seed
 from mmptq.utils.sparse_rows import RowsDifferError
+from mmptq.utils.trees import flatten
 
 from .training_progress import TrainingProgress
 from .unit import Unit
 from .unit_objective import UnitObjective
 from .unit_quantizers import UnitQuantizers
-from .unit_training import NotFiniteError, TrainingSettings, mean_loss, train_unit
+from .unit_training import LearningError, TrainingSettings, mean_loss, train_unit
 
 
 @dataclass(frozen=True)
@@ -188,13 +190,15 @@ class Reconstruction:
                 stack.enter_context(self.task.replaying(unit, replay_budget))
             original = quantizers.state()
             before = mean_loss(entries, objective)
-            after = self._train(unit, quantizers, entries, objective, before)
+            after, failure = self._train(unit, quantizers, entries, objective, before)
         kept = after <= before
-        note = 'is worse' if after > before else 'is not finite'
+        what = 'is worse' if after > before else 'is not finite'
+        note = f'rolled back: the loss {what} after learning'
+        note = f'left alone: {failure}' if failure else note
         return dict(
             before=before,
-            after=after,
-            note='' if kept else f'rolled back: the loss {note} after learning',
+            after=before if failure else after,
+            note='' if kept else note,
             quantizers=quantizers.state() if kept else original,
             task_loss=dict(self.task.teacher.loss.state_dict()) if self.task else {},
         )
@@ -227,15 +231,16 @@ class Reconstruction:
         entries: UnitEntries,
         objective: UnitObjective,
         before: float,
-    ) -> float:
+    ) -> tuple[float, str | None]:
+        """The loss after learning; why nothing could be learned, or None."""
         if before == 0:
-            return before  # nothing is lost, so that there is nothing to learn
+            return before, None  # nothing is lost, so that there is nothing to learn
         try:
             settings, progress = self.settings.training, self._progress(unit)
             train_unit(quantizers, entries, objective, settings, before, progress)
-            return mean_loss(entries, objective)
-        except NotFiniteError:
-            return float('nan')
+            return mean_loss(entries, objective), None
+        except LearningError as error:
+            return float('nan'), error.reason
 
     def _progress(self, unit: Unit) -> TrainingProgress | None:
         """State within a unit that takes minutes: the whole network."""
@@ -269,7 +274,9 @@ class Reconstruction:
         try:
             for index, entry in enumerate(self.recorder.record_unit(unit)):
                 cache.append(entry)
-                if per_unit and index in found:
+                if index == 0:
+                    problem = self._failure(unit, objective, entry)
+                if per_unit and problem is None and index in found:
                     with torch.no_grad():
                         outputs = objective.outputs(entries.with_input(entry), 0.0)
                     gradients.append(unit.name, index, task.gradients(unit, index, outputs))
@@ -281,3 +288,20 @@ class Reconstruction:
         if per_unit:
             importance.fit(gradients)
         return entries, None
+
+    @torch.no_grad()
+    def _failure(self, unit: Unit, objective: UnitObjective, entry: dict[str, Any]) -> str | None:
+        """Why a unit cannot be learned on what was recorded of it, or None."""
+        if not unit.name:
+            return None
+        try:
+            objective.outputs(entry, 0.0)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # any code of any model
+            return f'it does not run by itself ({first_line(error)})'
+        calls = entry.get('target')
+        comparable = any(x.is_floating_point() for x in flatten(calls)[0])
+        if calls and objective.task is None and not comparable:
+            return 'it returns no tensors that can be compared'
+        return None

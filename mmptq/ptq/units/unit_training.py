@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmptq.ptq import parallel
 from mmptq.ptq.recording.unit_data import join
+from mmptq.utils.messages import first_line
 
 from .training_progress import TrainingProgress
 from .unit_objective import UnitObjective
@@ -19,6 +20,7 @@ from .unit_quantizers import UnitQuantizers
 from .weight_rounding import WeightRounding
 
 Entries = Sequence[dict[str, Any]]
+NO_GRADIENTS = 'no gradients go through it'
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,16 @@ class TrainingSettings:
     batch_size: int
 
 
-class NotFiniteError(Exception):
-    """A loss became NaN or infinite."""
+class LearningError(Exception):
+    """A unit cannot be learned: its loss became NaN or infinite, or has no gradients.
+
+    Args:
+        reason (str, optional): Why, where it is not the value of the loss. Defaults to None.
+    """
+
+    def __init__(self, reason: str | None = None):
+        super().__init__(reason or 'the loss is not finite')
+        self.reason = reason
 
 
 def train_unit(
@@ -66,7 +76,8 @@ def train_unit(
             None, which starts anew.
 
     Raises:
-        NotFiniteError: If a loss becomes NaN or infinite; nothing is committed then.
+        LearningError: If a loss becomes NaN or infinite, or has no gradients; nothing is committed
+            then.
     """
     rounding = settings.rounding
     quantizers.learn(rounding, settings.act_lr is not None, settings.drop_prob)
@@ -86,6 +97,9 @@ def train_unit(
                 step.take(index)
                 if progress:
                     progress.save(index + 1, quantizers, optimizer)
+        took_steps = first < settings.num_iters
+        if took_steps and not any(parallel.gather(step.has_gradients)):
+            raise LearningError(NO_GRADIENTS)
     quantizers.commit()
 
 
@@ -96,6 +110,7 @@ class _Step:
     Attributes:
         optimizer (Optimizer): Of all learned parameters.
         counts (list[int]): Number of samples that each process has.
+        has_gradients (bool): Whether any loss of this process depended on what is learned.
         *: The arguments of ``train_unit``.
     """
 
@@ -106,6 +121,8 @@ class _Step:
     unit_loss: float
     optimizer: torch.optim.Optimizer
     counts: list[int]
+    has_gradients: bool = False
+    _reason: str | None = None
 
     def take(self, index: int) -> None:
         """Learn from some samples in step ``index``."""
@@ -121,7 +138,7 @@ class _Step:
         learned = [p for group in self.optimizer.param_groups for p in group['params']]
         (failed,) = parallel.mean_gradients(learned, [not finite])
         if failed:
-            raise NotFiniteError
+            raise LearningError(self._reason)
         if self.quantizers.scale_deltas:
             cosine = 0.5 * (1 + math.cos(math.pi * progress))
             self.optimizer.param_groups[-1]['lr'] = cosine * settings.act_lr
@@ -145,12 +162,19 @@ class _Step:
         # The mean over the processes is the mean over all samples of the step.
         size = sum(shares) / (get_world_size() * max(share, 1)) * len(entries)
         for entry in entries:
-            loss, heads = self.objective.losses(entry, self.settings.drop_prob)
-            parts.append(heads)
-            if not torch.isfinite(loss):
+            try:
+                loss, heads = self.objective.losses(entry, self.settings.drop_prob)
+                parts.append(heads)
+                if not torch.isfinite(loss):
+                    return parts, False
+                if loss.requires_grad:
+                    self.has_gradients = True
+                    (loss / (size * abs(self.unit_loss))).backward()
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # code that is only meant to predict, such as in-place
+                self._reason = f'{NO_GRADIENTS} ({first_line(error)})'
                 return parts, False
-            if loss.requires_grad:
-                (loss / (size * abs(self.unit_loss))).backward()
         return parts, True
 
 

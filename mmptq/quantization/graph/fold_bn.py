@@ -64,6 +64,8 @@ def _refusal(layer: nn.Module, record: LayerTrace, norm: _BatchNorm) -> str | No
         return f'{record.name} ({type(layer).__name__}) cannot have a bias'
     if computed_weight(layer) is not None:
         return f'of {record.name} {computed_weight(layer)}'
+    if layer.weight.shape[quant_type_of(type(layer)).weight_axis] != norm.num_features:
+        return f'its channels are not the output channels of {record.name}'
     return None
 
 

@@ -52,6 +52,7 @@ class Trace:
             writes: ``F.linear(x, layer.weight)``, a hook that computes the weight.
         other_norms (set[str]): BatchNorms that did not do what their running statistics say: in
             train mode, a subclass with an activation, a hook that changes the output.
+        vectorized (set[str]): Layers inside of ``torch.vmap``, where values cannot be looked at.
     """
 
     layers: dict[str, LayerTrace] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Trace:
     samples: tuple[int, ...] = (0,)
     used_outside: set[str] = field(default_factory=set)
     other_norms: set[str] = field(default_factory=set)
+    vectorized: set[str] = field(default_factory=set)
 
     def ran(self, name: str) -> bool:
         """Whether a layer or BatchNorm was called."""
@@ -83,7 +85,8 @@ class _Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         inputs = list(tensors_in((args, kwargs or {})))
-        for x in inputs:
+        # The backward pass of a gradient that a forward takes reads what the layers read before.
+        for x in inputs if torch._C._current_graph_task_id() == -1 else ():
             owners = self.owners.get(memory_of(x))
             if owners is not None and owners.isdisjoint(self.running):
                 self.trace.used_outside |= owners
@@ -96,17 +99,19 @@ class _Tracer(TorchDispatchMode):
         for y in tensors_in(result):
             # Indices and masks choose among values (proposals, NMS): they carry no features.
             # The result of an in-place operation is its own input: sources accumulate.
-            if y.is_floating_point():
+            if y.is_floating_point() or y.is_complex():
                 self.sources[y] = sources | self.sources.get(y, set())
         return result
 
     def enter_layer(self, name: str, inputs: Any) -> None:
         layer = self.trace.layers.setdefault(name, LayerTrace(name))
         layer.calls += 1
+        inputs = list(tensors_in(inputs))
+        if any(map(torch._C._functorch.is_batchedtensor, inputs)):
+            self.trace.vectorized.add(name)
         if self.running:  # inside another layer, like the offset branch of a deformable one
             layer.feeds_layer = True
             return
-        inputs = list(tensors_in(inputs))
         sources = set().union(*(self.sources.get(x, ()) for x in inputs))
         layer.is_first |= not sources
         for source in sources:

@@ -78,6 +78,7 @@ def merge_traces(traces: list[Trace], names: list[str]) -> Trace:
             merged.norm_inputs.setdefault(name, set()).update(feeders)
         merged.used_outside |= trace.used_outside
         merged.other_norms |= trace.other_norms
+        merged.vectorized |= trace.vectorized
     merged.norm_inputs = {n: merged.norm_inputs[n] for n in names if n in merged.norm_inputs}
     return merged
 
