@@ -1,5 +1,6 @@
 """Small networks for tests of what a run checks itself, and what such a run says of them."""
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -51,7 +52,8 @@ def samples(count: int = 2) -> list[torch.Tensor]:
 
 def context(model, batches=None, quantizer=QUANTIZER) -> PTQContext:
     MMLogger.get_instance('test_invariants')
-    ctx = PTQContext(model, samples() if batches is None else batches, Path(), seed=0)
+    folder = Path(tempfile.mkdtemp())
+    ctx = PTQContext(model, samples() if batches is None else batches, folder, seed=0)
     prepare_model(ctx, quantizer)
     return ctx
 

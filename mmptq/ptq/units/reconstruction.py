@@ -24,10 +24,8 @@ from mmptq.ptq.teacher.importance import Importance
 from mmptq.ptq.teacher.task_objective import TaskObjective
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.quantization import FakeQuantizer, quantizers_off
-from mmptq.utils.messages import first_line
 from mmptq.utils.seeds import seeded, stream_seed
 from mmptq.utils.sparse_rows import RowsDifferError
-from mmptq.utils.trees import flatten
 
 from .training_progress import TrainingProgress
 from .unit import Unit
@@ -275,7 +273,7 @@ class Reconstruction:
             for index, entry in enumerate(self.recorder.record_unit(unit)):
                 cache.append(entry)
                 if index == 0:
-                    problem = self._failure(unit, objective, entry)
+                    problem = objective.problem(entry)
                 if per_unit and problem is None and index in found:
                     with torch.no_grad():
                         outputs = objective.outputs(entries.with_input(entry), 0.0)
@@ -288,20 +286,3 @@ class Reconstruction:
         if per_unit:
             importance.fit(gradients)
         return entries, None
-
-    @torch.no_grad()
-    def _failure(self, unit: Unit, objective: UnitObjective, entry: dict[str, Any]) -> str | None:
-        """Why a unit cannot be learned on what was recorded of it, or None."""
-        if not unit.name:
-            return None
-        try:
-            objective.outputs(entry, 0.0)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # any code of any model
-            return f'it does not run by itself ({first_line(error)})'
-        calls = entry.get('target')
-        comparable = any(x.is_floating_point() for x in flatten(calls)[0])
-        if calls and objective.task is None and not comparable:
-            return 'it returns no tensors that can be compared'
-        return None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmptq.ptq.recording.unit_data import mix_arguments
 from mmptq.ptq.teacher.task_objective import TaskObjective
+from mmptq.utils.messages import first_line
 from mmptq.utils.sparse_rows import align_rows
 from mmptq.utils.trees import flatten
 
@@ -63,6 +64,23 @@ class UnitObjective:
             args, kwargs = mix_arguments(call, original, drop_prob)
             outputs.append(self.forward(*args, **kwargs))
         return outputs
+
+    @torch.no_grad()
+    def problem(self, entry: dict[str, Any]) -> str | None:
+        """Why the unit cannot be learned on an entry, or None."""
+        if not self.unit.name:
+            return None  # the whole network is not recorded, and runs as it did before
+        try:
+            self.outputs(entry, 0.0)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # any code of any model
+            return f'it does not run by itself ({first_line(error)})'
+        calls = entry.get('target')
+        comparable = any(x.is_floating_point() for x in flatten(calls)[0])
+        if calls and self.task is None and not comparable:
+            return 'it returns no tensors that can be compared'
+        return None
 
     def _local_loss(self, outputs: list[Any], entry: dict[str, Any]) -> Tensor:
         preds = flatten(outputs)[0]
