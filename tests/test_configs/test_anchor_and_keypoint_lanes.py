@@ -24,7 +24,7 @@ REAL = {
     'condlanenet_r18_culane': (800, 320),
     'condlanenet_r18_tusimple': (800, 320),
 }
-DEMO = ('laneatt_r18', 'ganet_r18')
+DEMO = ('laneatt_r18', 'ganet_r18', 'condlanenet_r18')
 
 
 def resize_steps(cfg: Config) -> list:

@@ -92,5 +92,12 @@ def test_arguments_and_files_of_the_demo_models():
     args = argparse.Namespace(num_samples=8, bits=['lane_head.*=8'], cfg_options=['a=1'])
     expected = ['--bits', 'lane_head.*=8', '--cfg-options', 'calibration.num_samples=8', 'a=1']
     assert tool.arguments_of(args) == expected
-    assert tool.MODELS == ['bezierlanenet_r18', 'enet_sad', 'ganet_r18', 'laneatt_r18', 'scnn_r18']
+    assert tool.MODELS == [
+        'bezierlanenet_r18',
+        'condlanenet_r18',
+        'enet_sad',
+        'ganet_r18',
+        'laneatt_r18',
+        'scnn_r18',
+    ]
     assert all((ROOT / file).is_file() for m in tool.MODELS for file in tool.Cell(m, '', '').files)
