@@ -23,7 +23,7 @@ from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
-from mmptq.report import coverage_text
+from mmptq.report import coverage_text, lane_report
 from mmptq.utils.config_files import base_config
 from mmptq.utils.messages import first_line
 from mmptq.utils.models import unwrap
@@ -142,7 +142,8 @@ def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
     plan_model(ctx, quantizer)
     ctx.logger.info(coverage_text(ctx.plan))
     check_stages(stages, ctx)
-    quantize_model(ctx, stages)
+    with lane_report(ctx):
+        quantize_model(ctx, stages)
     record_result(ctx, {}, {}, time.perf_counter() - start)
 
 

@@ -24,7 +24,7 @@ from mmptq.ptq.run_record import package_versions
 from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
 from mmptq.quantization import QuantizationError
 from mmptq.quantization.limits import SchemeLimits
-from mmptq.report import comparison_rows, coverage_text, format_table
+from mmptq.report import comparison_rows, coverage_text, format_table, lane_report
 from mmptq.utils.models import unwrap
 from mmptq.utils.trees import to_plain
 
@@ -53,6 +53,8 @@ class PTQLoop(BaseLoop):
             pipeline, without the wrappers that mix or repeat samples. Not used where
             ``calibration.data`` names a folder.
         val_float (bool): Whether the float model is evaluated first. Defaults to True.
+        lane_images (int): Calibration images on which float and quantized lanes are compared,
+            where the model finds lanes; 0 compares none. Defaults to 16.
 
     Attributes:
         resume (bool): Whether the run goes on where an earlier one in the same work directory
@@ -65,7 +67,12 @@ class PTQLoop(BaseLoop):
     quantizes = True
 
     def __init__(
-        self, runner: Runner, dataloader: dict[str, Any], val_float: bool = True, **leftovers: Any
+        self,
+        runner: Runner,
+        dataloader: dict[str, Any],
+        val_float: bool = True,
+        lane_images: int = 16,
+        **leftovers: Any,
     ):
         _check_leftovers(leftovers)
         apply_policy(runner.cfg)
@@ -76,7 +83,7 @@ class PTQLoop(BaseLoop):
             self.quantizer = self.limits.constrain(self.quantizer)
         self.stages = build_stages(_required(runner.cfg, 'stages', 'a recipe'))
         self.calibration = CalibrationSettings.from_config(runner.cfg.get('calibration'))
-        self.val_float = val_float
+        self.val_float, self.lane_images = val_float, lane_images
         self.resume = False
         # The float weights come from a checkpoint; initialising could download others first.
         unwrap(runner.model).init_weights = _do_nothing
@@ -111,7 +118,8 @@ class PTQLoop(BaseLoop):
             ctx.record('dropped_points', dropped_rows(self.dataloader.dataset))
         before = ctx.evaluate() if self.val_float and ctx.evaluator else {}
         start = time.perf_counter()
-        quantize_model(ctx, self.stages)
+        with lane_report(ctx, self.lane_images):
+            quantize_model(ctx, self.stages)
         seconds = time.perf_counter() - start
         path = ctx.work_dir / CHECKPOINT_NAME
         meta = getattr(self.dataloader.dataset.dataset, 'metainfo', None) or {}
@@ -176,7 +184,9 @@ def _check_leftovers(leftovers: dict[str, Any]) -> None:
     """Settings of the float config's own loop are no matter; others are mistakes."""
     for key in leftovers:
         if key not in LOOP_KEYS:
-            raise QuantizationError(f"train_cfg has an unknown key '{key}': use val_float")
+            raise QuantizationError(
+                f"train_cfg has an unknown key '{key}': use val_float or lane_images"
+            )
 
 
 def _check_loaded(runner: Runner) -> None:

@@ -78,6 +78,11 @@ class PTQContext:
         """
         self.run_record.add(kind, rows, self.stage)
 
+    def record_all(self, records: dict[str, Any]) -> None:
+        """Keep rows under several kinds."""
+        for kind, rows in records.items():
+            self.record(kind, rows)
+
     def evaluate(self, num_batches: int | None = None) -> dict[str, float]:
         """Metrics of the model as it is now, on the evaluation data.
 

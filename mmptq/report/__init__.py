@@ -1,6 +1,8 @@
 """What a run did and what it brought, as tables and pictures."""
 
 from .lane_pictures import compare_lanes, draw_lanes
+from .lane_report import lane_report
+from .line_chart import line_chart
 from .run_file import find_record, read_record, read_run
 from .tables import comparison_rows, coverage_text, format_table, main_metric, metric_label
 
@@ -11,6 +13,8 @@ __all__ = [
     'draw_lanes',
     'find_record',
     'format_table',
+    'lane_report',
+    'line_chart',
     'main_metric',
     'metric_label',
     'read_record',

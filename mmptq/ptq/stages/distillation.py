@@ -3,14 +3,12 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmptq.adapters import build_adapter
 from mmptq.compat.spconv_cpu import remembered_pairs
@@ -19,21 +17,18 @@ from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
-from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
 from mmptq.ptq.teacher.task_objective import tell_step
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.student import Student
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.seeds import stream_seed
-from mmptq.utils.trees import copy_tensors
 
 from .stage import ADAPTER, FLOAT_MODEL, RANGES, Stage
 
 # Steps between two lines of the log, and between two states that a killed run can go on from.
 LOG_INTERVAL = 100
-# A weight within this distance of a grid point, in steps, is rounded to it.
-INSIDE = 0.49
 # If the first steps raise the loss to more than this many times its start, training starts again
 # with the next of these shares of the learning rate.
 DIVERGED = 3
@@ -95,6 +90,10 @@ class Distillation(Stage):
         self.num_iters, self.batch_size = num_iters, batch_size
         self.cache_budget = cache_budget
 
+    def check(self, ctx: PTQContext) -> None:
+        """Refuse a model that the loss is not for."""
+        self.loss.check(build_adapter(ctx.model))
+
     def run(self, ctx: PTQContext) -> None:
         """Train, and keep the result if the loss became smaller."""
         adapter = build_adapter(ctx.model)
@@ -107,7 +106,8 @@ class Distillation(Stage):
         note = '' if after <= before else ', reverted: loss did not decrease'
         report = ctx.logger.warning if note else ctx.logger.info
         report(f'distillation: loss {before:.4g} -> {after:.4g}{note}')
-        ctx.record('distillation', dict(before=before, after=after, kept=not note))
+        row = dict(before=before, after=after, kept=not note)
+        ctx.record_all(self.loss.records() | dict(distillation=row))
 
     def _distill(self, ctx: PTQContext, teacher: TeacherOutputs) -> tuple[float, float]:
         """Train at the highest learning rate that works; the loss before and after."""
@@ -115,7 +115,7 @@ class Distillation(Stage):
             first = next(ctx.batches_at(teacher.everywhere[:1]))
             forward = teacher.adapter.raw_outputs
             (unit,) = find_units(ctx.model, lambda: forward(first), 'network')
-        student = _Student(ctx.model, UnitQuantizers(unit))
+        student = Student(ctx.model, UnitQuantizers(unit))
         original, loss_state = student.state(), copy.deepcopy(self.loss.state_dict())
         before = _mean_loss(teacher)
         for rate in RATES:
@@ -132,7 +132,7 @@ class Distillation(Stage):
     def _train(
         self,
         ctx: PTQContext,
-        student: '_Student',
+        student: Student,
         teacher: TeacherOutputs,
         rate: float,
         limit: float,
@@ -213,87 +213,3 @@ def _mean_loss(teacher: TeacherOutputs) -> float:
     }
     losses = {place: loss for part in parallel.gather(own) for place, loss in part.items()}
     return sum(losses[place] for place in teacher.everywhere) / len(losses)
-
-
-class _Student:
-    """Trained tensors of the quantized layers: weights, biases, scales of inputs."""
-
-    def __init__(self, model: nn.Module, quantizers: UnitQuantizers):
-        self.model = model
-        self.quantizers = quantizers
-        self.parameters: dict[str, nn.Parameter] = {}
-        self.sizes: dict[str, float] = {}  # of the weight of each parameter's layer
-        for name, layer in quantizers.layers.items():
-            for key, x in layer.named_parameters(name, recurse=False):
-                if x.is_floating_point() and all(x is not y for y in self.parameters.values()):
-                    self.parameters[key] = x
-                    self.sizes[key] = layer.weight.detach().square().mean().sqrt().item()
-
-    @contextmanager
-    def learning(self, lr: float, act_lr: float | None) -> Iterator[torch.optim.Optimizer]:
-        """Within this context everything is learned; at the end it is rounded for good."""
-        self._write_learned_rounding()
-        with fixed_parameters(self.model):
-            for x in self.parameters.values():
-                x.requires_grad_(True)
-            self.quantizers.learn(None, act_lr is not None, 0.0)
-            groups = [
-                dict(params=[x], initial_lr=lr * self.sizes[name])
-                for name, x in self.parameters.items()
-            ]
-            groups += [dict(params=[x], initial_lr=act_lr) for x in self.quantizers.scale_deltas]
-            try:
-                yield torch.optim.Adam(groups)
-            finally:
-                self.quantizers.commit()
-                for x in self.parameters.values():
-                    x.requires_grad_(False)
-                    x.grad = None
-
-    @torch.no_grad()
-    def _write_learned_rounding(self) -> None:
-        """Move weights just far enough that rounding to the nearest gives the learned rounding.
-
-        They stay close to their float values, so that training can still revert a decision.
-        """
-        for name, quantizer in self.quantizers.weights.items():
-            if quantizer.rounding is not None:
-                weight = self.quantizers.layers[name].weight
-                half = INSIDE * quantizer.scheme.broadcast(quantizer.scale, weight.dim())
-                learned = quantizer(weight)
-                quantizer.rounding = None
-                moved = weight.clamp(learned - half, learned + half)
-                weight.copy_(torch.where(quantizer(weight) == learned, weight, moved))
-
-    def state(self) -> dict[str, Any]:
-        """A copy of everything that may change."""
-        return dict(
-            quantizers=self.quantizers.state(),
-            parameters=copy_tensors({name: x.data for name, x in self.parameters.items()}),
-        )
-
-    @torch.no_grad()
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Inverse of ``state``."""
-        self._load_parameters(state)
-        self.quantizers.load_state(state['quantizers'])
-
-    def progress(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Where training is, as tensors and plain data."""
-        return dict(
-            parameters={name: x.detach() for name, x in self.parameters.items()},
-            scale_deltas=[x.detach() for x in self.quantizers.scale_deltas],
-            optimizer=optimizer.state_dict(),
-        )
-
-    @torch.no_grad()
-    def load_progress(self, optimizer: torch.optim.Optimizer, progress: dict[str, Any]) -> None:
-        """Inverse of ``progress``."""
-        self._load_parameters(progress)
-        for delta, x in zip(self.quantizers.scale_deltas, progress['scale_deltas'], strict=True):
-            delta.copy_(x)
-        optimizer.load_state_dict(progress['optimizer'])
-
-    def _load_parameters(self, state: dict[str, Any]) -> None:
-        for name, x in state['parameters'].items():
-            self.parameters[name].copy_(x)

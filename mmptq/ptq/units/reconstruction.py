@@ -101,8 +101,7 @@ class Reconstruction:
                     self._collect()
             rows = self._run()
             for task in filter(None, {self.task, self.importance_task}):
-                for kind, found in task.teacher.loss.records().items():
-                    self.ctx.record(kind, found)
+                self.ctx.record_all(task.teacher.loss.records())
             return rows
 
     def _share(self, part: int) -> int:

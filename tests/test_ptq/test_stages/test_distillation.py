@@ -8,9 +8,9 @@ from reconstruction import toy_context
 
 from mmptq.ptq import Distillation
 from mmptq.ptq.resume import ResumeStore
-from mmptq.ptq.stages.distillation import _Student
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.student import Student
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
 from mmptq.report import read_record
@@ -69,7 +69,7 @@ def test_rounding_of_an_earlier_stage_is_where_it_starts(tmp_path):
     with torch.no_grad():
         expected = quantizer(layer.weight)
     (unit,) = find_units(ctx.model, lambda: ctx.predict(next(iter(ctx.loader))), 'network')
-    with _Student(ctx.model, UnitQuantizers(unit)).learning(1e-3, None), torch.no_grad():
+    with Student(ctx.model, UnitQuantizers(unit)).learning(1e-3, None), torch.no_grad():
         assert quantizer.rounding is None
         torch.testing.assert_close(quantizer(layer.weight), expected)
         kept = quantizer(before) == expected
