@@ -1,4 +1,4 @@
-"""Configs of LaneATT, GANet, CondLaneNet: real sizes, demo models in the stock loop, weights."""
+"""Configs of anchor and keypoint models: real sizes, demo models in the stock loop, weights."""
 
 from pathlib import Path
 
@@ -19,12 +19,14 @@ REAL = {
     'laneatt_r34_culane': (640, 360),
     'laneatt_r18_tusimple': (640, 360),
     'laneatt_r34_tusimple': (640, 360),
+    'clrnet_r18_culane': (800, 320),
+    'clrnet_r18_tusimple': (800, 320),
     'ganet_r18_culane': (800, 320),
     'ganet_r18_tusimple': (800, 320),
     'condlanenet_r18_culane': (800, 320),
     'condlanenet_r18_tusimple': (800, 320),
 }
-DEMO = ('laneatt_r18', 'ganet_r18', 'condlanenet_r18')
+DEMO = ('laneatt_r18', 'clrnet_r18', 'ganet_r18', 'condlanenet_r18')
 
 
 def resize_steps(cfg: Config) -> list:
@@ -51,6 +53,7 @@ def test_all_pipelines_make_the_size_of_the_head(name):
     ('name', 'shapes'),
     [
         ('laneatt_r18_culane', dict(logits=(1, 1000, 2), reg=(1, 1000, 73))),
+        ('clrnet_r18_culane', dict(lines=(1, 192, 4), offsets=(1, 192, 72))),
         ('ganet_r18_culane', dict(heatmap=(1, 1, 40, 100), offset=(1, 2, 40, 100))),
         (
             'condlanenet_r18_culane',

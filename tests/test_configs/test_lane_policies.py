@@ -19,6 +19,7 @@ from mmptq.utils.cli import base_config
 # Layers that give the raw outputs of the heads.
 HEAD_OUTPUTS = dict(
     bezierlanenet_r18={'lane_head.classify', 'lane_head.regress'},
+    clrnet_r18={'lane_head.classify', 'lane_head.locate', 'lane_head.offset'},
     condlanenet_r18={
         'lane_head.heatmap.2',
         'lane_head.kernels.2',
@@ -30,8 +31,11 @@ HEAD_OUTPUTS = dict(
     scnn_r18={'lane_head.decoder.classify', 'lane_head.existence.output'},
 )
 
-# Parts of decoding with weights.
-UNSUPPORTED = dict(condlanenet_r18={'lane_head.row_range': 'RowRange'})
+# Parts of decoding with weights, and learned lines.
+UNSUPPORTED = dict(
+    clrnet_r18={'lane_head.priors': 'Embedding'},
+    condlanenet_r18={'lane_head.row_range': 'RowRange'},
+)
 
 
 def demo(name: str) -> Path:

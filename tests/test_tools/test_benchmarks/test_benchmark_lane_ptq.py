@@ -94,6 +94,7 @@ def test_arguments_and_files_of_the_demo_models():
     assert tool.arguments_of(args) == expected
     assert tool.MODELS == [
         'bezierlanenet_r18',
+        'clrnet_r18',
         'condlanenet_r18',
         'enet_sad',
         'ganet_r18',
