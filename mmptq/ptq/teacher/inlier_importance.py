@@ -165,7 +165,7 @@ class InlierImportance(Importance):
         """
         mixture = self._layers[name, side].mixtures[sample]
         tensors = self._gradients.of(name, sample, call, side)
-        return [self._posterior(saliency(x), mixture) for x in tensors if x is not None]
+        return [self.posterior_of(saliency(x), mixture) for x in tensors if x is not None]
 
     def mixture(self, name: str, sample: int, side: str = 'output') -> Mixture | None:
         """The two Gaussians of a layer on a sample; None where every position counts the same."""
@@ -185,7 +185,7 @@ class InlierImportance(Importance):
         ]
 
     def _weights(self, gradient: Tensor, layer: _Layer, sample: int) -> Tensor:
-        posterior = self._posterior(saliency(gradient), layer.mixtures[sample])
+        posterior = self.posterior_of(saliency(gradient), layer.mixtures[sample])
         weight = (self._volume_weights(posterior) / layer.mean_weight).to(gradient.dtype)
         if self.curvature != 'diagonal':
             return weight
@@ -196,12 +196,13 @@ class InlierImportance(Importance):
         share = posterior if self.soft else (posterior >= self.tau).to(posterior.dtype)
         return self.anomaly_weight + (self.inlier_weight - self.anomaly_weight) * share
 
-    def _posterior(self, scores: Tensor, mixture: Mixture) -> Tensor:
-        """Posterior of scores of any shape; zeros are anomalies."""
-        found = mixture.posterior(self._scaled(scores.reshape(1, -1).double()))
+    def posterior_of(self, scores: Tensor, mixture: Mixture) -> Tensor:
+        """Posterior of scores of any shape by one of the mixtures; zeros are anomalies."""
+        found = mixture.posterior(self.scaled(scores.reshape(1, -1).double()))
         return torch.where(scores > 0, found.view(scores.shape), 0.0)
 
-    def _scaled(self, scores: Tensor) -> Tensor:
+    def scaled(self, scores: Tensor) -> Tensor:
+        """Scores as EM sees them."""
         if not self.log_scale:
             return scores
         return scores.clamp(min=torch.finfo(torch.float64).tiny).log()
@@ -226,7 +227,7 @@ class InlierImportance(Importance):
         split = []
         if self.em_scope == 'sample' and bins:
             values, counts = (torch.stack(rows) for rows in zip(*bins, strict=True))
-            fitted = fit_mixture(self._scaled(values), counts)
+            fitted = fit_mixture(self.scaled(values), counts)
             layer.mixtures = {sample: fitted[row] for row, sample in enumerate(samples)}
             split = [sample for sample in samples if layer.mixtures[sample].valid]
         # Samples of all processes in one order, so that sums do not depend on who has them.
@@ -237,7 +238,7 @@ class InlierImportance(Importance):
             everywhere = [row for part in parallel.gather(list(places)) for row in part]
             rows = [row for _, row in sorted(everywhere, key=lambda item: item[0])]
             values, counts = (torch.cat(parts)[None] for parts in zip(*rows, strict=True))
-            pooled = fit_mixture(self._scaled(values), counts)
+            pooled = fit_mixture(self.scaled(values), counts)
             if not pooled.valid:
                 return False
             layer.mixtures |= {sample: pooled for sample in samples if sample not in split}
@@ -248,7 +249,7 @@ class InlierImportance(Importance):
         totals = []
         for sample, found in zip(samples, volumes, strict=True):
             mixture = layer.mixtures[sample]
-            posterior = self._posterior(found.scores, mixture)
+            posterior = self.posterior_of(found.scores, mixture)
             weight = self._volume_weights(posterior)
             inliers = posterior.sum() if self.soft else (posterior >= self.tau).sum()
             sums = (len(weight), inliers, weight.sum(), (weight * found.squares).sum())
