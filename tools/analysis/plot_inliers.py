@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from inlier_picture import InlierView, draw_inliers
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
@@ -36,7 +37,6 @@ from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.teacher.volumes import rows_of, saliency
 from mmptq.quantization import FakeQuantizer, QScheme, QuantizationError
 from mmptq.report.bev import box_outlines
-from mmptq.report.inlier_picture import InlierView, draw_inliers
 from mmptq.utils.cli import load_config, make_parser, require_file
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten
