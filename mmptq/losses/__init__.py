@@ -2,6 +2,7 @@
 
 from .detection_output_loss import DetectionOutputLoss
 from .global_positive_loss import GlobalPositiveLoss
+from .head_distortions import head_distortions
 from .lp_loss import LpLoss
 from .semantic_focus_loss import SemanticFocusLoss
 from .sensitivity_aware_selection import SensitivityAwareSelection
@@ -16,4 +17,5 @@ __all__ = [
     'SensitivityAwareSelection',
     'TaskLoss',
     'TopKConfidenceLoss',
+    'head_distortions',
 ]

@@ -8,8 +8,9 @@ import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor, nn
 
-from mmptq.adapters import Adapter
 from mmptq.quantization import QuantizationError
+
+from .head_distortions import head_distortions
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -86,11 +87,13 @@ class SensitivityAwareSelection(nn.Module):
 
     def _tables(self, teacher: Any, index: int) -> Tensor:
         """(K, R) distortions on one sample."""
-        pair = teacher.float_raw(index), teacher.raw_outputs(index)
-        moved = head_distortions(
-            teacher.adapter, *pair, teacher.data(index), self.ratios, self.distortion
+        adapter, raw = teacher.adapter, teacher.float_raw(index)
+        parts, moved = adapter.parts(raw), adapter.parts(teacher.raw_outputs(index))
+        errors = {name: moved[name] - part for name, part in parts.items()}
+        found = head_distortions(
+            adapter, raw, errors, teacher.data(index), self.ratios, self.distortion
         )
-        return torch.tensor(list(moved.values()))
+        return torch.tensor(list(found.values()))
 
     def update(self, step: int, relative: Tensor) -> None:
         """Follow the errors, and refresh the weights at the end of an interval.
@@ -143,38 +146,3 @@ class SensitivityAwareSelection(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.history = [list(row) for row in state['history']]
-
-
-@torch.no_grad()
-def head_distortions(
-    adapter: Adapter,
-    float_raw: Any,
-    quantized_raw: Any,
-    data: dict[str, Any],
-    ratios: Sequence[float],
-    distortion: Any,
-) -> dict[str, list[float]]:
-    """Distortion of the lanes of a batch if one head has its quantization error times a ratio.
-
-    Args:
-        adapter (Adapter): Adapter of the model.
-        float_raw (Any): Raw outputs of the float model.
-        quantized_raw (Any): Raw outputs of the quantized model.
-        data (dict): The batch.
-        ratios (Sequence[float]): Factors of the error.
-        distortion (LaneDistortion): Compares lanes.
-
-    Returns:
-        dict[str, list[float]]: By head one value per ratio, means over the images in pixels.
-    """
-    lanes = adapter.decode(float_raw, data)
-    parts, moved = adapter.parts(float_raw), adapter.parts(quantized_raw)
-    result = {}
-    for head, names in adapter.head_groups(float_raw).items():
-        result[head] = []
-        for ratio in ratios:
-            changed = {name: parts[name] + ratio * (moved[name] - parts[name]) for name in names}
-            found = adapter.decode(adapter.with_parts(float_raw, changed), data)
-            scores = distortion(lanes, found)
-            result[head].append(sum(scores) / len(scores))
-    return result

@@ -5,8 +5,7 @@ import torch
 from focus_toys import LN3, ToyLaneAdapter, ToyTeacher, raw
 
 from mmptq.lanes.geometry import LaneDistortion
-from mmptq.losses import SemanticFocusLoss, SensitivityAwareSelection
-from mmptq.losses.sensitivity_aware_selection import head_distortions
+from mmptq.losses import SemanticFocusLoss, SensitivityAwareSelection, head_distortions
 
 FLOAT = raw([LN3, -LN3], [10.0, 50.0])  # a lane at 10 on 11 rows
 MOVED = raw([-LN3, -LN3], [12.0, 60.0])  # the lane is lost, or moved by 2
@@ -20,9 +19,9 @@ def make(table, num_heads=None, interval=1):
 
 
 def test_distortions_by_ratio():
-    found = head_distortions(
-        ToyLaneAdapter(), FLOAT, MOVED, {}, (0.0, 0.25, 1.0, 2.0), LaneDistortion()
-    )
+    errors = {name: MOVED[name] - FLOAT[name] for name in FLOAT}
+    ratios, adapter = (0.0, 0.25, 1.0, 2.0), ToyLaneAdapter()
+    found = head_distortions(adapter, FLOAT, errors, {}, ratios, LaneDistortion())
     # Half of the error of the score makes it 0, which is no lane; each lost point costs 30 pixels.
     assert found == dict(score=[0, 0, 30, 30], x=[0, 0.5, 2, 4])
 

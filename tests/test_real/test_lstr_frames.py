@@ -95,3 +95,16 @@ def test_policy(float_checkpoint, recipe, scheme, loss, left, tmp_path):
     rows = json.loads((tmp_path / 'coverage.json').read_text())
     floats = {row['layer'] for row in rows if 'float' in (row['weight'], row['input'])}
     assert floats == left | {'lane_head.query_embed'}
+
+
+def test_culane_weights_with_three_logits_load_strictly_and_score(real_data, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMPTQ_DATA', str(real_data))
+    config, path = ROOT / 'configs/lane/lstr_r18s_culane-frames.py', tmp_path / 'lstr_culane.pth'
+    run_tool('model_converters/lstr', real_data / 'weights/lstr_culane.pth', path)
+    init_default_scope('mmdet')
+    state = torch.load(path, weights_only=True)['state_dict']
+    MODELS.build(Config.fromfile(config).model).load_state_dict(state, strict=True)
+    run_tool('test', config, path, '--work-dir', tmp_path, '--out', tmp_path / 'metrics.json')
+    found = json.loads((tmp_path / 'metrics.json').read_text())
+    counts = [found[f'culane/{name}'] for name in ('TP', 'FP', 'FN')]
+    assert counts == [30, 5, 3] and found['culane/F1'] == pytest.approx(60 / 68)

@@ -2,7 +2,8 @@
 
 python tools/model_converters/lstr.py lstr_tusimple.pth lstr_r18s_tusimple.pth
 
-The weights: https://github.com/liuruijin17/LSTR, ``cache/nnet/LSTR/LSTR_500000.pkl``.
+The weights: https://github.com/liuruijin17/LSTR, ``cache/nnet/LSTR/LSTR_500000.pkl``; those for
+CULane, in the branch ``culane``, have three class logits: ``lane_head=dict(num_logits=3)``.
 """
 
 import re

@@ -32,6 +32,10 @@ class LSTRHead(LaneHead):
         in_channels (int): Number of channels of the last feature.
         transformer (dict): Config of :class:`LaneTransformer`.
         num_queries (int): Number of queries Q, the maximum number of lanes per image.
+        num_logits (int): Number of class logits; those after the first two are never a lane. The
+            authors' CULane weights have 3.
+        sort_ends (bool): Whether a lane whose upper end is below its lower end is one whose ends
+            are swapped, as in the authors' CULane weights, or none.
         num_rows (int): Number of rows at which curves are compared and decoded.
         score_thr (float): Minimum probability of a lane; 0.5 selects the more likely class.
         max_lanes (int, optional): Maximum number of lanes to keep. Defaults to all queries.
@@ -54,6 +58,8 @@ class LSTRHead(LaneHead):
         in_channels: int,
         transformer: dict,
         num_queries: int = 7,
+        num_logits: int = 2,
+        sort_ends: bool = False,
         num_rows: int = 72,
         score_thr: float = 0.5,
         max_lanes: int | None = None,
@@ -70,9 +76,10 @@ class LSTRHead(LaneHead):
         )
         self.input_proj = nn.Conv2d(in_channels, dims, 1)
         self.query_embed = nn.Embedding(num_queries, dims)
-        self.class_embed = nn.Linear(dims, 2)
+        self.class_embed = nn.Linear(dims, num_logits)
         self.specific_embed = MLP(dims, dims, 4, 3)
         self.shared_embed = MLP(dims, dims, 4, 3)
+        self.sort_ends = sort_ends
         self.score_thr = score_thr
         self.max_lanes = max_lanes or num_queries
         self.loss_cls = MODELS.build(loss_cls)
@@ -184,7 +191,8 @@ class LSTRHead(LaneHead):
 
     def _points(self, curve: Tensor) -> Tensor:
         """(N, 2) points of one curve (8,), bottom to top, relative to the image size."""
-        top, bottom = curve[:2].clamp(0, 1)
+        ends = curve[:2].clamp(0, 1)
+        top, bottom = ends.sort().values if self.sort_ends else ends
         if not top < bottom:
             return curve.new_empty(0, 2)
         inside = self.rows[(self.rows > top) & (self.rows < bottom)]

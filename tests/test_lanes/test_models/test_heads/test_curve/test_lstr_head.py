@@ -72,6 +72,23 @@ def test_crossed_ends_give_no_lane():
     assert head().decode(outputs, [road_sample([])]) == [[]]
 
 
+def test_crossed_ends_of_weights_that_swap_them():
+    swapped = outputs_for([0.9, 0.3, 0, 0, 0, 0.25, 0.5, 0])
+    lstr = head()
+    (expected,) = lstr.decode(outputs_for([0.3, 0.9, 0, 0, 0, 0.25, 0.5, 0]), [road_sample([])])[0]
+    lstr.sort_ends = True
+    (found,) = lstr.decode(swapped, [road_sample([])])[0]
+    assert torch.equal(found, expected)
+
+
+def test_a_third_logit_is_never_a_lane():
+    curve = [0.3, 0.9, 0, 0, 0, 0.25, 0.5, 0]
+    outputs = outputs_for(curve, logits=((0.0, 2.0, 9.0), (0.0, 2.0, -9.0)))
+    lstr = small_lstr(num_logits=3).lane_head
+    assert lstr.class_embed.out_features == 3
+    assert len(lstr.decode(outputs, [road_sample([])])[0]) == 1
+
+
 def test_likeliest_lanes_are_kept():
     outputs = outputs_for([0.3, 0.9, 0, 0, 0, 0.25, 0.5, 0], logits=((0.0, 2.0), (0.0, 1.0)))
     lstr = head()
