@@ -1,9 +1,11 @@
 """Packaging of mmptq; the exact versions of the tests are in tools/dev/requirements.txt."""
 
 import re
+import runpy
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -39,6 +41,28 @@ def read_version() -> str:
     return re.search(r"^__version__ = '(.+)'$", source, re.MULTILINE).group(1)
 
 
+class BuildWithEngine(build_py):
+    """Compiles the sparse engine, too; without a compiler all else of mmptq works."""
+
+    def run(self) -> None:
+        super().run()
+        engine = Path('mmptq', 'deploy', 'sparse_engine')
+        compiler = runpy.run_path(str(ROOT / engine / 'build.py'))
+        # An editable installation runs from the source folder.
+        folder = ROOT if getattr(self, 'editable_mode', False) else Path(self.build_lib)
+        try:
+            compiler['build'](folder / engine)
+        except compiler['BuildError'] as error:
+            self.warn(f'sparse voxel encoders stay in PyTorch: {error}')
+
+
+class PlatformDistribution(Distribution):
+    """A wheel for one kind of processor, because it holds compiled code."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
 readme = ROOT / 'README.md'
 setup(
     name='mmptq',
@@ -49,7 +73,12 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['mmptq', 'mmptq.*']),
     # Configs, through the link mmptq/.mim/configs. Demo checkpoints (28 MB) stay in the repository.
-    package_data={'mmptq': ['.mim/configs/**/*.py']},
+    package_data={
+        'mmptq': ['.mim/configs/**/*.py'],
+        'mmptq.deploy.sparse_engine': ['src/*'],
+    },
+    cmdclass={'build_py': BuildWithEngine},
+    distclass=PlatformDistribution,
     python_requires='>=3.11',
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

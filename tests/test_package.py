@@ -65,7 +65,8 @@ def allowed_imports(package: str) -> set[str]:
 def setup_metadata() -> dict:
     """The keyword arguments of setup(), without running a build."""
     code = (
-        'import json, setuptools; setuptools.setup = lambda **k: print(json.dumps(k)); '
+        'import json, setuptools; '
+        'setuptools.setup = lambda **k: print(json.dumps(k, default=str)); '
         'exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__file__": "setup.py"})'
     )
     output = subprocess.run(

@@ -6,6 +6,7 @@ python tools/export.py CONFIG float.pth --float             the float network, t
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mmptq.deploy import ExportedSubgraph, check_exportable, export_float, expor
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.inputs import collect_inputs
 from mmptq.deploy.parity import MIN_DECIBEL
+from mmptq.deploy.sparse_engine import plan_sparse_export
 from mmptq.deploy.sparse_scales import write_sparse_scales
 from mmptq.engine.build import build_model
 from mmptq.engine.checkpoint import plan_of, read_checkpoint
@@ -64,6 +66,11 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar='N',
         help='version of the ONNX operators (default: the lowest that the network needs)',
+    )
+    parser.add_argument(
+        '--sparse-in-pytorch',
+        action='store_true',
+        help='leave a sparse voxel encoder in PyTorch, for layers that the sparse engine has not',
     )
     args = parser.parse_args()
     if args.float_outputs < 0:
@@ -115,14 +122,24 @@ def run(args: argparse.Namespace) -> None:
         export_float(detector, sample, out, not args.fixed_size, args.opset)
     else:
         check_exportable(detector, plan.layers, profile)
-        inputs = collect_inputs(cfg, detector, args.num_samples)
         metadata = describe(cfg, plan, args)
+        origin = {key: metadata[key] for key in ('config', 'checkpoint')}
+        sparse = None if args.sparse_in_pytorch else plan_sparse_export(detector, origin)
+        with sparse.watching() if sparse else nullcontext():
+            inputs = collect_inputs(cfg, detector, args.num_samples)
+        if sparse:
+            metadata['sparse'] = sparse.describe()
+            sparse_rows = sparse.check()
         dynamic = not args.fixed_size
         rows = export_quantized(
             *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs),
             opset=args.opset,
         )
         write_json(rows, out.with_suffix('.parity.json'))
+        if sparse:
+            file = sparse.write(out)
+            write_json(sparse_rows, file.with_suffix('.parity.json'))
+            print(f'{file}: {file.stat().st_size / 2**20:.2f} MB')
         write_sparse_scales(detector, ExportedSubgraph(detector), out.with_suffix('.sparse.json'))
     print(f'{out}: {out.stat().st_size / 2**20:.2f} MB')
 

@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ENGINES, is_engine_file, open_engine_file, replace_with_engine
+from mmptq.deploy.sparse_engine import open_sparse_network, replace_encoder, weights_before
 from mmptq.engine.evaluation import add_tta, runner_of_test
 from mmptq.engine.ptq_config import use_replicas
 from mmptq.ptq.launch import connected
@@ -30,13 +31,29 @@ def test(config: Config, args: argparse.Namespace) -> dict[str, float]:
 def test_deployed(config: Config, args: argparse.Namespace) -> dict[str, float]:
     """Metrics of a deployed file, in the detector that it was exported from."""
     engine = open_engine_file(args.checkpoint, args.engine, args.threads)
-    checkpoint = str(args.layers_before or engine.metadata.get('checkpoint'))
-    require_file(checkpoint, 'checkpoint of the layers that the file leaves out')
+    network = None
+    if not args.sparse_in_pytorch:
+        network = open_sparse_network(args.checkpoint, engine.metadata, args.threads)
+    checkpoint = args.layers_before
+    if checkpoint is None and network is None:
+        checkpoint = str(engine.metadata.get('checkpoint'))
+    if checkpoint is not None:
+        require_file(checkpoint, 'checkpoint of the layers that the file leaves out')
     runner = runner_of_test(config, checkpoint)
     runner.load_or_resume()
-    replace_with_engine(unwrap(runner.model), engine)
+    model = unwrap(runner.model)
+    replace_with_engine(model, engine)
     integer, floating = engine.count_layers()
     print(f'{args.checkpoint}: {integer} layers run in integers, {floating} in float')
+    if network is not None:
+        replace_encoder(model, network)
+        integer, floating = network.graph.count_layers()
+        print(f'sparse engine: {integer} layers run in integers, {floating} in float')
+        if checkpoint is None and weights_before(model):
+            raise QuantizationError(
+                f"'{weights_before(model)[0]}' is in no exported file: name the checkpoint of "
+                'these layers with --layers-before'
+            )
     return runner.test()
 
 
@@ -53,6 +70,11 @@ def main() -> None:
         '--layers-before',
         help='checkpoint of the layers that a deployed file leaves out, as the encoders of a LiDAR '
         'detector (default: the one it was exported from)',
+    )
+    parser.add_argument(
+        '--sparse-in-pytorch',
+        action='store_true',
+        help='run the sparse voxel encoder of a deployed detector in PyTorch',
     )
     parser.add_argument(
         '--tta',

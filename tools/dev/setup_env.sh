@@ -122,6 +122,13 @@ install() {
     mv "$unfinished" "$stamp"
 }
 
+# The kernels of the sparse engine: once for each state of their sources.
+build_sparse_engine() {
+    [[ -x $venv/bin/python ]] || return 0
+    "$venv/bin/python" "$root/mmptq/deploy/sparse_engine/build.py" >/dev/null ||
+        echo '  sparse voxel encoders stay in PyTorch (see the message above)' >&2
+}
+
 is_current() { [[ -e $stamp && $(<"$stamp") == "$(fingerprint)" ]]; }
 
 if ! is_current; then
@@ -131,6 +138,7 @@ if ! is_current; then
     is_current || install
     exec 9>&-
 fi
+build_sparse_engine
 export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
 # mmengine uses what setuptools is about to remove; the pin of setuptools takes care of it.
 export PYTHONWARNINGS=${PYTHONWARNINGS:+$PYTHONWARNINGS,}ignore:pkg_resources\ is\ deprecated:UserWarning

@@ -1,0 +1,190 @@
+"""Runs the sparse encoder of a file."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from mmptq.quantization import QuantizationError
+
+from .geometry import STRIDED
+from .graph import SparseGraph, SparseLayer
+from .layer import InputGrid, Kernels, PackedLayer
+from .library import address, load_library
+from .sites import NeighbourLists, SiteSet
+
+
+class SparseNetwork:
+    """A sparse encoder, ready to run.
+
+    Args:
+        graph (SparseGraph): The layers.
+        isa (str, optional): Instruction set; default is the fastest of this processor.
+        threads (int): Defaults to 1. Results do not depend on it.
+
+    Raises:
+        QuantizationError: If the engine is not compiled or does not have the instruction set.
+    """
+
+    def __init__(self, graph: SparseGraph, isa: str | None = None, threads: int = 1):
+        self.graph = graph
+        self.kernels = Kernels(load_library(), isa, threads)
+        self.packed = [
+            PackedLayer(self.kernels, layer.weight, layer.scale, layer.bias, layer.grid)
+            for layer in graph.layers
+        ]
+        self._batch = 0
+        self._sites: dict[int, SiteSet] = {}
+        self._lists: dict[tuple, NeighbourLists] = {}
+        self._order = np.empty(0, np.int32)
+        self._lock = threading.Lock()
+
+    def __call__(self, features: np.ndarray, coords: np.ndarray, batch: int) -> np.ndarray:
+        """The dense map of a batch of scans.
+
+        Args:
+            features (np.ndarray): (N, C) float32 voxel features.
+            coords (np.ndarray): (N, 3 or 4) int32: batch, (z,) y, x.
+            batch (int): Scans in the batch.
+
+        Returns:
+            np.ndarray: (batch, channels, z, y, x) float32.
+
+        Raises:
+            QuantizationError: If shapes do not fit or a voxel is outside of the grid.
+        """
+        with self._lock:
+            self.find_neighbours(coords, batch)
+            return self.compute(features)
+
+    def find_neighbours(self, coords: np.ndarray, batch: int) -> None:
+        """Sites and neighbours of all layers for a batch of scans; see ``__call__``."""
+        self._reserve(batch)
+        self._order = self._sites[0].fill(_four(coords))
+        done = set()
+        for layer in self.graph.layers:
+            if layer.geometry.kind == STRIDED:
+                target = self._sites[layer.target_sites]
+                target.reach(self._sites[layer.source_sites], layer.geometry)
+            if layer.lists_key not in done:
+                done.add(layer.lists_key)
+                self._lists[layer.lists_key].build(self.kernels.isa, self.kernels.threads)
+
+    def _reserve(self, batch: int) -> None:
+        """Grids for a batch; those of the last batch where it was as large."""
+        if batch == self._batch:
+            return
+        library = self.kernels.library
+        shapes = self.graph.shapes()
+        self._sites = {number: SiteSet(library, batch, shape) for number, shape in shapes.items()}
+        self._lists = {
+            layer.lists_key: NeighbourLists(
+                library,
+                layer.geometry,
+                self._sites[layer.source_sites],
+                self._sites[layer.target_sites],
+            )
+            for layer in self.graph.layers
+        }
+        self._batch = batch
+
+    def compute(
+        self,
+        features: np.ndarray,
+        watch: Callable[[SparseLayer, np.ndarray], None] | None = None,
+    ) -> np.ndarray:
+        """The dense map of features on the sites of ``find_neighbours``; see ``__call__``.
+
+        Args:
+            features (np.ndarray): (N, C) float32.
+            watch (Callable, optional): Called with each layer and the rows that it takes.
+        """
+        if features.shape != (len(self._order), self.graph.in_channels):
+            raise QuantizationError(
+                f'{len(self._order)} voxels have features of shape {tuple(features.shape)}, and '
+                f"'{self.graph.encoder}' takes {self.graph.in_channels} channels: export from the "
+                'config that the scans are made with'
+            )
+        grids = {layer.grid for layer in self.graph.readers(0)}
+        rows = {(0, grid): self.kernels.quantize(features, grid, self._order) for grid in grids}
+        floats: dict[int, np.ndarray] = {}
+        if any(layer.residual == 0 for layer in self.graph.layers):
+            floats[0] = self.kernels.quantize(features, InputGrid(), self._order)
+        for number, layer in enumerate(self.graph.layers):
+            if watch is not None:
+                watch(layer, rows[layer.source, layer.grid])
+            self.run_layer(number, rows, floats)
+            self._forget(number, rows, floats)
+        return self.to_dense(floats[self.graph.output])
+
+    def run_layer(
+        self,
+        number: int,
+        rows: dict[tuple[int, InputGrid], np.ndarray],
+        floats: dict[int, np.ndarray],
+    ) -> None:
+        """Compute a layer on the sites of ``find_neighbours``.
+
+        Args:
+            number (int): Which layer.
+            rows (dict): Rows by value and grid; gets those of the output.
+            floats (dict): Float features by value; gets those of the output where they are used.
+        """
+        layer = self.graph.layers[number]
+        grids = dict.fromkeys(reader.grid for reader in self.graph.readers(layer.output))
+        integer = [grid for grid in grids if not grid.is_float]
+        added = any(other.residual == layer.output for other in self.graph.layers)
+        wanted = added or len(grids) != 1 or not integer
+        y, q = self.packed[number](
+            rows[layer.source, layer.grid],
+            self._lists[layer.lists_key],
+            layer.relu,
+            None if layer.residual is None else floats[layer.residual],
+            integer[0] if integer else None,
+            wanted,
+        )
+        if q is not None:
+            rows[layer.output, integer[0]] = q
+        if y is not None:
+            floats[layer.output] = y
+        for grid in grids:
+            if (layer.output, grid) not in rows:
+                rows[layer.output, grid] = y if grid.is_float else self.kernels.quantize(y, grid)
+
+    def _forget(self, number: int, rows: dict, floats: dict) -> None:
+        """Drop what no later layer takes."""
+        later = self.graph.layers[number + 1 :]
+        taken = {layer.source for layer in later}
+        added = {layer.residual for layer in later} | {self.graph.output}
+        for key in [key for key in rows if key[0] not in taken]:
+            del rows[key]
+        for value in [value for value in floats if value not in added]:
+            del floats[value]
+
+    def to_dense(self, features: np.ndarray) -> np.ndarray:
+        """The map (batch, channels, z, y, x) of the features of the last layer."""
+        sites = self._sites[self.graph.layers[-1].target_sites]
+        result = np.empty((sites.batch, features.shape[1], *sites.shape), np.float32)
+        self.kernels.library.dense(
+            sites.handle,
+            address(features),
+            features.shape[1],
+            address(result),
+            self.kernels.threads,
+        )
+        return result
+
+    def coords(self, sites: int) -> np.ndarray:
+        """(N, 4) coordinates of a set of sites, in the order of its rows."""
+        return self._sites[sites].coords()
+
+
+def _four(coords: np.ndarray) -> np.ndarray:
+    """Coordinates with a z of 0 where there is none."""
+    if coords.ndim != 2 or coords.shape[1] not in (3, 4):
+        raise QuantizationError(
+            f'coordinates have the shape {tuple(coords.shape)}: give (N, 4) of batch, z, y, x'
+        )
+    if coords.shape[1] == 4:
+        return coords
+    return np.insert(coords, 1, 0, axis=1)
