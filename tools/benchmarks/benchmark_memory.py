@@ -5,9 +5,9 @@
 On mmdet's stock RetinaNet-R50 with random weights, on random images, because neither changes the
 cost. No data and no checkpoint are needed.
 
-- forwards: how many forwards of the whole network a sample costs while all units of ``qdrop`` by
-  layer are recorded, as convolutions and products that are computed: with whole forwards, and from
-  what earlier units gave.
+- forwards: how many forwards of the whole network a sample costs, as convolutions and products that
+  are computed: with whole forwards, and from what earlier units gave. While all units of ``qdrop``
+  by layer are recorded; and for the gradients of ``brecq`` at all its blocks, backward included.
 - memory: peak memory of a process that runs ``brecq``, above what it takes before its stages, and
   the budget. On a GPU that of the GPU, too.
 - time: ``int8`` with the recipe ``mse`` against float forwards of the same images, by the clock
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import mmptq
 from mmptq.adapters import build_adapter
 from mmptq.ptq import ActivationCache, Calibrator, PTQContext
+from mmptq.ptq.recording.unit_gradients import UnitGradients
 from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.run import prepare_model
+from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
+from mmptq.ptq.teacher.task_objective import TaskObjective
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
+from mmptq.ptq.units.unit_objective import UnitObjective
 from mmptq.report import format_table, read_record
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.config_files import base_config
@@ -87,9 +93,9 @@ def calibrated(settings: Settings, folder: Path) -> PTQContext:
     return ctx
 
 
-def computed(function: Callable[[], Any]) -> int:
+def computed(function: Callable[[], Any], grad: bool = False) -> int:
     """Operations of convolutions and products while a function runs."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(grad):
         function()
     return counter.get_total_flops()
 
@@ -109,16 +115,40 @@ def measure_forwards(settings: Settings, folder: Path) -> dict[str, Any]:
         args = ctx.model, samples, forward, True, True, units, settings['budget'] // 4
         with UnitRecorder(*args) as recorder:
             for unit in units:
-                after += computed(lambda unit=unit: consume(recorder.record_unit(unit)))
+                after += computed(lambda unit=unit: deque(recorder.record_unit(unit), maxlen=0))
                 recorder.finish(unit)
     after /= one * settings['num_samples']
-    return dict(units=len(units), before=before / one, after=after)
+    found = measure_gradients(settings, folder / 'gradients')
+    return dict(units=len(units), before=before / one, after=after, **found)
 
 
-def consume(entries: Any) -> None:
-    """Take entries one after the other, and keep none."""
-    for _ in entries:
-        pass
+def measure_gradients(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Forwards per sample that the importance of ``brecq`` takes, for all units together."""
+    ctx = calibrated(settings, folder)
+    adapter, share = build_adapter(ctx.model), settings['budget'] // 4
+    forward = adapter.raw_outputs
+    loss = MODELS.build(dict(type='mmengine.DetectionOutputLoss', score_thr=0.0))
+    with ActivationCache(share, folder) as samples, fixed_parameters(ctx.model):
+        for data in ctx.batches('load'):
+            samples.append(data, exact=True)
+        units = find_units(ctx.model, lambda: forward(samples[0]), 'block')
+        layers = [layer for unit in units for layer in unit.layers.values()]
+        task = TaskObjective(TeacherOutputs(ctx.model, adapter, loss, samples, share), layers)
+        one = computed(lambda: forward(samples[0]))
+        before = after = 0
+        with UnitRecorder(ctx.model, samples, forward, False, True, units, share) as recorder:
+            for unit in units:
+                gradients = UnitGradients(unit, task, recorder)
+                for index, entry in enumerate(recorder.record_unit(unit)):
+                    with torch.no_grad():
+                        outputs = UnitObjective(unit, unit.module).outputs(entry, 0.0)
+                    args = unit, index, outputs
+                    before += computed(lambda args=args: task.gradients(*args), True)
+                    after += computed(lambda g=gradients, args=args: g.of(*args[1:]), True)
+                recorder.finish(unit)
+                task.finish(unit)
+    total = one * settings['num_samples']
+    return dict(gradient_units=len(units), whole=before / total, from_unit=after / total)
 
 
 def measure_memory(settings: Settings, folder: Path) -> dict[str, Any]:
@@ -204,6 +234,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         found = results['forwards']
         name = f'forwards per sample, qdrop by layer ({found["units"]} units)'
         values = f'{found["before"]:.1f} with whole forwards, {found["after"]:.1f} now'
+        rows.append(dict(measure=name, result=values))
+        name = f'the same, gradients of brecq ({found["gradient_units"]} units)'
+        values = f'{found["whole"]:.1f} with whole forwards, {found["from_unit"]:.1f} now'
         rows.append(dict(measure=name, result=values))
     if 'memory' in results:
         found = results['memory']

@@ -1,6 +1,7 @@
 """Running samples up to one unit after the other, each from where the last one ended."""
 
 from collections.abc import Callable, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mmptq.ptq.units.unit import Unit
 from mmptq.utils.trees import unflatten
 
 from .recorder import Call, record_calls
-from .stream_plan import StreamPlan, plan_stream
+from .stream_plan import StreamPlan, plan_rest, plan_stream
 
 
 @dataclass
@@ -78,6 +79,26 @@ class _Results:
         return self.cache[self.places[sample]]
 
 
+@dataclass
+class _Given:
+    """Calls that do not run in a forward.
+
+    Attributes:
+        keys (dict[CallId, int]): Their places in the graph.
+        inside (dict[CallId, Any]): How often modules would have run inside of each.
+        replayed (set[int]): Those with recorded results; nobody reads those of the others.
+    """
+
+    keys: dict[CallId, int] = field(default_factory=dict)
+    inside: dict[CallId, Any] = field(default_factory=dict)
+    replayed: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, graph: CallGraph, plan: StreamPlan) -> '_Given':
+        keys = {graph.calls[i].key: i for i in plan.replayed | plan.idle}
+        return cls(keys, {key: graph.inside(i) for key, i in keys.items()}, plan.replayed)
+
+
 class Stream:
     """Samples on their way through the model, in the float or in the quantized one.
 
@@ -103,8 +124,8 @@ class Stream:
         self._stored: dict[int, _Results] = {}
         self._new: dict[int, _Results] = {}
         self._plan, self._outputs = StreamPlan(), False
-        self._keys: dict[CallId, int] = {}
-        self._inside: dict[CallId, Any] = {}
+        self._given = _Given()
+        self._rest: _Given | None = None
 
     @property
     def used_bytes(self) -> int:
@@ -124,8 +145,7 @@ class Stream:
         self.cancel()
         graph, self._outputs = self.traced.graph, outputs
         self._plan = plan = plan_stream(graph, unit, self._stored.keys(), pending, changes, outputs)
-        self._keys = {graph.calls[i].key: i for i in plan.replayed | plan.idle}
-        self._inside = {key: graph.inside(i) for key, i in self._keys.items()}
+        self._given, self._rest = _Given.of(graph, plan), None
         share = max(1, (self.budget_bytes - self.used_bytes) // max(1, len(plan.kept)))
         self._new = {i: _Results(ActivationCache(share, self.directory)) for i in plan.kept}
 
@@ -144,9 +164,26 @@ class Stream:
             if key in kept:
                 self._new[kept[key]].append(sample, output)
 
-        given = self._given(sample)
-        with override_calls(self._keys.keys(), given, self._inside, kept.keys(), keep):
+        given = self._given
+        output_of = self._output_of(given, sample)
+        with override_calls(given.keys.keys(), output_of, given.inside, kept.keys(), keep):
             return run()
+
+    def starting_at(self, unit: Unit, sample: int) -> AbstractContextManager:
+        """Within this context a forward of a sample does not run what lies before a unit.
+
+        Args:
+            unit (Unit): The one that was prepared last. Its own calls have to be given.
+            sample (int): A sample that was recorded; one that makes other calls than most runs
+                as a whole.
+        """
+        if self.traced.shapes[sample] is None:
+            return nullcontext()
+        if self._rest is None:
+            stored = (self._stored.keys() | self._new.keys()) - self._plan.dropped
+            self._rest = _Given.of(self.traced.graph, plan_rest(self.traced.graph, unit, stored))
+        output_of = self._output_of(self._rest, sample)
+        return override_calls(self._rest.keys.keys(), output_of, self._rest.inside)
 
     def finish(self) -> None:
         """All samples of the prepared unit are recorded."""
@@ -161,16 +198,16 @@ class Stream:
             results.cache.close()
         self._new = {}
 
-    def _given(self, sample: int) -> Callable[[CallId, Any], Any]:
+    def _output_of(self, given: '_Given', sample: int) -> Callable[[CallId, Any], Any]:
         """Gives what a call returns that does not run."""
 
-        def given(key: CallId, args: Any) -> Any:
-            i = self._keys[key]
-            if i in self._plan.replayed:
-                return self._stored[i][sample]
-            return _blank(*self.traced.shapes[sample][i])
+        def output_of(key: CallId, args: Any) -> Any:
+            i = given.keys[key]
+            if i not in given.replayed:
+                return _blank(*self.traced.shapes[sample][i])
+            return (self._stored[i] if i in self._stored else self._new[i])[sample]
 
-        return given
+        return output_of
 
 
 def _blank(structure: Any, sizes: tuple) -> Any:

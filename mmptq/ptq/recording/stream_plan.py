@@ -64,6 +64,21 @@ def plan_stream(
     return StreamPlan(stored & busy, graph.outermost(idle), kept, set(stored) - live)
 
 
+def plan_rest(graph: CallGraph, unit: Unit, stored: Set[int]) -> StreamPlan:
+    """Plan a forward that begins at a recorded unit; the results of the unit are given.
+
+    Args:
+        graph (CallGraph): Of the model.
+        unit (Unit): The unit.
+        stored (set[int]): Calls with recorded results, all that are needed from the unit on.
+    """
+    start = graph.calls[graph.calls_of(unit.module)[0]].start
+    needed = graph.needed((), stored, start, len(graph.events))
+    busy = _busy(graph, needed, stored, start)
+    idle = {i for i, call in enumerate(graph.calls) if call.within(start) and i not in busy}
+    return StreamPlan(set(stored), graph.outermost(idle))
+
+
 def _live(graph: CallGraph, done: set[int], start: int) -> set[int]:
     """The calls among ``done`` with results that are needed after the event ``start``.
 

@@ -60,6 +60,7 @@ class UnitRecorder:
         # By whether they are the float model's; and what they gave on the sample that is compared.
         self._streams: dict[bool, Stream] | None = None
         self._compared: dict[bool, list[Call]] = {}
+        self._streamed: Unit | None = None
 
     def __enter__(self) -> 'UnitRecorder':
         return self
@@ -78,9 +79,23 @@ class UnitRecorder:
         """This unit has been learned, and does not change from now on."""
         self._pending.discard(unit.module)
 
+    def starts_at(self, unit: Unit) -> bool:
+        """Whether ``starting_at`` leaves anything out for a unit."""
+        return self._streamed is unit
+
+    def starting_at(self, unit: Unit, index: int) -> AbstractContextManager:
+        """Within this context a forward of a sample begins at a unit, whose results are given.
+
+        Args:
+            unit (Unit): The one that ``record_unit`` was asked for last.
+            index (int): A sample that has been recorded.
+        """
+        return self._streams[False].starting_at(unit, index)
+
     def record_unit(self, unit: Unit) -> Iterator[dict[str, Any]]:
         """What ``record`` returns, for all samples in order."""
         streamed = self._prepare(unit)
+        self._streamed = unit if streamed else None
         streams = list(self._streams.values()) if streamed else []
         try:
             for index in range(len(self.samples)):

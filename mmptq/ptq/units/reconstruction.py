@@ -17,6 +17,7 @@ from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.ptq.recording.unit_data import UnitEntries
+from mmptq.ptq.recording.unit_gradients import UnitGradients
 from mmptq.ptq.recording.unit_recorder import UnitRecorder
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
@@ -267,6 +268,7 @@ class Reconstruction:
         found = task.teacher.found if task else ()
         entries = UnitEntries(unit, self.samples, cache, importance, found)
         per_unit = importance is not None and importance.per_unit
+        at_unit = UnitGradients(unit, task, self.recorder) if per_unit else None
         problem = None
         try:
             for index, entry in enumerate(self.recorder.record_unit(unit)):
@@ -276,7 +278,7 @@ class Reconstruction:
                 if per_unit and problem is None and index in found:
                     with torch.no_grad():
                         outputs = objective.outputs(entries.with_input(entry), 0.0)
-                    gradients.append(unit.name, index, task.gradients(unit, index, outputs))
+                    gradients.append(unit.name, index, at_unit.of(index, outputs))
         except RowsDifferError as error:
             problem = str(error)
         problem = next((text for text in parallel.gather(problem) if text is not None), None)
