@@ -76,7 +76,18 @@ CLOSE = dict(
     equalization=[dict(type='CrossLayerEqualization'), MSE],
     bias=[MSE, dict(type='BiasCorrection', num_samples=5)],
 )
+INLIERS = dict(type='InlierImportance', loss=dict(type='TopKConfidenceLoss', k=2, score_thr=0.0))
+REFINER = dict(type='ScaleRefiner', num_iters=4, num_positions=1000)
+# Everything that was recorded counts in both, so that only sums differ.
+CLOSE |= {
+    f'inlierq_{scope}': [
+        dict(type='Calibrator', weight_observer=LP),
+        dict(REFINER, importance=dict(INLIERS, em_scope=scope)),
+    ]
+    for scope in ('sample', 'layer')
+}
 LEARNED = dict(
+    inlierq_recon=[MSE, dict(REFINER, importance=INLIERS), learned(importance=INLIERS)],
     brecq=[MSE, learned(importance=dict(type='FisherImportance', loss=OUTPUT_LOSS))],
     qdrop=[MSE, learned(act_lr=1e-2, drop_prob=0.5, task_loss=OUTPUT_LOSS)],
     distill=[MSE, dict(type='Distillation', loss=OUTPUT_LOSS, lr=1e-3, **STEPS)],

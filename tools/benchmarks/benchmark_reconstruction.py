@@ -57,6 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--distill-iters', type=int, help='at most so many steps of distillation')
     parser.add_argument('--val-images', type=int, help='the first so many (default: all)')
     parser.add_argument('--out', default='work_dirs/benchmark_reconstruction')
+    parser.add_argument('--float', nargs='+', default=[], help='layers that stay float, for all')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
     parser.add_argument('--quick', action='store_true', help='few recipes and images, one seed')
     parser.add_argument(
@@ -128,9 +129,10 @@ def run_cell(args: argparse.Namespace, recipe: str, seed: int, val_float: bool) 
     print(f'{recipe}, seed {seed} ...', flush=True)
     try:
         options = [f'train_cfg.val_float={val_float}', *cell_options(args, recipe, seed, folder)]
+        rules = ['--float', *args.float] if args.float else []
         run_tool(
             *('ptq', args.config, *checkpoint, '--scheme', args.scheme, '--recipe', recipe),
-            *('--work-dir', folder, '--cfg-options', *options),
+            *('--work-dir', folder, *rules, '--cfg-options', *options),
         )
     except (ToolError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')

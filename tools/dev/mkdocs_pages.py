@@ -6,7 +6,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ('README.md', 'docs/**/*.md', 'configs/*/README.md')
+PAGES = ('README.md', 'docs/**/*.md', 'configs/*/README.md', 'configs/*/*.png')
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
