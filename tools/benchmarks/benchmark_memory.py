@@ -144,11 +144,12 @@ def measure_gradients(settings: Settings, folder: Path) -> dict[str, Any]:
                         outputs = UnitObjective(unit, unit.module).outputs(entry, 0.0)
                     args = unit, index, outputs
                     before += computed(lambda args=args: task.gradients(*args), True)
-                    after += computed(lambda g=gradients, args=args: g.of(*args[1:]), True)
+                    found = computed(lambda g=gradients, args=args: g.of(*args[1:]), True)
+                    after += found if index else 0  # the first sample compares both ways
                 recorder.finish(unit)
                 task.finish(unit)
-    total = one * settings['num_samples']
-    return dict(gradient_units=len(units), whole=before / total, from_unit=after / total)
+        before, after = before / len(samples), after / max(1, len(samples) - 1)
+    return dict(gradient_units=len(units), whole=before / one, from_unit=after / one)
 
 
 def measure_memory(settings: Settings, folder: Path) -> dict[str, Any]:

@@ -70,11 +70,23 @@ def test_tied_weight_with_quantizers_of_their_own_is_rounded_once():
     assert torch.equal(model.a.weight, expected)
 
 
-def test_tied_weight_has_one_scheme():
-    rules = [dict(name='b', weight=dict(bits=4))]
+@pytest.mark.parametrize('name', ['a', 'b'])
+@pytest.mark.parametrize(
+    'weight',
+    [
+        dict(bits=4),
+        dict(symmetric=False, signed=False, narrow=False),
+        dict(per_channel=False),
+        None,
+    ],
+)
+def test_tied_weight_has_one_scheme(name, weight):
+    rules = [dict(name=name, weight=weight)]
     ctx = context(random_model(AllTied), quantizer=dict(QUANTIZER, rules=rules))
-    schemes = {plan.name: plan.weight.bits for plan in ctx.plan.layers}
-    assert schemes == dict(a=8, b=8)
+    a, b = (next(plan for plan in ctx.plan.layers if plan.name == key) for key in 'ab')
+    plain = context(random_model(AllTied)).plan.layers[0].weight
+    assert a.weight == b.weight and (a.weight == plain) == (name == 'b')
+    assert ctx.model.a.weight_quantizer is ctx.model.b.weight_quantizer
     assert notes(ctx)['b'] == 'weight as that of a, which shares it'
 
 

@@ -17,6 +17,13 @@ def test_rows_of_time():
     assert '1.5% of it: float outputs 1.2%, coarse steps 0.2%' in table
 
 
+def test_rows_of_forwards():
+    found = dict(units=78, before=80.0, after=3.0, gradient_units=30, whole=40.0, from_unit=25.0)
+    lines = load_tool('benchmark_memory').table(dict(forwards=found)).splitlines()
+    assert 'qdrop by layer (78 units)' in lines[2] and '80.0 with whole forwards, 3.0' in lines[2]
+    assert 'brecq (30 units)' in lines[3] and '40.0 with whole forwards, 25.0 now' in lines[3]
+
+
 def test_waiting_takes_no_processor_time():
     tool = load_tool('benchmark_memory')
     clock, processor = tool.timed(lambda: time.sleep(0.2), dict(device='cpu'))
