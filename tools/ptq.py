@@ -12,6 +12,7 @@ package. Schemes, recipes and backends are files of configs/_base_.
 import argparse
 import sys
 
+from mmptq.deploy.export_profile import ExportProfile
 from mmptq.engine.config_types import build_problem
 from mmptq.engine.ptq_config import (
     add_ptq_arguments,
@@ -21,6 +22,7 @@ from mmptq.engine.ptq_config import (
 )
 from mmptq.ptq.launch import connected
 from mmptq.quantization import QuantizationError
+from mmptq.quantization.limits import EXPORT_KEY
 from mmptq.utils.cli import build_runner, make_parser
 from mmptq.utils.messages import DataError, last_sentence
 
@@ -41,6 +43,8 @@ def main() -> None:
         cfg = ptq_config(args)
         prepare_runner_config(cfg, args.checkpoint)
         check_config(cfg)
+        if (cfg.get('backend') or {}).get(EXPORT_KEY):
+            ExportProfile.from_config(cfg.backend)  # refused now, and not after the run
         with connected(cfg):
             runner = build_runner(cfg)
             runner.train_loop.resume = args.resume

@@ -12,6 +12,7 @@ from mmengine.config import Config
 import mmptq  # noqa: F401  (checks the environment and registers the components)
 from mmptq.deploy import ENGINES, is_engine_file, open_engine_file, replace_with_engine
 from mmptq.deploy.sparse_engine import open_sparse_network, replace_encoder, weights_before
+from mmptq.engine.evaluate import named_files
 from mmptq.engine.evaluation import add_tta, runner_of_test
 from mmptq.engine.ptq_config import use_replicas
 from mmptq.ptq.launch import connected
@@ -91,7 +92,8 @@ def main() -> None:
         with connected(config):
             use_replicas(config)
             deployed = is_engine_file(args.checkpoint)
-            metrics = test_deployed(config, args) if deployed else test(config, args)
+            with named_files('test'):
+                metrics = test_deployed(config, args) if deployed else test(config, args)
             if not is_main():
                 return
         if args.out:

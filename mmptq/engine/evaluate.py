@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from mmengine.dist import get_world_size
 from mmengine.runner import Runner
 
+from mmptq.quantization import QuantizationError
 from mmptq.utils.metrics import plain_metrics
 
 
@@ -27,6 +29,11 @@ def evaluate(runner: Runner, num_batches: int | None = None) -> dict[str, Any]:
     Returns:
         dict: See ``plain_metrics``.
     """
+    with named_files('val'):
+        return _evaluate(runner, num_batches)
+
+
+def _evaluate(runner: Runner, num_batches: int | None) -> dict[str, Any]:
     if num_batches is None:
         with accept_nothing(getattr(runner.val_loop, 'evaluator', None)):
             return plain_metrics(runner.val_loop.run())
@@ -75,6 +82,28 @@ def collect_in(evaluator: Any, folder: str | Path) -> None:
     for index, metric in enumerate(getattr(evaluator, 'metrics', ())):
         if getattr(metric, 'collect_device', None) == 'cpu' and metric.collect_dir is None:
             metric.collect_dir = str(Path(folder) / f'results_{index}')
+
+
+@contextmanager
+def named_files(name: str) -> Iterator[None]:
+    """Within this context a file that is missing is named with the keys that lead to it.
+
+    Args:
+        name (str): 'val' or 'test'.
+
+    Raises:
+        QuantizationError: In place of the error of a missing file, of a worker process, too.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        match = re.search(r"No such file or directory: '?(.+?)'?$", str(error).strip())
+        if match is None:
+            raise
+        raise QuantizationError(
+            f"file '{match[1]}' does not exist: check data_root, data_prefix and ann_file in "
+            f'{name}_dataloader.dataset'
+        ) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mmptq.ptq.inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSe
 from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
 from mmptq.ptq.inputs.folder_dataset import FolderDataset
 from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
-from mmptq.ptq.inputs.sample_files import innermost, sample_title, scan_path
+from mmptq.ptq.inputs.sample_files import innermost, sample_title, scan_path, sweep_paths
 from mmptq.ptq.inputs.train_dataset import skip_labels, takes_pipeline, train_leaves, with_pipelines
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
@@ -74,7 +74,7 @@ class CalibrationDataset(Dataset):
                 problem = dataset.problem(inner)
             path = scan_path(dataset, inner)
             if path is not None and problem is None:
-                problem, hint = self._check_scan(dataset, path, nan_points)
+                problem, hint = self._check_scan(dataset, inner, path, nan_points)
             if problem is not None:
                 title = sample_title(self.dataset, index)
                 raise QuantizationError(f'{title} {problem}: repair or remove it{hint}')
@@ -86,7 +86,7 @@ class CalibrationDataset(Dataset):
             )
 
     def _check_scan(
-        self, dataset: Dataset, path: str, nan_points: str | None
+        self, dataset: Dataset, index: int, path: str, nan_points: str | None
     ) -> tuple[str | None, str]:
         """What is wrong with a scan, or None, and what else can be done about it."""
         pipeline = getattr(dataset, 'pipeline', None)
@@ -94,7 +94,8 @@ class CalibrationDataset(Dataset):
         if scans is None:
             return None, ''
         drops = any(isinstance(x, FinitePoints) for x in getattr(pipeline, 'transforms', ()))
-        problem, bad, total = scans.check(path, nan_points if drops else 'error')
+        sweeps = sweep_paths(dataset, index, scans.num_sweeps) if drops else ()
+        problem, bad, total = scans.check(path, nan_points if drops else 'error', sweeps)
         if bad and problem is None:
             self.dropped[path] = bad, total
         return problem, NAN_HINT if drops and 0 < bad < total and nan_points != 'drop' else ''

@@ -19,24 +19,29 @@ class ScanFormat:
         num_columns (int): Numbers per point.
         point_range (Sequence[float], optional): x, y, z minimum, then maximum, outside of which
             points are dropped; None where they are not.
+        num_sweeps (int): Earlier scans that are added to one, at most.
     """
 
     num_columns: int
     point_range: Sequence[float] | None = None
+    num_sweeps: int = 0
 
     @classmethod
     def of(cls, pipeline: Any) -> 'ScanFormat | None':
         """The format that a pipeline (built or as configs) reads; None where it reads no scans."""
         columns = next(_values(pipeline, 'LoadPointsFromFile', 'load_dim'), None)
         ranges = _values(pipeline, 'PointsRangeFilter', 'point_cloud_range', 'pcd_range')
-        return None if columns is None else cls(columns, next(ranges, None))
+        sweeps = next(_values(pipeline, 'LoadPointsFromMultiSweeps', 'sweeps_num'), 0)
+        return None if columns is None else cls(columns, next(ranges, None), sweeps)
 
     def problem(self, path: str, nan_points: str | None = None) -> str | None:
         """What is wrong with a file, as the rest of a sentence; None if it can be used."""
         return self.check(path, nan_points)[0]
 
-    def check(self, path: str, nan_points: str | None = None) -> tuple[str | None, int, int]:
-        """What is wrong with a file, and how many of its points are not finite.
+    def check(
+        self, path: str, nan_points: str | None = None, sweeps: Sequence[str] = ()
+    ) -> tuple[str | None, int, int]:
+        """What is wrong with a file, and how many points of it and its sweeps are not finite.
 
         mmdet3d's range filter silently drops points that are not finite, so that a broken
         recording would pass for a sparse one.
@@ -44,6 +49,7 @@ class ScanFormat:
         Args:
             path (str): The file; one that is not on this machine's disk is not looked at.
             nan_points (str, optional): See ``bad_points_problem``.
+            sweeps (Sequence[str]): Files of earlier scans that are added to it. Defaults to ().
 
         Returns:
             tuple: The problem as the rest of a sentence, or None; number of points that are not
@@ -70,7 +76,23 @@ class ScanFormat:
             low, high = np.asarray(self.point_range).reshape(2, 3)
             if not ((points[:, :3] >= low) & (points[:, :3] <= high)).all(axis=1).any():
                 problem = f'has no point inside {list(map(float, self.point_range))}'
-        return problem, bad, len(points)
+        total = len(points)
+        if problem is None and sweeps:
+            counts = [self._count_bad(sweep) for sweep in sweeps]
+            bad, total = bad + sum(x for x, _ in counts), total + sum(x for _, x in counts)
+            problem = bad_points_problem(bad, total, nan_points)
+            problem = problem and f'{problem}, those of its sweeps included'
+        return problem, bad, total
+
+    def _count_bad(self, path: str) -> tuple[int, int]:
+        """Points that are not finite, and all points; none of a file that cannot be read."""
+        try:
+            values = np.fromfile(path, dtype=np.float32)
+        except OSError:  # is said when the sample is loaded
+            return 0, 0
+        points = values[: len(values) // self.num_columns * self.num_columns]
+        points = points.reshape(-1, self.num_columns)
+        return int((~np.isfinite(points)).any(axis=1).sum()), len(points)
 
 
 def bad_points_problem(bad: int, total: int, nan_points: str | None) -> str | None:

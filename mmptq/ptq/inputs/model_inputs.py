@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from mmptq.quantization import QuantizationError
 from mmptq.utils.trees import map_tensors, tensors_in
 
+WITHOUT_IT = ', or calibrate on a folder without it with --calibration-data FOLDER'
+
 
 def is_detector(model: nn.Module) -> bool:
     """Whether the model takes OpenMMLab's batches: dicts with inputs and data_samples."""
@@ -52,7 +54,8 @@ def prepare_batch(model: nn.Module, batch: Any) -> Any:
     """
     if is_detector(model):
         data = model.data_preprocessor(batch, False)
-        check_finite(data['inputs'], f'calibration sample {sample_name(data)}', 'the train split')
+        name = f'calibration sample {sample_name(data)}'
+        check_finite(data['inputs'], name, 'the train split', WITHOUT_IT)
         return data
     device = device_of(model)
     if isinstance(batch, Mapping):
@@ -73,20 +76,21 @@ def run_model(model: nn.Module, data: Any) -> Any:
     return model(**data) if isinstance(data, Mapping) else model(*data)
 
 
-def check_finite(inputs: Any, name: str, where: str) -> None:
+def check_finite(inputs: Any, name: str, where: str, hint: str = '') -> None:
     """Raise where a tensor is empty or not finite.
 
     Args:
         inputs (Any): Nested tensors.
         name (str): What they are, as the subject of the message.
         where (str): What to remove it from.
+        hint (str): What else can be done. Defaults to ''.
     """
     for x in tensors_in(inputs):
         if x.numel() == 0:
-            raise QuantizationError(f'{name} is empty: remove it from {where}')
+            raise QuantizationError(f'{name} is empty: remove it from {where}{hint}')
         if x.is_floating_point() and not torch.isfinite(x).all():
             raise QuantizationError(
-                f'{name} contains NaN or Inf: repair it or remove it from {where}'
+                f'{name} contains NaN or Inf: repair it or remove it from {where}{hint}'
             )
 
 

@@ -35,7 +35,18 @@ def sample_title(dataset: Dataset, index: int) -> str:
 
 def scan_path(dataset: Dataset, index: int) -> str | None:
     """The LiDAR scan of a sample; None where there is none."""
-    points = _raw_info(dataset, index).get('lidar_points')
+    return _lidar_path(_raw_info(dataset, index))
+
+
+def sweep_paths(dataset: Dataset, index: int, count: int) -> list[str]:
+    """The earlier LiDAR scans that are added to that of a sample, ``count`` at most."""
+    sweeps = _raw_info(dataset, index).get('lidar_sweeps')
+    found = [_lidar_path(sweep) for sweep in sweeps[:count]] if isinstance(sweeps, list) else []
+    return [path for path in found if path is not None]
+
+
+def _lidar_path(info: Any) -> str | None:
+    points = info.get('lidar_points') if isinstance(info, dict) else None
     path = points.get('lidar_path') if isinstance(points, dict) else None
     return os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
 

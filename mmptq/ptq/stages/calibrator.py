@@ -130,7 +130,9 @@ def _observe(observer, x: Tensor, name: str, what: str) -> None:
     try:
         observer.update(x)
     except QuantizationError as error:
-        raise QuantizationError(f"the {what} of '{name}': {error}") from error
+        raise QuantizationError(
+            f"the {what} of '{name}': {error}, or keep the layer float with --float '{name}'"
+        ) from error
 
 
 def _merge(observers: list[Any]) -> None:

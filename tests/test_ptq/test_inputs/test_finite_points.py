@@ -85,12 +85,36 @@ def test_few_are_dropped_and_counted(spoiled, tiny_nuscenes):
     loader = calibration_loader(nuscenes(folder))
     rows = dropped_rows(loader.dataset)
     assert len(rows) == 4
-    assert {row['dropped'] for row in rows} == {20}
+    # The second keyframe of a scene gets the first one as a sweep.
+    assert sorted(row['dropped'] for row in rows) == [20, 20, 40, 40]
     batch = next(iter(loader))
     points = batch['inputs']['points'][0]
     assert points.isfinite().all()
     whole = next(iter(calibration_loader(nuscenes(tiny_nuscenes))))['inputs']['points'][0]
     assert 0 < len(whole) - len(points) <= 20 * 11  # keyframe, and ten sweeps that repeat it
+
+
+def test_those_of_sweeps_are_counted_and_refused(spoiled):
+    folder, _ = spoiled
+    loader = calibration_loader(nuscenes(folder))
+    assert dropped_rows(loader.dataset) == []
+    info = loader.dataset.dataset.get_data_info(1)
+    own = info['lidar_points']['lidar_path']
+    sweep = info['lidar_sweeps'][0]['lidar_points']['lidar_path']
+    assert sweep != own
+    used = [x['lidar_points']['lidar_path'] for x in info['lidar_sweeps'][:10]].count(sweep)
+    points = np.fromfile(sweep, dtype=np.float32).reshape(-1, 5)
+    points[:20, 2] = np.nan
+    points.tofile(sweep)
+    rows = dropped_rows(calibration_loader(nuscenes(folder, nan_points='drop')).dataset)
+    assert {row['scan']: row['dropped'] for row in rows}[own] == 20 * used
+    points[:, 0] = np.inf
+    points.tofile(sweep)
+    with pytest.raises(QuantizationError) as caught:
+        calibration_loader(nuscenes(folder))
+    message = str(caught.value)
+    assert 'holds NaN or Inf in' in message
+    assert message.endswith('with --cfg-options calibration.nan_points=drop')
 
 
 def test_many_are_refused_unless_told(spoiled):
