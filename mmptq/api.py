@@ -135,8 +135,9 @@ def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of any model
+        fix = f'give {FORMS}' if isinstance(error, TypeError) else 'give one that it can run'
         raise QuantizationError(
-            f'the model cannot run the first batch ({first_line(error)}): give {FORMS}'
+            f'the model cannot run the first batch ({first_line(error)}): {fix}'
         ) from error
     start = time.perf_counter()
     plan_model(ctx, quantizer)

@@ -92,3 +92,31 @@ def test_state_of_another_run_is_refused(config, tiny, tmp_path, monkeypatch):
     torch.save(content, tmp_path / 'other.pth')
     with pytest.raises(SystemExit, match='a run with another float checkpoint'):
         run_tool('ptq', config, tmp_path / 'other.pth', '--work-dir', work, '--resume')
+
+
+def test_state_of_another_test_pipeline_is_refused(config, tmp_path, monkeypatch):
+    """Calibration samples go through the pipeline of the evaluation."""
+    work = tmp_path / 'work3'
+    interrupted(config, work, monkeypatch)
+    cfg = Config.fromfile(config)
+    (resize,) = [step for step in cfg.val_dataloader.dataset.pipeline if step.type == 'Resize']
+    resize.scale = (48, 32)
+    other = config.with_name('other.py')
+    cfg.dump(other)
+    with pytest.raises(SystemExit) as stop:
+        run_tool('ptq', other, '--work-dir', work, '--resume')
+    message = str(stop.value.code)
+    assert "a run with another 'val_dataloader' in its config: run without --resume" in message
+    with pytest.raises(SystemExit, match='a run with another seed: run without --resume'):
+        options = ('--cfg-options', 'randomness.seed=1')
+        run_tool('ptq', config, '--work-dir', work, '--resume', *options)
+
+
+def test_resume_without_a_state_starts_at_the_beginning(config, tmp_path):
+    work = tmp_path / 'new'
+    run_tool('ptq', config, '--work-dir', work, '--resume')
+    assert (work / 'quantized.pth').is_file()
+    (log,) = work.glob('*/*.log')
+    assert (
+        'holds no state of an earlier run, so this one starts at the beginning' in log.read_text()
+    )
