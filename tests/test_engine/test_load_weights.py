@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import mmcv
 import mmdet
@@ -115,6 +116,18 @@ def test_load_checkpoint(quantized, wrapper):
     load_checkpoint(outer, str(checkpoint))  # into the quantized model
     assert same_bits(model, expected)
     assert same_bits(mmptq.load(nn.DataParallel(bare_model(quantized)), checkpoint).module, model)
+
+
+def test_inference_benchmark_of_mmdet(quantized, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'psutil', SimpleNamespace(Process=object))
+    from mmdet.utils.benchmark import InferenceBenchmark
+
+    path, checkpoint, expected = quantized
+    monkeypatch.setattr(nn.Module, 'cuda', lambda model: model)
+    init_default_scope('mmdet')
+    benchmark = object.__new__(InferenceBenchmark)  # only how it loads: it measures GPUs
+    benchmark.cfg, benchmark.distributed = Config.fromfile(path), False
+    assert same_bits(benchmark._init_model(str(checkpoint), False), expected)
 
 
 def test_a_detector_inside_of_a_tracker(quantized):
