@@ -123,7 +123,7 @@ def test_inference_benchmark_of_mmdet(quantized, monkeypatch):
     from mmdet.utils.benchmark import InferenceBenchmark
 
     path, checkpoint, expected = quantized
-    monkeypatch.setattr(nn.Module, 'cuda', lambda model: model)
+    monkeypatch.setattr(nn.Module, 'cuda', lambda model, device=None: model)
     init_default_scope('mmdet')
     benchmark = object.__new__(InferenceBenchmark)  # only how it loads: it measures GPUs
     benchmark.cfg, benchmark.distributed = Config.fromfile(path), False
