@@ -71,17 +71,23 @@ def test_layers_that_cannot_run(weight, act, message):
         LIMITS.check([LayerPlan('conv', 'Conv2d', weight, act)])
 
 
+def refusal(limits, weight, act) -> str | None:
+    try:
+        limits.check([LayerPlan('conv', 'Conv2d', weight, act)])
+    except QuantizationError as error:
+        return str(error)
+    return None
+
+
 def test_layers_that_can():
     four_bits = QScheme(4, symmetric=False, channel_axis=0)
-    LIMITS.check(
-        [
-            LayerPlan('a', 'Conv2d', WEIGHT, ACT),
-            LayerPlan('b', 'Conv2d', four_bits, ACT),
-            LayerPlan('c', 'Conv2d', None, None),
-        ]
-    )
+    assert refusal(LIMITS, WEIGHT, ACT) is None
+    assert refusal(LIMITS, four_bits, ACT) is None
+    assert refusal(LIMITS, None, None) is None
+    assert refusal(LIMITS, WEIGHT, four_bits) is not None
     unsigned = SchemeLimits('engine', act=dict(signed=False))
-    unsigned.check([LayerPlan('a', 'Conv2d', WEIGHT, QScheme(8))])
+    assert refusal(unsigned, WEIGHT, QScheme(8)) is None
+    assert refusal(unsigned, WEIGHT, QScheme(8, signed=True)) is not None
 
 
 @pytest.mark.parametrize(
