@@ -2,17 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils import trees
 from mmptq.utils.attributes import replaced_attribute
 from mmptq.utils.detector_parts import LANE_HEAD
+from mmptq.utils.hooks import temporary_hooks
 
 from .adapter import Adapter
 from .head_output import HeadOutput
@@ -31,11 +32,29 @@ class LaneHeadAdapter(Adapter):
             a part of its own.
         confidence_parts (dict[str, int | None]): The parts that hold logits of confidences, with
             the axis of their softmax, or None for sigmoids.
+        watched (tuple[str]): Modules whose outputs ``raw_outputs`` keeps in ``features``; empty
+            unless a loss asks for them.
+        features (dict[str, Any]): Outputs of the watched modules in the last ``raw_outputs``.
     """
 
     module_names: ClassVar = (LANE_HEAD,)
     slices: ClassVar[dict[str, dict[str, int | None]]] = {}
     confidence_parts: ClassVar[dict[str, int | None]] = {}
+
+    def __init__(self, model: nn.Module, head_name: str | None = None):
+        super().__init__(model, head_name)
+        self.watched: tuple[str, ...] = ()
+        self.features: dict[str, Any] = {}
+
+    def raw_outputs(self, data: dict[str, Any]) -> dict[str, Tensor]:
+        modules = {self.model.get_submodule(name): name for name in self.watched}
+
+        def keep(module: nn.Module, args: tuple, output: Any) -> None:
+            self.features[modules[module]] = trees.map_tensors(Tensor.clone, output)
+
+        self.features = {}
+        with temporary_hooks(after=dict.fromkeys(modules, keep)) if modules else nullcontext():
+            return super().raw_outputs(data)
 
     @abstractmethod
     def outputs(self, raw: dict[str, Tensor]) -> list[HeadOutput]:

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from mmptq.adapters import Adapter, LaneHeadAdapter
 from mmptq.quantization import QuantizationError
+from mmptq.utils.trees import flatten
 
 from .sensitivity_aware_selection import SensitivityAwareSelection
 from .task_loss import TaskLoss
 
+# Modules whose outputs count with ``features``; the name of the error.
+WATCHED, FEATURES = ('backbone', 'neck'), 'features'
 # Keeps the mean over an empty mask finite.
 EPSILON = 1e-6
 
@@ -24,10 +27,12 @@ class FocusTarget:
     Attributes:
         parts (dict[str, Tensor]): Outputs of the heads, see ``Adapter.parts``.
         masks (dict[str, Tensor]): Foreground of each, see ``LaneHeadAdapter.focus``.
+        features (list[Tensor]): Outputs of the watched modules.
     """
 
     parts: dict[str, Tensor]
     masks: dict[str, Tensor]
+    features: list[Tensor]
 
 
 @MODELS.register_module()
@@ -62,6 +67,8 @@ class SemanticFocusLoss(TaskLoss):
         selection (bool or dict): Whether heads are selected; a dict gives arguments of
             :class:`SensitivityAwareSelection`. Defaults to True.
         floor (float): Least weight of positions of confidences. Defaults to 0.05.
+        features (float): Weight of the errors of backbone and neck, next to a weight of 1 for all
+            heads; not of the paper. Only where the whole network is learned. Defaults to 0.
 
     Example:
         >>> task_loss = dict(type='SemanticFocusLoss', selection=dict(interval=50))
@@ -77,12 +84,18 @@ class SemanticFocusLoss(TaskLoss):
         focus: bool = True,
         selection: bool | dict[str, Any] = True,
         floor: float = 0.05,
+        features: float = 0.0,
     ):
         super().__init__()
-        if not 0 <= floor <= 1:
-            raise QuantizationError(f'SemanticFocusLoss got floor={floor!r}: use 0 <= floor <= 1')
+        if not 0 <= floor <= 1 or features < 0:
+            raise QuantizationError(
+                f'SemanticFocusLoss got floor={floor!r}, features={features!r}: use '
+                '0 <= floor <= 1 and features >= 0'
+            )
         self.focus = focus
         self.floor = floor
+        self.features = features
+        self.whole_network = features > 0
         options = selection if isinstance(selection, dict) else {}
         self.selection = SensitivityAwareSelection(**options) if selection is not False else None
         self.heads: list[str] = []
@@ -104,6 +117,9 @@ class SemanticFocusLoss(TaskLoss):
                 f'SemanticFocusLoss needs a head with a confidence output, and {name} names none '
                 f"of {head}: set confidence_parts, like {{'logits': None}}, in {name}"
             )
+        if self.features:
+            parts = {name for name, part in adapter.model.named_children() if part is not None}
+            adapter.watched = tuple(name for name in WATCHED if name in parts)
 
     @torch.no_grad()
     def make_target(self, adapter: Adapter, raw: Any, data: dict[str, Any]) -> FocusTarget | None:
@@ -111,7 +127,8 @@ class SemanticFocusLoss(TaskLoss):
         if not any(len(sample.pred_lanes) for sample in adapter.decode(raw, data)):
             return None
         parts = {name: part.detach() for name, part in adapter.parts(raw).items()}
-        return FocusTarget(parts, adapter.focus(raw))
+        features = [x.detach() for x in flatten(adapter.features)[0]] if self.features else []
+        return FocusTarget(parts, adapter.focus(raw), features)
 
     @torch.no_grad()
     def prepare(self, teacher: Any) -> None:
@@ -122,7 +139,9 @@ class SemanticFocusLoss(TaskLoss):
             losses = self._errors(teacher.adapter, raw, teacher.target(index))
             own.append(torch.stack(list(losses.values())).cpu())
         self.start = teacher.mean_over_samples(own)
-        self.heads = teacher.common(list(losses) if own else [])
+        self.heads = list(teacher.common(list(losses) if own else []))
+        if self.features and self.heads:
+            self.heads.remove(FEATURES)
         if self.selection is not None and self.heads:
             self.selection.prepare(teacher, self.heads)
 
@@ -134,17 +153,16 @@ class SemanticFocusLoss(TaskLoss):
         Values stay those without weights, so that the selection sees what all heads lose.
         """
         errors = self._errors(adapter, raw, target)
-        share = 1 / len(errors)
+        share = 1 / (len(errors) - (FEATURES in errors))
         start = self.start.tolist() or [1.0] * len(errors)
         parts = {
-            name: error * share / max(first, EPSILON)
+            name: error * (self.features if name == FEATURES else share) / max(first, EPSILON)
             for (name, error), first in zip(errors.items(), start, strict=True)
         }
         if self.training and self.selection is not None:
-            weights = self.selection.weights.tolist()
-            for (name, part), weight in zip(parts.items(), weights, strict=True):
-                fixed = part.detach()
-                parts[name] = fixed + (weight / share) * (part - fixed)
+            for name, weight in zip(self.heads, self.selection.weights.tolist(), strict=True):
+                fixed = parts[name].detach()
+                parts[name] = fixed + (weight / share) * (parts[name] - fixed)
         return parts
 
     def after_step(self, step: int, losses: dict[str, Tensor]) -> None:
@@ -157,7 +175,7 @@ class SemanticFocusLoss(TaskLoss):
         """Errors before learning, sensitivities and the history of weights, for ``run.json``."""
         rows = [
             dict(head=name, error_before=error)
-            for name, error in zip(self.heads, self.start.tolist(), strict=True)
+            for name, error in zip(self.heads, self.start.tolist(), strict=False)
         ]
         if self.selection is None:
             return dict(head_errors=rows)
@@ -183,6 +201,10 @@ class SemanticFocusLoss(TaskLoss):
                 total = total + (mask * error.square()).sum()
                 weight = weight + mask.sum()
             errors[head] = total / (weight + EPSILON)
+        if self.features:
+            pairs = list(zip(flatten(adapter.features)[0], target.features, strict=True))
+            relative = [(x - y).square().sum() / y.square().sum() for x, y in pairs]
+            errors[FEATURES] = torch.stack(relative).mean()
         return errors
 
     def _mask(

@@ -24,16 +24,18 @@ class SensitivityAwareSelection(nn.Module):
     sensitivity ``s_k = T_k(r_k)`` by linear interpolation, so that no image is decoded any more.
     The ``num_heads`` heads with the largest s_k have weights in proportion to it, the others none.
 
-    Until the first refresh all r_k are 1: the table at the errors before learning decides. Heads
-    whose errors move no lane have no weight, unless that holds for all: then all count the same.
+    Until the first refresh all r_k are 1: the table at the errors before learning decides. If no
+    head's errors move a lane, all heads count the same.
 
     Note:
         That influential heads are identified at run time, and that this is made cheap by
         interpolation, is known of Selective Focus (https://arxiv.org/abs/2405.06264). The table,
-        the mean, the number of heads and the interval are our reading.
+        the mean, the number of heads and the interval are our reading, and ``keep`` is ours.
 
     Args:
         num_heads (int, optional): Number of selected heads. Defaults to half of them, rounded up.
+        keep (float): Share of the weight that all heads have alike; 0 leaves heads that are not
+            selected without any. Defaults to 0.5.
         interval (int): Steps between two refreshes of the weights. Defaults to 50.
         momentum (float): Of the exponential mean. Defaults to 0.9.
         num_images (int): Calibration batches for the table, of all processes together. Defaults
@@ -45,6 +47,7 @@ class SensitivityAwareSelection(nn.Module):
     def __init__(
         self,
         num_heads: int | None = None,
+        keep: float = 0.5,
         interval: int = 50,
         momentum: float = 0.9,
         num_images: int = 16,
@@ -62,7 +65,10 @@ class SensitivityAwareSelection(nn.Module):
                 f'selection got momentum={momentum!r}, ratios={ratios!r}: use 0 <= momentum < 1 '
                 'and two or more ratios that rise from 0'
             )
+        if not 0 <= keep <= 1:
+            raise QuantizationError(f'selection got keep={keep!r}: use 0 <= keep <= 1')
         self.num_heads, self.interval, self.momentum = num_heads, interval, momentum
+        self.keep = keep
         self.num_images, self.ratios = num_images, [float(r) for r in ratios]
         self.distortion = TASK_UTILS.build(distortion)
         self.history: list[list[float]] = []  # step, then weights
@@ -122,8 +128,10 @@ class SensitivityAwareSelection(nn.Module):
         chosen = sensitivity.topk(min(count, len(sensitivity))).indices
         weights = torch.zeros_like(sensitivity)
         weights[chosen] = sensitivity[chosen]
-        total = weights.sum()
-        self.weights = weights / total if total > 0 else torch.full_like(weights, 1 / len(weights))
+        total, alike = weights.sum(), torch.full_like(weights, 1 / len(weights))
+        if total > 0:
+            alike = self.keep * alike + (1 - self.keep) * weights / total
+        self.weights = alike
         self.history.append([step, *self.weights.tolist()])
 
     def records(self, heads: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -25,6 +25,8 @@ class TaskLoss(nn.Module, ABC):
     Attributes:
         needs_target (bool): Whether ``forward`` compares with the float model. If not,
             ``make_target`` is not called and ``forward`` gets None. Defaults to True.
+        whole_network (bool): Whether the loss looks at more than head outputs, so that the model
+            has to run as a whole. Defaults to False.
         missing_hint (str): What to look at where samples have no target; the end of a message.
 
     Example:
@@ -42,6 +44,7 @@ class TaskLoss(nn.Module, ABC):
     """
 
     needs_target: ClassVar[bool] = True
+    whole_network: bool = False
     missing_hint: ClassVar[str] = (
         'check the checkpoint and the calibration data, or lower score_thr of the loss'
     )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from adapter_checks import check_decode, check_focus, check_parts
+from adapter_checks import assert_same, check_decode, check_focus, check_parts
 from lane_models import HEADS, build_lane_model, lane_batch
 
 from mmptq.adapters import LaneHeadAdapter, build_adapter
@@ -43,6 +43,20 @@ def test_raw_outputs_are_those_of_the_head(detector, adapter, raw, monkeypatch):
 
     monkeypatch.setattr(type(model.lane_head), 'decode', fail)
     adapter.raw_outputs(data)
+
+
+def test_watched_modules_keep_their_outputs(detector, adapter, raw):
+    _, model, data = detector
+    adapter.watched = ('backbone',)
+    with torch.no_grad():
+        again = adapter.raw_outputs(data)
+        expected = model.backbone(data['inputs'])
+    assert_same(again, raw)
+    assert_same(adapter.features, dict(backbone=expected))
+    adapter.watched = ()
+    with torch.no_grad():
+        adapter.raw_outputs(data)
+    assert adapter.features == {} and not model.backbone._forward_hooks
 
 
 def test_outputs_hold_all_raw_numbers_with_the_background_last(detector, adapter, raw):

@@ -74,7 +74,7 @@ def test_errors_are_relative_to_those_before_learning():
 
 def selected(interval=2):
     """A loss whose table says: the score loses a lane at once, x moves it by two pixels."""
-    loss = SemanticFocusLoss(selection=dict(interval=interval, momentum=0.0, num_heads=1))
+    loss = SemanticFocusLoss(selection=dict(interval=interval, momentum=0.0, keep=0))
     loss.prepare(ToyTeacher(loss, [(FLOAT, raw([LN3, -LN3], [11.0, 22.0]))]))
     return loss
 
@@ -117,6 +117,22 @@ def test_the_selection_follows_the_errors_at_the_end_of_an_interval():
     assert other.records() == loss.records()
 
 
+def test_errors_of_features_by_hand():
+    loss = SemanticFocusLoss(selection=False, features=2.0)
+    adapter = ToyLaneAdapter()
+    adapter.model.neck = nn.Identity()
+    loss.check(adapter)
+    assert adapter.watched == ('neck',)
+    adapter.features = dict(neck=(torch.tensor([3.0, 4.0]), torch.tensor([1.0])))
+    target = loss.make_target(adapter, FLOAT, {})
+    adapter.features = dict(neck=(torch.tensor([3.0, 5.0]), torch.tensor([1.0])))
+    found = loss.eval()(adapter, FLOAT, {}, target)
+    # One part in 25 of the first and nothing of the second, with a weight of 2.
+    assert {name: part.item() for name, part in found.items()} == pytest.approx(
+        dict(score=0, x=0, features=2 * (1 / 25) / 2)
+    )
+
+
 def test_a_detector_without_lane_head_is_refused(tiny_detector):
     loss = MODELS.build(dict(type='SemanticFocusLoss'))
     message = r'is for lane detectors, and \w+ has a RetinaHead: use a lane model, or dict\(type='
@@ -144,10 +160,12 @@ def test_a_family_without_rules_is_refused():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(floor=2), 'floor=2: use 0 <= floor <= 1'),
+        (dict(floor=2), 'floor=2, features=0.0: use 0 <= floor <= 1'),
         (dict(selection=dict(interval=0)), 'interval=0, num_images=16: all must be >= 1'),
         (dict(selection=dict(ratios=(0.5, 1))), 'two or more ratios that rise from 0'),
         (dict(selection=dict(momentum=1)), 'momentum=1, ratios='),
+        (dict(selection=dict(keep=2)), 'keep=2: use 0 <= keep <= 1'),
+        (dict(features=-1), 'features=-1: use 0 <= floor'),
     ],
 )
 def test_options_out_of_range(options, message):

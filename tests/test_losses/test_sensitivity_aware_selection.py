@@ -11,8 +11,9 @@ FLOAT = raw([LN3, -LN3], [10.0, 50.0])  # a lane at 10 on 11 rows
 MOVED = raw([-LN3, -LN3], [12.0, 60.0])  # the lane is lost, or moved by 2
 
 
-def make(table, num_heads=None, interval=1):
-    selection = SensitivityAwareSelection(num_heads, interval, 0.0, ratios=(0.0, 1.0, 2.0))
+def make(table, keep=0.0):
+    options = dict(interval=1, momentum=0.0, ratios=(0.0, 1.0, 2.0))
+    selection = SensitivityAwareSelection(keep=keep, **options)
     selection.table = torch.tensor(table)
     selection.average = torch.ones(len(table))
     return selection
@@ -40,6 +41,13 @@ def test_half_of_the_heads_rounded_up_have_weights():
     assert selection.weights.tolist() == [0, 0.75, 0.25]
 
 
+def test_a_share_of_the_weight_is_the_same_for_all_heads():
+    selection = make([[0.0, x, x] for x in (1.0, 6.0, 2.0)], keep=0.3)
+    selection.update(0, torch.ones(3))
+    expected = [0.1, 0.1 + 0.7 * 0.75, 0.1 + 0.7 * 0.25]
+    assert selection.weights.tolist() == pytest.approx(expected)
+
+
 def test_heads_that_move_no_lane_count_the_same():
     selection = make([[0.0] * 3] * 4)
     selection.update(0, torch.ones(4))
@@ -47,7 +55,7 @@ def test_heads_that_move_no_lane_count_the_same():
 
 
 def test_table_is_a_mean_over_some_images():
-    loss = SemanticFocusLoss(selection=dict(num_images=2, ratios=(0, 1)))
+    loss = SemanticFocusLoss(selection=dict(num_images=2, ratios=(0, 1), keep=0))
     pairs = [(FLOAT, MOVED), (FLOAT, FLOAT), (raw([LN3, 1.0], [10.0, 50.0]), FLOAT)]
     loss.prepare(ToyTeacher(loss, [pairs[0], pairs[1], pairs[2], pairs[2]]))
     # The first and the third: there one of two lanes is lost, and none moves.

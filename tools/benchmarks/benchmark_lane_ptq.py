@@ -3,9 +3,13 @@
     python tools/benchmarks/benchmark_lane_ptq.py --schemes int8 w4a4 --recipes minmax mse
     python tools/benchmarks/benchmark_lane_ptq.py --models scnn_r18 --recipes qdrop \\
         [--num-samples 32] [--out FILE.json] [--bits NAME=8] [--cfg-options stages.1.num_iters=100]
+    OMP_NUM_THREADS=1 python tools/benchmarks/benchmark_lane_ptq.py --schemes w4a4 \\
+        --recipes mse selective_focus --seeds 0 1 2 --num-samples 32
 
-A cell is a model of configs/demo, a scheme and a recipe; it runs through tools/ptq.py on the whole
-validation set. Finished cells are kept in the JSON file and run again only when a config, the
+A cell is a model of configs/demo, a scheme, a recipe and a seed; it runs through tools/ptq.py on
+the whole validation set. The table has means over the seeds with half of their range, and the mean
+time of everything between the float and the quantized evaluation.
+Finished cells are kept in the JSON file and run again only when a config, the
 checkpoint or the options changed.
 """
 
@@ -38,11 +42,13 @@ class Cell:
     model: str
     recipe: str
     scheme: str
+    seed: int = 0
 
     @property
     def name(self) -> str:
-        """In the results, and as a leaf config of it would be named."""
-        return f'{self.model}_{self.recipe}_{self.scheme}{ENDING}'
+        """In the results; that of the first seed is the name that a leaf config would have."""
+        name = f'{self.model}_{self.recipe}_{self.scheme}{ENDING}'
+        return f'{name}_seed{self.seed}' if self.seed else name
 
     @property
     def files(self) -> tuple[str, str]:
@@ -56,6 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--models', nargs='+', default=MODELS, choices=MODELS)
     parser.add_argument('--recipes', nargs='+', default=['minmax', 'mse'])
     parser.add_argument('--schemes', nargs='+', default=['int8', 'w4a4'])
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--num-samples', type=int, default=256, help='calibration images')
     parser.add_argument('--bits', nargs='+', default=[], help='as in tools/ptq.py, for all cells')
     parser.add_argument(
@@ -96,7 +103,8 @@ def run_cell(cell: Cell, arguments: list[str]) -> dict:
     names = ('--scheme', cell.scheme, '--recipe', cell.recipe)
     with tempfile.TemporaryDirectory() as work_dir:
         try:
-            run_tool('ptq', *cell.files, *names, '--work-dir', work_dir, *arguments)
+            seed = [f'randomness.seed={cell.seed}'] if cell.seed else []
+            run_tool('ptq', *cell.files, *names, '--work-dir', work_dir, *arguments, *seed)
         except ToolError as error:
             return dict(error=error.last_line)
         result = find_record(work_dir, 'result')
@@ -128,22 +136,34 @@ def run_cells(cells: list[Cell], arguments: list[str], out: str) -> dict[str, di
 def table_rows(results: dict[str, dict]) -> list[dict]:
     """One row per model and scheme, one column per recipe: F1 and its difference to float."""
     recipes = sorted({cell['recipe'] for cell in results.values()})
+    groups: dict[tuple[str, str, str], list[dict]] = {}
+    for cell in results.values():
+        groups.setdefault((cell['scheme'], cell['model'], cell['recipe']), []).append(cell)
     rows = {}
-    for cell in sorted(results.values(), key=lambda cell: (cell['scheme'], cell['model'])):
-        empty = dict(model=cell['model'], scheme=cell['scheme'], float=None)
-        row = rows.setdefault((cell['model'], cell['scheme']), empty | dict.fromkeys(recipes))
-        if 'error' in cell:
-            row[cell['recipe']] = 'failed'
+    for (scheme, model, recipe), cells in sorted(groups.items()):
+        empty = dict(model=model, scheme=scheme, float=None)
+        row = rows.setdefault((model, scheme), empty | dict.fromkeys(recipes))
+        if any('error' in cell for cell in cells):
+            row[recipe] = 'failed'
             continue
-        before, after = cell['float'][METRIC], cell['quantized'][METRIC]
-        row['float'] = before
-        row[cell['recipe']] = f'{after:.4f} ({after - before:+.4f})'
+        row['float'] = cells[0]['float'][METRIC]
+        row[recipe] = _result(row['float'], cells)
     return list(rows.values())
+
+
+def _result(before: float, cells: list[dict]) -> str:
+    """Mean F1 of the seeds, its difference to float, half of the range of several, seconds."""
+    values = [cell['quantized'][METRIC] for cell in cells]
+    mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
+    text = f'{mean:.4f}' + (f' ± {half:.4f}' if len(values) > 1 else '')
+    seconds = [cell['seconds'] for cell in cells if 'seconds' in cell]
+    time = f', {sum(seconds) / len(seconds):.0f} s' if seconds else ''
+    return f'{text} ({mean - before:+.4f}{time})'
 
 
 def main() -> None:
     args = parse_args()
-    chosen = product(args.models, args.recipes, args.schemes)
+    chosen = product(args.models, args.recipes, args.schemes, args.seeds)
     cells = [] if args.table else [Cell(*names) for names in chosen]
     try:
         results = run_cells(cells, arguments_of(args), args.out)

@@ -2,5 +2,5 @@
 _base_ = './selective_focus.py'
 stages = [
     *_base_.stages[:-1],
-    dict(_base_.stages[-1], task_loss=dict(type='SemanticFocusLoss', focus=False)),
+    dict(_base_.stages[-1], loss=dict(_base_.stages[-1].loss, focus=False)),
 ]

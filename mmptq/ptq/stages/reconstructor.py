@@ -132,6 +132,11 @@ class Reconstructor(Stage):
             cfg = self.settings.task_loss
             loss = build_component(cfg, f'{WHERE}task_loss', MODELS, TaskLoss)
             loss.check(build_adapter(ctx.model))
+            if loss.whole_network and self.granularity != 'network':
+                raise QuantizationError(
+                    f'{type(loss).__name__} with these options looks at features of the whole '
+                    f"network, not of a {self.granularity}: set granularity='network'"
+                )
 
     def run(self, ctx: PTQContext) -> None:
         """Reconstruct every unit; finished ones of a resumed run are taken as they were."""

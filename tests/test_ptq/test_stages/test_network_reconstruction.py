@@ -123,3 +123,13 @@ def test_a_loss_that_does_not_fit_is_refused_before_any_work(tmp_path, tiny_lane
     with pytest.raises(QuantizationError, match='BezierHeadAdapter names none of BezierHead'):
         quantize(tmp_path, tiny_lanes, network())
     assert not (tmp_path / 'run.json').exists()
+
+
+def test_features_of_backbone_and_neck(tmp_path, tiny_lanes):
+    task_loss = dict(type='SemanticFocusLoss', selection=False, features=1.0)
+    _, records = quantize(tmp_path, tiny_lanes, network(task_loss=task_loss, num_iters=1))
+    # Half of each of the two heads, and the features with a weight of one.
+    assert records['reconstruction'][0]['before'] == pytest.approx(2, rel=1e-4)
+    message = "looks at features of the whole network, not of a block: set granularity='network'"
+    with pytest.raises(QuantizationError, match=message):
+        quantize(tmp_path / 'b', tiny_lanes, Reconstructor('block', task_loss=task_loss))

@@ -91,6 +91,18 @@ def test_table(tool):
     ]
 
 
+def test_seeds_are_cells_of_their_own_and_one_column(tool, tmp_path, monkeypatch):
+    calls, out = [], str(tmp_path / 'out.json')
+    monkeypatch.setattr(subprocess, 'run', fake_ptq(calls, 0.8))
+    tool.run_cells([tool.Cell('net', 'mse', 'int8')], ARGUMENTS, out)
+    monkeypatch.setattr(subprocess, 'run', fake_ptq(calls, 0.84))
+    results = tool.run_cells([tool.Cell('net', 'mse', 'int8', 2)], ARGUMENTS, out)
+    assert list(results) == ['net_mse_int8_demo-lane', 'net_mse_int8_demo-lane_seed2']
+    assert calls[1][-1] == 'randomness.seed=2' and calls[0][-1] == ARGUMENTS[-1]
+    (row,) = tool.table_rows(results)
+    assert row['mse'] == '0.8200 ± 0.0200 (-0.0800, 1 s)'
+
+
 def test_arguments_and_files_of_the_demo_models():
     tool = load_tool('benchmark_lane_ptq')
     args = argparse.Namespace(num_samples=8, bits=['lane_head.*=8'], cfg_options=['a=1'])
