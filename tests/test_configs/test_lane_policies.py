@@ -81,10 +81,11 @@ def test_layers_of_a_scheme(detector, scheme):
         )
 
 
+@pytest.mark.parametrize('model', ['bezierlanenet_r18', 'clrnet_r18'])
 @pytest.mark.parametrize('recipe', ['adaround', 'brecq', 'qdrop'])
-def test_the_head_of_bezierlanenet_is_reconstructed_layer_by_layer(recipe):
-    """Its scores would drown its control points in one common loss."""
-    stages = ptq_settings(demo('bezierlanenet_r18'), 'w4a4', recipe).stages
+def test_heads_that_are_reconstructed_layer_by_layer(recipe, model):
+    """Their scores would drown control points, lines and offsets in one common loss."""
+    stages = ptq_settings(demo(model), 'w4a4', recipe).stages
     calibrator, *learned = base_config('recipe', recipe).stages
     units = [dict(name='lane_head', granularity='layer')]
     assert stages == [calibrator, *(dict(stage, units=units) for stage in learned)]
