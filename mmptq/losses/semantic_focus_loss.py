@@ -16,8 +16,8 @@ from .task_loss import TaskLoss
 
 # Modules whose outputs count with ``features``; the name of the error.
 WATCHED, FEATURES = ('backbone', 'neck'), 'features'
-# Keeps the mean over an empty mask finite.
-EPSILON = 1e-6
+# Keep the mean over an empty mask and a head without any error finite.
+EPSILON, SMALLEST = 1e-6, 1e-12
 
 
 @dataclass
@@ -156,7 +156,7 @@ class SemanticFocusLoss(TaskLoss):
         share = 1 / (len(errors) - (FEATURES in errors))
         start = self.start.tolist() or [1.0] * len(errors)
         parts = {
-            name: error * (self.features if name == FEATURES else share) / max(first, EPSILON)
+            name: error * (self.features if name == FEATURES else share) / max(first, SMALLEST)
             for (name, error), first in zip(errors.items(), start, strict=True)
         }
         if self.training and self.selection is not None:

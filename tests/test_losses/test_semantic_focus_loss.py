@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from focus_toys import LN3, ToyLaneAdapter, ToyTeacher, raw
+from lane_models import HEADS, build_lane_model, lane_batch
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -178,3 +179,22 @@ def tiny_detector():
     model = nn.Module()
     model.bbox_head = type('RetinaHead', (nn.Module,), {})()
     return model
+
+
+@pytest.mark.parametrize('family', HEADS)
+def test_every_family_has_a_loss(family, tiny_lanes):
+    model = build_lane_model(family)
+    adapter, data = build_adapter(model), lane_batch(model, tiny_lanes, 2)
+    loss = SemanticFocusLoss(selection=False, features=1.0)
+    loss.check(adapter)
+    with torch.no_grad():
+        raw = adapter.raw_outputs(data)
+    target = loss.make_target(adapter, raw, data)
+    assert sum(part.item() for part in loss(adapter, raw, data, target).values()) == 0
+    free = {name: part.clone().requires_grad_() for name, part in adapter.parts(raw).items()}
+    moved = {name: part + 0.1 * (1 + part.abs()) for name, part in free.items()}
+    parts = loss(adapter, adapter.with_parts(raw, moved), data, target)
+    assert list(parts) == [*adapter.head_groups(raw), 'features']
+    sum(parts.values()).backward()
+    assert all(torch.isfinite(part.grad).all() for part in free.values())
+    assert all(part.grad.any() for name, part in free.items())

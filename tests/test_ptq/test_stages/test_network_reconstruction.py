@@ -7,7 +7,9 @@ import pytest
 import torch
 from helpers import QUANTIZER
 from lane_models import UNUSED, build_lane_model, lane_batch
+from mmengine.logging import MMLogger
 
+from mmptq.losses import SemanticFocusLoss
 from mmptq.ptq import Calibrator, PTQContext, Reconstructor
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.run import plan_model, quantize_model
@@ -114,6 +116,20 @@ def test_images_without_lanes(tmp_path, tiny_lanes, monkeypatch):
     message = 'no target in 2 of 2 calibration samples: the float model finds no lane there, so ch'
     with pytest.raises(QuantizationError, match=message):
         quantize(tmp_path, tiny_lanes, network())
+
+
+def test_some_images_without_lanes_are_counted(tmp_path, tiny_lanes, monkeypatch):
+    make_target, seen, warnings = SemanticFocusLoss.make_target, [], []
+
+    def not_in_the_first(self, adapter, raw, data):
+        seen.append(raw)
+        return make_target(self, adapter, raw, data) if len(seen) > 1 else None
+
+    monkeypatch.setattr(SemanticFocusLoss, 'make_target', not_in_the_first)
+    monkeypatch.setattr(MMLogger, 'warning', lambda self, text, *_: warnings.append(text))
+    quantize(tmp_path, tiny_lanes, network(num_iters=1))
+    (found,) = [text for text in warnings if 'no target' in text]
+    assert 'no target in 1 of 2 calibration samples, this loss ignores them: the float mo' in found
 
 
 def test_a_loss_that_does_not_fit_is_refused_before_any_work(tmp_path, tiny_lanes, monkeypatch):
