@@ -1,12 +1,17 @@
 """Runners and configs of tests, for checkpoints of any kind."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from mmptq.ptq import parallel
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner
+from mmptq.utils.files import complete_file
 
 from .quantization_hook import QuantizationHook
 from .training import prepare_config
@@ -21,10 +26,25 @@ def runner_of_test(cfg: Config, checkpoint: str) -> Runner:
     """
     prepare_config(cfg)
     cfg.load_from = checkpoint
-    runner = build_runner(cfg)
+    with _without_dump_over_ptq_config(cfg):
+        runner = build_runner(cfg)
     if not any(isinstance(hook, QuantizationHook) for hook in runner.hooks):
         runner.register_hook(QuantizationHook())
     return runner
+
+
+@contextmanager
+def _without_dump_over_ptq_config(cfg: Config) -> Iterator[None]:
+    """Keep the config of a PTQ run, over which a runner in its work directory writes its own."""
+    name = Path(cfg.filename or '').name
+    path = Path(cfg.get('work_dir') or '.') / name
+    text = path.read_text() if parallel.is_main() and name and path.is_file() else ''
+    try:
+        yield
+    finally:
+        if QuantizationHook.__name__ in text:
+            with complete_file(path) as temporary:
+                temporary.write_text(text)
 
 
 def add_tta(cfg: Config) -> None:

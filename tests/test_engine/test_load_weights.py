@@ -233,6 +233,19 @@ def predictions(config, checkpoint, folder) -> list[torch.Tensor]:
     return [boxes(runner.model.test_step(data)[0]) for data in runner.test_dataloader]
 
 
+def test_the_config_of_the_ptq_run_stays(quantized, tmp_path):
+    config, checkpoint, _ = quantized
+    kept = checkpoint.with_name(config.name)
+    text = kept.read_text()
+    cfg = Config.fromfile(config)  # its work directory is that of the run
+    cfg.note = 'of a test'
+    runner_of_test(cfg, str(checkpoint))
+    assert 'PTQLoop' in text and kept.read_text() == text
+    cfg.work_dir = str(tmp_path)
+    runner_of_test(cfg, str(checkpoint))
+    assert 'of a test' in (tmp_path / config.name).read_text()
+
+
 def test_pickle_copy_and_save(quantized, tmp_path):
     model, x = quantized[2], torch.randn(1, 3, 64, 96)
     torch.save(model, tmp_path / 'model.pt')
