@@ -76,7 +76,7 @@ def draw_inliers(view: InlierView, path: str | Path) -> None:
     figure.suptitle(view.title)
     figure.tight_layout()
     with complete_file(path) as temporary:
-        figure.savefig(temporary, dpi=100, format=Path(path).suffix[1:] or 'png')
+        figure.savefig(temporary, dpi=75, format=Path(path).suffix[1:] or 'png')
     pyplot.close(figure)
 
 
@@ -111,6 +111,8 @@ def _draw_scores(axes: Any, view: InlierView) -> None:
         axes.plot(line, values, label=name, color='C0' if name == 'anomalies' else 'C3')
     axes.plot(line, density.sum(1), '--', color='0.3', label='both')
     axes.set(xlabel=view.score_label, ylabel='density', title='scores and the two Gaussians')
+    if density.max() > 50 * np.median(density.sum(1)):  # a peak would hide the rest
+        axes.set(yscale='log', ylim=(density.max() * 1e-6, density.max() * 2))
     axes.legend()
 
 

@@ -26,7 +26,7 @@ def test_an_image_by_number_and_by_file(tiny, tiny_data, tmp_path, capsys):
         out = tmp_path / f'{index}.png'
         options = ('--layer', LAYER, '--score-thr', '0', '--out', out, *EVERY_SAMPLE)
         run_tool('plot_inliers', config, checkpoint, sample, *options)
-        assert cv2.imread(str(out)).shape == (550, 1900, 3)
+        assert cv2.imread(str(out)).shape == (412, 1425, 3)
         text = capsys.readouterr().out
         assert f'input of {LAYER}' in text and 'InlierQ 0.00 to' in text
 
@@ -60,7 +60,7 @@ def test_a_scan(tiny_nuscenes, tmp_path, capsys):
     out = tmp_path / 'scan.png'
     layer = ('--layer', 'pts_backbone.blocks.1.3')
     run_tool('plot_inliers', tmp_path / 'config.py', checkpoint, 0, *layer, '--out', out)
-    assert cv2.imread(str(out)).shape == (550, 1900, 3)
+    assert cv2.imread(str(out)).shape == (412, 1425, 3)
     assert 'inliers; ranges: min-max' in capsys.readouterr().out
 
 
