@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SUBM, STRIDED, INVERSE = 'subm', 'conv', 'inverse'
-KINDS = (SUBM, STRIDED, INVERSE)
+WINDOW = 8  # of engine.hpp
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,31 @@ class KernelGeometry:
             source[rest != 0] = -1
         source[(source < 0) | (source >= extent)] = -1
         return np.ascontiguousarray(source, np.int32)
+
+    def windows(
+        self, shape: tuple[int, ...], output: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where the input cells of an output coordinate lie side by side along x.
+
+        Returns:
+            tuple: Two arrays (output extent,) of int32: coordinate of the first offset, which may
+            be outside of the grid, and a bit for each offset inside. None where they do not lie
+            side by side, or are more than eight.
+        """
+        kernel = self.kernel[2]
+        if self.kind == INVERSE or (self.dilation[2] > 1 and kernel > 1) or kernel > WINDOW:
+            return None
+        place = np.arange(output[2])
+        if self.kind == SUBM:
+            first = place - kernel // 2
+        else:
+            first = place * self.stride[2] - self.padding[2]
+        offset = np.arange(kernel)[:, None]
+        inside = (first + offset >= 0) & (first + offset < shape[2])
+        bits = (inside << offset).sum(0)
+        # A first cell behind the line, or a whole window before it, is never looked up.
+        first = np.where(bits == 0, 0, first)
+        return first.astype(np.int32), bits.astype(np.int32)
 
     def targets(self, shape: tuple[int, ...], output: tuple[int, ...]) -> list[np.ndarray]:
         """Output coordinates that see an input coordinate, by axis.

@@ -24,6 +24,8 @@ class Geometry(ctypes.Structure):
         ('kernel', c_int64 * 3),
         ('source', POINTER(c_int32) * 3),
         ('extent', c_int64 * 3),
+        ('first', c_void_p),
+        ('inside', c_void_p),
     ]
 
 

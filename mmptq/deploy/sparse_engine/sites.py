@@ -107,6 +107,9 @@ class NeighbourLists:
         self._geometry.kernel[:] = geometry.kernel
         self._geometry.source[:] = list(int32_pointers(self._tables))
         self._geometry.extent[:] = target.shape
+        self._windows = geometry.windows(source.shape, target.shape)
+        if self._windows is not None:
+            self._geometry.first, self._geometry.inside = map(address, self._windows)
 
     def build(self, isa: int, threads: int) -> int:
         """Find the neighbours of the sites as they are now; returns the number of pairs."""

@@ -55,6 +55,23 @@ def test_strided_sites_and_lists_there_and_back(library, geometry):
     np.testing.assert_array_equal(back.table()[there, table[there, here]], here)
 
 
+@pytest.mark.parametrize('width', [1, 3, 4, 8, 9])
+def test_neighbours_across_the_words_of_a_long_line(library, width):
+    """64 cells share a word; most words of a large grid are empty."""
+    places = [0, 1, 62, 63, 128, 129, 256, 383, 384, 511]
+    coords = np.array([(0, z, 0, x) for z in range(2) for x in places[z:]], np.int32)
+    sites = sites_of(library, coords, 1, (2, 1, 512))
+    geometry = KernelGeometry(SUBM, (1, 1, width))
+    lists = NeighbourLists(library, geometry, sites, sites)
+    rows = {tuple(site): row for row, site in enumerate(sites.coords().tolist())}
+    for isa in library.instruction_sets().values():
+        lists.build(isa, 1)
+        table = lists.table()
+        for site, row in rows.items():
+            expected = [rows.get(place, -1) for _, place in seen_sites(geometry, site)]
+            assert table[:, row].tolist() == expected
+
+
 def test_lists_do_not_depend_on_threads_or_instructions(library):
     sites = sites_of(library, random_sites(500))
     tables = []

@@ -28,12 +28,19 @@ struct Sites {
     int32_t *coords;  // (count, 4)
 };
 
+// Widest kernel along x whose cells are looked up together.
+constexpr int WINDOW = 8;
+
 // Kernel of a layer. Along each axis `source` gives for an offset and an output coordinate the
 // input coordinate, or -1.
 struct Geometry {
     int64_t kernel[3];
     int32_t *source[3];  // (kernel, output extent)
     int64_t extent[3];   // of the output
+    // Where the input cells of an output coordinate lie side by side along x: (output extent,)
+    // coordinate of the first offset, which may be outside, and a bit for each offset inside.
+    const int32_t *first;
+    const int32_t *inside;  // null: one by one
 };
 
 // Pairs of an output site and an input row, by tile and kernel offset.

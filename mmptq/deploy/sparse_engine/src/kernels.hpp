@@ -2,6 +2,7 @@
 // namespace, a struct Isa with a vector type of LANES 32-bit values and its operations. Everything
 // here has internal linkage: code for one instruction set must never run in place of another's.
 #include <cstring>
+#include <type_traits>
 
 #include "engine.hpp"
 
@@ -86,27 +87,14 @@ inline void multiply_list(const Conv &c, const int32_t *weight, const int32_t *c
 }
 #endif
 
-// Bias, residual, ReLU. Multiplications and additions are never fused, so that all instruction
-// sets give the same bits.
-template <class Sum>
-inline void finish_row(const Conv &c, const Sum *sums, int64_t site, int64_t first, int width,
-                       float *y) {
-    const float *scale = c.scale + first, *bias = c.bias + first;
-    for (int o = 0; o < width; o++) y[o] = static_cast<float>(sums[o]) * scale[o] + bias[o];
-    if (c.residual) {
-        const float *residual = c.residual + site * c.channels + first;
-        for (int o = 0; o < width; o++) y[o] += residual[o];
-    }
-    if (c.relu) {
-        for (int o = 0; o < width; o++) y[o] = y[o] > 0.0f ? y[o] : 0.0f;
-    }
-}
+// Adding 1.5 * 2^23 leaves no fraction: ties go to the even integer.
+constexpr float MAGIC = 12582912.0f;
+constexpr int32_t MAGIC_BITS = 0x4b400000;
 
-// Nearest integers, ties to even, kept within bounds. Adding 1.5 * 2^23 leaves no fraction.
+// Nearest integers, kept within bounds.
 template <class T>
-inline void quantize_row(const float *y, T *q, int64_t width, float inverse, int32_t zero,
-                         float low, float high) {
-    constexpr float MAGIC = 12582912.0f;
+inline void quantize_row(const float *y, T *q, int64_t width, float inverse, int32_t zero, float low,
+                         float high) {
     for (int64_t o = 0; o < width; o++) {
         float value = y[o] * inverse;
         value = value > low ? value : low;
@@ -116,27 +104,95 @@ inline void quantize_row(const float *y, T *q, int64_t width, float inverse, int
     }
 }
 
-inline void write_row(const Conv &c, const float *y, int64_t site, int64_t first, int width) {
+// Bias, residual, ReLU and rounding. Multiplications and additions are never fused, so that all
+// instruction sets give the same bits.
+template <class Sum>
+inline void finish_row(const Conv &c, const Sum *sums, int64_t site, int64_t first, int64_t width) {
+    float y[WIDEST];
+    for (int64_t o = 0; o < width; o++) {
+        y[o] = static_cast<float>(sums[o]) * c.scale[first + o] + c.bias[first + o];
+        if (c.residual) y[o] += c.residual[site * c.channels + first + o];
+        if (c.relu) y[o] = y[o] > 0.0f ? y[o] : 0.0f;
+    }
     if (c.y) std::memcpy(c.y + site * c.channels + first, y, width * sizeof(float));
     if (!c.q) return;
-    const bool last = first + width == c.channels;
-    const int64_t padding = last ? c.q_stride - c.channels : 0;
+    const int64_t place = site * c.q_stride + first;
     if (c.q_bytes == 1) {
-        uint8_t *q = static_cast<uint8_t *>(c.q) + site * c.q_stride + first;
+        uint8_t *q = static_cast<uint8_t *>(c.q) + place;
         quantize_row(y, q, width, c.q_inverse, c.q_zero, c.q_low, c.q_high);
-        for (int64_t o = 0; o < padding; o++) q[width + o] = 0;
     } else {
-        int16_t *q = static_cast<int16_t *>(c.q) + site * c.q_stride + first;
+        int16_t *q = static_cast<int16_t *>(c.q) + place;
         quantize_row(y, q, width, c.q_inverse, c.q_zero, c.q_low, c.q_high);
-        for (int64_t o = 0; o < padding; o++) q[width + o] = 0;
+    }
+}
+
+constexpr int L = Isa::LANES;
+typedef float Float __attribute__((vector_size(L * 4)));
+typedef int32_t Int __attribute__((vector_size(L * 4)));
+typedef int16_t Short __attribute__((vector_size(L * 2)));
+typedef uint8_t Byte __attribute__((vector_size(L)));
+
+template <class T>
+inline T load_as(const void *p) {
+    T value;
+    std::memcpy(&value, p, sizeof value);
+    return value;
+}
+
+// The same for whole blocks: V vectors of channels of some sites.
+template <bool FLOAT, int V>
+inline void finish_sites(const Conv &conv, const int32_t *sums, int64_t site, int count,
+                         int64_t first) {
+    const Conv c = conv;  // what is stored below may not change it
+    const Float zero = {}, inverse = zero + c.q_inverse;
+    const Float low = zero + c.q_low, high = zero + c.q_high;
+    const Int shift = Int{} + (c.q_zero - MAGIC_BITS);
+    for (int i = 0; i < count; i++, site++) {
+        const int64_t at = site * c.channels + first, place = site * c.q_stride + first;
+#pragma GCC unroll 8
+        for (int v = 0; v < V; v++, sums += L) {
+            Float y;
+            if (FLOAT) {
+                y = load_as<Float>(sums);
+            } else {
+                y = __builtin_convertvector(load_as<Int>(sums), Float);
+            }
+            y = y * load_as<Float>(c.scale + first + v * L);
+            y = y + load_as<Float>(c.bias + first + v * L);
+            if (c.residual) y = y + load_as<Float>(c.residual + at + v * L);
+            if (c.relu) y = y > zero ? y : zero;
+            if (c.y) std::memcpy(c.y + at + v * L, &y, sizeof y);
+            if (!c.q) continue;
+            Float value = y * inverse;
+            value = value > low ? value : low;
+            value = value < high ? value : high;
+            value = value + MAGIC;
+            const Int integer = load_as<Int>(&value) + shift;
+            if (c.q_bytes == 1) {
+                const Byte q = __builtin_convertvector(integer, Byte);
+                std::memcpy(static_cast<uint8_t *>(c.q) + place + v * L, &q, sizeof q);
+            } else {
+                const Short q = __builtin_convertvector(integer, Short);
+                std::memcpy(static_cast<int16_t *>(c.q) + place + v * L, &q, sizeof q);
+            }
+        }
+    }
+}
+
+// Zeros behind the last channel, up to a whole group.
+inline void pad_rows(const Conv &c, int64_t site, int count) {
+    const int64_t padding = (c.q_stride - c.channels) * c.q_bytes;
+    for (int i = 0; padding && i < count; i++) {
+        const int64_t end = ((site + i) * c.q_stride + c.channels) * c.q_bytes;
+        std::memset(static_cast<char *>(c.q) + end, 0, padding);
     }
 }
 
 template <class Dot, int V, int R>
 inline void convolve_tile(const Conv &c, const Lists &lists, int64_t tile) {
     constexpr int B = V * Isa::LANES;
+    using Sum = std::conditional_t<Dot::FLOAT, float, int32_t>;
     alignas(64) int32_t sums[TILE * B];
-    alignas(64) float y[B];
     const int64_t first = tile * TILE;
     const int count = static_cast<int>(lists.sites - first < TILE ? lists.sites - first : TILE);
     const int32_t *starts = lists.starts + tile * (lists.offsets + 1);
@@ -151,16 +207,16 @@ inline void convolve_tile(const Conv &c, const Lists &lists, int64_t tile) {
             multiply_list<Dot, V, R>(c, weight, correction, rows + starts[k], places + starts[k],
                                      starts[k + 1] - starts[k], sums);
         }
-        const int width = static_cast<int>(c.channels - o < B ? c.channels - o : B);
-        for (int i = 0; i < count; i++) {
-            if (Dot::FLOAT) {
-                finish_row(c, reinterpret_cast<const float *>(sums) + i * B, first + i, o, width, y);
-            } else {
-                finish_row(c, sums + i * B, first + i, o, width, y);
+        if (c.channels - o >= B) {
+            finish_sites<Dot::FLOAT, V>(c, sums, first, count, o);
+        } else {
+            const Sum *row = reinterpret_cast<const Sum *>(sums);
+            for (int i = 0; i < count; i++, row += B) {
+                finish_row(c, row, first + i, o, c.channels - o);
             }
-            write_row(c, y, first + i, o, width);
         }
     }
+    if (c.q) pad_rows(c, first, count);
 }
 
 template <int V, int R>
@@ -174,40 +230,98 @@ inline void convolve_kind(const Conv &c, const Lists &lists, int64_t tile) {
     }
 }
 
+// Where pairs of a tile go.
+struct Pairs {
+    int32_t *rows;
+    uint8_t *places;
+    int32_t count;
+};
+
+// Pairs of a line of cells, offset by offset; `line` holds its first cell for each site, or -1.
+inline void list_cells(const Geometry &g, const Sites &in, const int64_t *line,
+                       const int32_t *coords, int count, int32_t *starts, Pairs &to) {
+    for (int64_t kx = 0; kx < g.kernel[2]; kx++) {
+        const int32_t *xs = g.source[2] + kx * g.extent[2];
+        for (int i = 0; i < count; i++) {
+            const int64_t x = xs[coords[i * 4 + 3]];
+            if (line[i] < 0 || x < 0) continue;
+            const int64_t cell = line[i] + x;
+            const Word &word = in.words[cell >> 6];
+            const uint64_t bit = uint64_t{1} << (cell & 63);
+            to.rows[to.count] = static_cast<int32_t>(word.rank) +
+                                __builtin_popcountll(word.bits & (bit - 1));
+            to.places[to.count] = static_cast<uint8_t>(i);
+            to.count += (word.bits & bit) != 0;
+        }
+        starts[kx] = to.count;
+    }
+}
+
+// The same where the cells of a site lie side by side: most sites have none of them.
+inline void list_windows(const Geometry &g, const Sites &in, const int64_t *line,
+                         const int32_t *coords, int count, int32_t *starts, Pairs &to) {
+    int32_t rows[WINDOW][TILE];
+    uint8_t places[WINDOW][TILE];
+    int counts[WINDOW] = {};
+    const int64_t kernel = g.kernel[2];
+    for (int i = 0; i < count; i++) {
+        if (line[i] < 0) continue;
+        const int32_t x = coords[i * 4 + 3], first = g.first[x];
+        const int outside = first < 0 ? -first : 0;
+        const int64_t cell = line[i] + first + outside;
+        const Word &word = in.words[cell >> 6];
+        const int shift = static_cast<int>(cell & 63);
+        uint64_t bits = word.bits >> shift;
+        if (shift + kernel > 64) bits |= (&word)[1].bits << (64 - shift);
+        uint64_t active = (bits << outside) & static_cast<uint64_t>(g.inside[x]);
+        if (!active) continue;
+        // A word without active cells has no rank: then all of them lie in the next one.
+        int32_t row = static_cast<int32_t>((&word)[1].rank);
+        if (word.bits >> shift) {
+            row = static_cast<int32_t>(word.rank) +
+                  __builtin_popcountll(word.bits & ((uint64_t{1} << shift) - 1));
+        }
+        for (; active; active &= active - 1) {
+            const int kx = __builtin_ctzll(active);
+            rows[kx][counts[kx]] = row++;
+            places[kx][counts[kx]++] = static_cast<uint8_t>(i);
+        }
+    }
+    for (int64_t kx = 0; kx < kernel; kx++) {
+        std::memcpy(to.rows + to.count, rows[kx], counts[kx] * sizeof(int32_t));
+        std::memcpy(to.places + to.count, places[kx], counts[kx]);
+        to.count += counts[kx];
+        starts[kx] = to.count;
+    }
+}
+
 // Pairs of a tile, offset by offset. Rows follow from a lookup of the input cell.
 void list_tile(const Geometry &g, const Sites &out, const Sites &in, Lists &lists, int64_t tile) {
     const int64_t first = tile * TILE;
     const int count = static_cast<int>(lists.sites - first < TILE ? lists.sites - first : TILE);
     const int32_t *coords = out.coords + first * 4;
     int32_t *starts = lists.starts + tile * (lists.offsets + 1);
-    int32_t *rows = lists.rows + tile * lists.tile_capacity;
-    uint8_t *places = lists.places + tile * lists.tile_capacity;
+    const int64_t begin = tile * lists.tile_capacity;
+    Pairs pairs = {lists.rows + begin, lists.places + begin, 0};
     int64_t line[TILE];
-    int32_t pairs = 0, k = 0;
-    starts[0] = 0;
+    *starts++ = 0;
     for (int64_t kz = 0; kz < g.kernel[0]; kz++) {
         const int32_t *zs = g.source[0] + kz * g.extent[0];
-        for (int64_t ky = 0; ky < g.kernel[1]; ky++) {
+        for (int64_t ky = 0; ky < g.kernel[1]; ky++, starts += g.kernel[2]) {
             const int32_t *ys = g.source[1] + ky * g.extent[1];
             for (int i = 0; i < count; i++) {
                 const int64_t z = zs[coords[i * 4 + 1]], y = ys[coords[i * 4 + 2]];
                 const int64_t plane = coords[i * 4] * in.shape[1] + z;
                 line[i] = z < 0 || y < 0 ? -1 : (plane * in.shape[2] + y) * in.shape[3];
-            }
-            for (int64_t kx = 0; kx < g.kernel[2]; kx++) {
-                const int32_t *xs = g.source[2] + kx * g.extent[2];
-                for (int i = 0; i < count; i++) {
-                    const int64_t x = xs[coords[i * 4 + 3]];
-                    if (line[i] < 0 || x < 0) continue;
-                    const int64_t cell = line[i] + x;
-                    const Word &word = in.words[cell >> 6];
-                    const uint64_t bit = uint64_t{1} << (cell & 63);
-                    rows[pairs] = static_cast<int32_t>(word.rank) +
-                                  __builtin_popcountll(word.bits & (bit - 1));
-                    places[pairs] = static_cast<uint8_t>(i);
-                    pairs += (word.bits & bit) != 0;
+                if (line[i] >= 0 && g.inside) {
+                    const int32_t x = g.first[coords[i * 4 + 3]];
+                    __builtin_prefetch(in.words + ((line[i] + (x < 0 ? 0 : x)) >> 6));
                 }
-                starts[++k] = pairs;
+            }
+            if (g.inside) {
+                list_windows(g, in, line, coords, count, starts, pairs);
+            } else {
+                list_cells(g, in, line, coords, count, starts, pairs);
             }
         }
     }
