@@ -18,6 +18,8 @@ from mmptq.ptq.stages.stage import RANGES, Stage
 
 FEW = dict(num_iters=3, batch_size=2)
 DETECTION = dict(type='DetectionOutputLoss')
+TOP_K = dict(type='TopKConfidenceLoss', k=2)
+INLIERS = dict(type='InlierImportance', loss=TOP_K)
 OPTIONS = dict(
     Distillation=[FEW],
     LpSelector=[
@@ -28,9 +30,14 @@ OPTIONS = dict(
         FEW,
         dict(FEW, drop_prob=0.5, act_lr=1e-3),
         dict(FEW, importance=dict(type='FisherImportance')),
+        dict(FEW, importance=INLIERS),
         dict(FEW, granularity='layer', task_loss=DETECTION),
         dict(FEW, granularity='network', loss=None, task_loss=DETECTION),
         dict(FEW, drop_prob=0.5, task_loss=DETECTION, cache_budget=2000),
+    ],
+    ScaleRefiner=[
+        dict(importance=INLIERS, num_iters=3),
+        dict(importance=dict(INLIERS, curvature='rank_one', em_scope='layer'), num_positions=9),
     ],
 )
 CALIBRATOR = dict(type='Calibrator', act_observer=dict(type='LpObserver'))

@@ -198,7 +198,8 @@ class InlierImportance(Importance):
 
     def posterior_of(self, scores: Tensor, mixture: Mixture) -> Tensor:
         """Posterior of scores of any shape by one of the mixtures; zeros are anomalies."""
-        found = mixture.posterior(self.scaled(scores.reshape(1, -1).double()))
+        scaled = self.scaled(scores.reshape(1, -1).double())
+        found = mixture.to(scores.device).posterior(scaled)
         return torch.where(scores > 0, found.view(scores.shape), 0.0)
 
     def scaled(self, scores: Tensor) -> Tensor:

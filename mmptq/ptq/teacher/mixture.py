@@ -45,6 +45,11 @@ class Mixture:
             *(x[row : row + 1] for x in (self.valid, self.iterations)),
         )
 
+    def to(self, device: torch.device) -> 'Mixture':
+        """The same mixture on another device."""
+        parts = self.means, self.variances, self.weights, self.valid, self.iterations
+        return Mixture(*(part.to(device) for part in parts))
+
     def posterior(self, scores: Tensor) -> Tensor:
         """Probability of the upper component at scores (R, N), never falling as scores rise.
 

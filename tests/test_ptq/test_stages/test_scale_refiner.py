@@ -8,6 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, TASK_UTILS
 from reconstruction import toy_context
 
+import mmptq
 from mmptq.losses import TaskLoss
 from mmptq.ptq import Calibrator, ScaleRefiner, build_stages
 from mmptq.ptq.resume import ResumeStore
@@ -139,6 +140,14 @@ def test_gradients_that_are_not_finite(tmp_path, caplog):
     ScaleRefiner(dict(type='InlierImportance', loss=dict(type='BrokenLoss')), num_iters=0).run(ctx)
     assert 'because its gradients are not finite: ' in caplog.text
     assert any(scale < before[name] for name, scale in scales(ctx).items())  # no weighting
+
+
+def test_a_model_without_an_adapter_is_refused():
+    model, data = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1)), [torch.rand(1, 3, 4, 4)]
+    scheme = dict(weight=dict(bits=4), act=dict(bits=4), rules=[])
+    recipe = [dict(type='Calibrator'), dict(type='ScaleRefiner')]
+    with pytest.raises(QuantizationError, match='ScaleRefiner.*no adapter for Sequential'):
+        mmptq.quantize(model, data, scheme, recipe)
 
 
 def test_order_and_options():

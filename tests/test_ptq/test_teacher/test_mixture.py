@@ -13,6 +13,11 @@ def density(x, mean, variance, weight):
     return weight * math.exp(-((x - mean) ** 2) / 2 / variance) / math.sqrt(2 * math.pi * variance)
 
 
+def mixture_of(means, variances, upper):
+    weights = torch.tensor([[1 - upper, upper]])
+    return Mixture(means, variances, weights, torch.ones(1).bool(), torch.ones(1).long())
+
+
 def test_one_step_by_hand(monkeypatch):
     monkeypatch.setattr(mixture, 'MAX_ITERATIONS', 1)
     scores, counts = [1.0, 2.0, 4.0], [2.0, 1.0, 1.0]
@@ -50,7 +55,7 @@ def test_finds_two_gaussians():
 
 def test_posterior_is_that_of_bayes_and_never_falls():
     means, variances = torch.tensor([[1.0, 4.0]]), torch.tensor([[0.5, 2.0]])
-    fitted = Mixture(means, variances, torch.tensor([[0.75, 0.25]]), None, None)
+    fitted = mixture_of(means, variances, 0.25)
     low, high = density(3, 1, 0.5, 0.75), density(3, 4, 2, 0.25)
     assert fitted.posterior(torch.tensor([[3.0]])).item() == pytest.approx(high / (low + high))
     densities = fitted.density(torch.tensor([[3.0]]))[0, 0].tolist()
@@ -59,10 +64,10 @@ def test_posterior_is_that_of_bayes_and_never_falls():
     line = torch.linspace(-30, 30, 301)[None]
     assert fitted.posterior(line).diff().min() >= 0
     assert fitted.posterior(line)[0, 0] < 0.01
-    swapped = Mixture(means, variances.flip(1), torch.tensor([[0.75, 0.25]]), None, None)
+    swapped = mixture_of(means, variances.flip(1), 0.25)
     assert swapped.posterior(line).diff().min() >= 0
     assert swapped.posterior(line)[0, -1] > 0.9
-    equal = Mixture(means, torch.ones(1, 2), torch.tensor([[0.5, 0.5]]), None, None)
+    equal = mixture_of(means, torch.ones(1, 2), 0.5)
     assert equal.posterior(torch.tensor([[2.5]])).item() == pytest.approx(0.5)
 
 
