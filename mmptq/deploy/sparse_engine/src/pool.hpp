@@ -16,27 +16,30 @@ class Pool {
   public:
     using Job = std::function<void(int64_t)>;
 
-    // Runs job(0) to job(count - 1), on this thread and threads - 1 others. Each job writes places
-    // of its own, so that the result does not depend on who runs it.
+    // Runs job(0) to job(count - 1), on this thread and up to threads - 1 others. Each job writes
+    // places of its own, so that the result does not depend on who runs it. A thread that has not
+    // woken up when all jobs are done is not waited for.
     void run(int threads, int64_t count, const Job &job) {
         if (threads <= 1 || count <= 1) {
             for (int64_t i = 0; i < count; i++) job(i);
             return;
         }
         std::lock_guard<std::mutex> one_caller(caller_);
-        grow(threads - 1);
+        while (static_cast<int>(threads_.size()) < threads - 1) {
+            threads_.emplace_back([this] { loop(); });
+            threads_.back().detach();
+        }
         {
             std::lock_guard<std::mutex> lock(mutex_);
             job_ = &job;
             count_ = count;
             next_ = 0;
             wanted_ = threads - 1;
-            running_ = threads - 1;
-            round_++;
         }
         wake_.notify_all();
         work(job, count);
         std::unique_lock<std::mutex> lock(mutex_);
+        wanted_ = 0;
         done_.wait(lock, [this] { return running_ == 0; });
     }
 
@@ -45,19 +48,12 @@ class Pool {
         for (int64_t i; (i = next_.fetch_add(1)) < count;) job(i);
     }
 
-    void grow(int others) {
-        for (int number = static_cast<int>(threads_.size()); number < others; number++) {
-            threads_.emplace_back([this, number, seen = round_] { loop(number, seen); });
-            threads_.back().detach();
-        }
-    }
-
-    void loop(int number, uint64_t seen) {
+    void loop() {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
-            wake_.wait(lock, [&] { return round_ != seen; });
-            seen = round_;
-            if (number >= wanted_) continue;
+            wake_.wait(lock, [this] { return wanted_ > 0; });
+            wanted_--;
+            running_++;
             const Job *job = job_;
             const int64_t count = count_;
             lock.unlock();
@@ -73,8 +69,8 @@ class Pool {
     std::atomic<int64_t> next_{0};
     const Job *job_ = nullptr;
     int64_t count_ = 0;
-    int wanted_ = 0, running_ = 0;
-    uint64_t round_ = 0;
+    int wanted_ = 0;   // threads that may still join
+    int running_ = 0;  // threads that have joined
 };
 
 // The pool of this process. A forked process has none of its parent's threads and gets a new one;
