@@ -203,7 +203,9 @@ class SemanticFocusLoss(TaskLoss):
             errors[head] = total / (weight + EPSILON)
         if self.features:
             pairs = list(zip(flatten(adapter.features)[0], target.features, strict=True))
-            relative = [(x - y).square().sum() / y.square().sum() for x, y in pairs]
+            relative = [
+                (x - y).square().sum() / y.square().sum().clamp(min=SMALLEST) for x, y in pairs
+            ]
             errors[FEATURES] = torch.stack(relative).mean()
         return errors
 
