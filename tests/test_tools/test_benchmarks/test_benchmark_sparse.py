@@ -50,6 +50,18 @@ def test_integers_of_the_case_are_near_the_float_encoder(scan):
     assert error < 0.1 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(('kind', 'scheme'), [('voxel', 'int8_sparse'), ('pillar', 'int8_lidar')])
+def test_from_points_to_boxes(kind, scheme, scan, tmp_path):
+    config = ROOT / f'configs/demo/centerpoint_{kind}_demo-nus.py'
+    options = ['--points', scan, '--columns', 5, '--threads', 1, '--rounds', 1]
+    options += ['--scheme', scheme, '--work-dir', tmp_path, '--out', tmp_path / 'a.json']
+    run_tool('benchmark_lidar_deployed', config, *options)
+    (row,) = json.loads((tmp_path / 'a.json').read_text())
+    assert float(row['integers against PyTorch float']) > 0
+    assert (tmp_path / 'integer.sparse.npz').exists() == (kind == 'voxel')
+
+
 def test_bad_input(scan, capsys):
     with pytest.raises(SystemExit) as stop:
         run_tool('benchmark_sparse', CONFIG, '--points', scan, '--columns', 3)
