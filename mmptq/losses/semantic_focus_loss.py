@@ -133,7 +133,7 @@ class SemanticFocusLoss(TaskLoss):
     @torch.no_grad()
     def prepare(self, teacher: Any) -> None:
         """Errors before learning, on all samples, and the sensitivity of each head on some."""
-        own, self.heads, self.start = [], [], torch.zeros(0)
+        own, self.heads, self.start = [], [], torch.zeros(0, device='cpu')
         for index in teacher.found:
             raw = teacher.raw_outputs(index)
             losses = self._errors(teacher.adapter, raw, teacher.target(index))

@@ -87,7 +87,7 @@ class SensitivityAwareSelection(nn.Module):
         chosen = [teacher.found[i * len(teacher.found) // count] for i in range(count)]
         own = [self._tables(teacher, index) for index in chosen]
         self.table = teacher.mean_over_samples([rows for rows in own if len(rows)])
-        self.average = torch.ones(len(heads))
+        self.average = torch.ones(len(heads), device='cpu')
         self.history = []
         self._refresh(0)
 
@@ -99,7 +99,7 @@ class SensitivityAwareSelection(nn.Module):
         found = head_distortions(
             adapter, raw, errors, teacher.data(index), self.ratios, self.distortion
         )
-        return torch.tensor(list(found.values()))
+        return torch.tensor(list(found.values()), device='cpu')
 
     def update(self, step: int, relative: Tensor) -> None:
         """Follow the errors, and refresh the weights at the end of an interval.
@@ -114,7 +114,7 @@ class SensitivityAwareSelection(nn.Module):
 
     def sensitivities(self) -> Tensor:
         """(K,) s_k, interpolated; beyond the last ratio it stays what it is there."""
-        ratios = torch.tensor(self.ratios)
+        ratios = torch.tensor(self.ratios, device='cpu')
         at = self.average.clamp(min=0).sqrt().clamp(max=self.ratios[-1])
         right = torch.searchsorted(ratios, at).clamp(1, len(ratios) - 1)
         share = (at - ratios[right - 1]) / (ratios[right] - ratios[right - 1])

@@ -50,9 +50,19 @@ def read_config(name: str) -> Config:
     """Reads a config by its path or by ``PACKAGE::PATH``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or no module that it imports.
     """
-    return Config.fromfile(config_path(name))
+    path = config_path(name)
+    try:
+        return Config.fromfile(path)
+    except ImportError as error:
+        cause: BaseException = error
+        while cause.__cause__ or cause.__context__:
+            cause = cause.__cause__ or cause.__context__
+        raise FileNotFoundError(
+            f"config '{name}' imports what cannot be imported ({cause}): install it, or put the "
+            'folder of the module on PYTHONPATH'
+        ) from error
 
 
 def config_stem(name: str) -> str:

@@ -117,13 +117,26 @@ def test_resume_and_overrides(config, tmp_path, monkeypatch):
     [
         (('test.py', 'absent.py', 'x.pth'), "config 'absent.py' does not exist"),
         (('test.py', 'toy.py', 'absent.pth'), "checkpoint 'absent.pth' does not exist"),
+        (
+            ('test.py', 'alone.py', 'x.pth'),
+            "config 'alone.py' imports what cannot be imported (No ",
+        ),
+        (
+            ('train.py', 'alone.py'),
+            "config 'alone.py' imports what cannot be imported (No module n",
+        ),
         (('train.py', 'absent.py'), "config 'absent.py' does not exist"),
         (('train.py', 'toy.py', '--resume', 'absent.pth'), "checkpoint 'absent.pth' does not"),
     ],
 )
 def test_missing_files_get_one_sentence(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'toy.py').write_text(CONFIG.format(scope='mmdet'))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'toy_components', raising=False)
+    (tmp_path / 'toy_components.py').write_text(TOY_MODULE)
+    text = CONFIG.format(scope='mmdet')
+    (tmp_path / 'toy.py').write_text(text)
+    (tmp_path / 'alone.py').write_text(text.replace('toy_components', 'not_on_the_path'))
     with pytest.raises(SystemExit) as exit_info:
         run_tool(monkeypatch, *arguments)
     assert str(exit_info.value).startswith(f'error: {message}')

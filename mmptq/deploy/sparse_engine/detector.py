@@ -69,8 +69,8 @@ def replace_encoder(detector: nn.Module, network: SparseNetwork) -> None:
         features = voxel_features.detach().cpu().float().numpy()
         result = network(features, coors.int().cpu().numpy(), int(batch_size))
         batch, channels, depth, height, width = result.shape
-        dense = torch.from_numpy(result).view(batch, channels * depth, height, width)
-        return dense.to(voxel_features.device)
+        dense = torch.from_numpy(result).to(voxel_features.device)
+        return dense.view(batch, channels * depth, height, width)
 
     encoder._modules.clear()
     encoder.forward = run

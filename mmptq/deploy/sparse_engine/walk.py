@@ -151,7 +151,7 @@ class _Walk:
             geometry=geometry,
             weight=weight,
             scale=scale,
-            bias=_array(_or(conv.bias, torch.zeros(conv.out_channels))),
+            bias=_array(_or(conv.bias, conv.weight.new_zeros(conv.out_channels))),
             grid=grid,
             source=value,
             output=max(self.sites) + 1,
@@ -199,13 +199,13 @@ def _integers(walk: _Walk, conv: nn.Module, name: str) -> tuple[np.ndarray, np.n
     if not isinstance(weight_slot, FakeQuantizer):
         if isinstance(input_slot, FakeQuantizer):
             raise walk.refusal(name, conv, 'has float weights and a quantized input')
-        return weight.reshape(shape).contiguous().numpy(), ones, InputGrid()
+        return weight.reshape(shape).contiguous().cpu().numpy(), ones, InputGrid()
     scheme, zero = weight_slot.scheme, weight_slot.zero_point.cpu()
     scale = weight_slot.scale.detach().cpu()
     integers = quantize(weight, scale, zero, scheme) - scheme.broadcast(zero, weight.dim())
     if int(integers.min()) < -128 or int(integers.max()) > 127:
         raise walk.refusal(name, conv, 'has weights that do not fit into int8 around zero')
-    integers = integers.reshape(shape).to(torch.int8).contiguous().numpy()
+    integers = integers.reshape(shape).to(torch.int8).contiguous().cpu().numpy()
     scale = ones * _array(scale)
     grid = InputGrid()
     if isinstance(input_slot, FakeQuantizer):
@@ -226,7 +226,7 @@ def _or(value: Any, default: Any) -> Any:
 
 
 def _array(tensor: Any) -> np.ndarray:
-    return torch.as_tensor(tensor).detach().float().cpu().numpy().copy()
+    return torch.as_tensor(tensor, device='cpu').detach().float().numpy().copy()
 
 
 def _sequential_types() -> tuple[type, ...]:

@@ -124,7 +124,7 @@ def _searched(
     found = [observer.qparams()]
     if any(row.direction is not None for row in rows):
         low, high = _ends(rows)
-        for fraction in torch.linspace(1, 1 / FRACTIONS, FRACTIONS).tolist():
+        for fraction in torch.linspace(1, 1 / FRACTIONS, FRACTIONS, device='cpu').tolist():
             found.append(choose_qparams(fraction * low, fraction * high, scheme))
     device = error.rows[0].x.device if error.rows else torch.device('cpu')
     return [(scale.to(device), zero_point.to(device)) for scale, zero_point in found]
@@ -133,8 +133,8 @@ def _searched(
 def _ends(rows: list[Rows]) -> tuple[Tensor, Tensor]:
     low = min(float(row.x.min()) for row in rows)
     high = max(float(row.x.max()) for row in rows)
-    parts = parallel.gather((low, high))
-    return torch.tensor([min(p[0] for p in parts)]), torch.tensor([max(p[1] for p in parts)])
+    lows, highs = zip(*parallel.gather((low, high)), strict=True)
+    return torch.tensor([min(lows)], device='cpu'), torch.tensor([max(highs)], device='cpu')
 
 
 def _descended(

@@ -100,7 +100,7 @@ class RecordedRows:
             name, tree = names[layer], (args, kwargs)
             call, calls[name] = calls[name], calls[name] + 1
             x = in_site_order(tree, flatten(tree)[0])[0].detach()
-            generator = torch.Generator().manual_seed(
+            generator = torch.Generator('cpu').manual_seed(
                 stream_seed(self.seed, (place * len(numbers) + numbers[name]) * 16 + call % 16)
             )
             self._record(name, sample, call, x, generator)
@@ -145,8 +145,8 @@ def _choose(x: Tensor, number: int, generator: torch.Generator) -> tuple[Tensor,
     if len(x) <= number:
         return torch.arange(len(x), device=x.device), x.new_ones(len(x))
     ends = torch.stack((x.amax(1).argmax(), x.amin(1).argmin())).unique().cpu()
-    order = torch.randperm(len(x), generator=generator)
+    order = torch.randperm(len(x), generator=generator, device='cpu')
     drawn = order[~torch.isin(order, ends)][: max(1, number - len(ends))]
-    factor = torch.ones(len(ends) + len(drawn))
+    factor = torch.ones(len(ends) + len(drawn), device='cpu')
     factor[len(ends) :] = (len(x) - len(ends)) / len(drawn)
     return torch.cat((ends, drawn)).to(x.device), factor.to(x.device, x.dtype)

@@ -255,7 +255,7 @@ class InlierImportance(Importance):
             inliers = posterior.sum() if self.soft else (posterior >= self.tau).sum()
             sums = (len(weight), inliers, weight.sum(), (weight * found.squares).sum())
             totals.append([*map(float, sums), float(mixture.iterations)])
-        totals = torch.tensor(parallel.gather_shards(totals), dtype=torch.float64)
+        totals = torch.tensor(parallel.gather_shards(totals), dtype=torch.float64, device='cpu')
         count, inliers, weight, square = totals[:, :4].sum(0).tolist()
         layer.share, layer.mean_weight = inliers / count, weight / count
         layer.mean_square = square / weight if square > 0 else 1.0

@@ -133,7 +133,7 @@ class TeacherOutputs:
             Tensor: The same in all processes; empty if there is no sample at all.
         """
         found = [x for part in parallel.gather([x.cpu() for x in own]) for x in part]
-        return torch.stack(found).mean(0) if found else torch.zeros(0)
+        return torch.stack(found).mean(0) if found else torch.zeros(0, device='cpu')
 
     @staticmethod
     def common(own: list[Any]) -> list[Any]:

@@ -48,5 +48,5 @@ class Volumes:
         tensors = [x for x in gradients.tensors(name, sample, side) if x.dim()]
         scores = [saliency(x).flatten().cpu() for x in tensors]
         squares = [x.square().mean(channel_axis(x)).flatten().cpu() for x in tensors]
-        empty = torch.zeros(0)
+        empty = torch.zeros(0, device='cpu')
         return cls(torch.cat([empty, *scores]), torch.cat([empty, *squares]))

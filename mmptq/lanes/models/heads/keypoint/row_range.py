@@ -34,5 +34,6 @@ class RowRange(BaseModule):
 def _new_layer(in_features: int, out_features: int) -> tuple[nn.Parameter, nn.Parameter]:
     """Weight and bias with the initial values of a linear layer of torch."""
     bound = 1 / math.sqrt(in_features)
-    weight = torch.empty(out_features, in_features).uniform_(-bound, bound)
-    return nn.Parameter(weight), nn.Parameter(torch.empty(out_features).uniform_(-bound, bound))
+    weight = nn.Parameter(torch.empty(out_features, in_features))
+    bias = nn.Parameter(torch.empty(out_features))
+    return nn.init.uniform_(weight, -bound, bound), nn.init.uniform_(bias, -bound, bound)
