@@ -8,7 +8,7 @@ from torch import nn
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin
 from mmptq.quantization.graph.parameter_owners import computed_weight
 from mmptq.quantization.layers import quant_type_of
-from mmptq.quantization.placement import LayerPlan, refuse_grouped_transposed
+from mmptq.quantization.placement import LayerPlan, is_grouped_transposed
 from mmptq.utils.globs import no_match
 
 from .context import PTQContext
@@ -62,7 +62,11 @@ def set_scheme(
     wanted = replace(plan, **schemes, reason=reason)
     if not wanted.quantized:
         return detach(ctx, layer, reason)
-    refuse_grouped_transposed(layer, module)
+    if is_grouped_transposed(module):
+        raise QuantizationError(
+            f"'{layer}' is a transposed convolution with groups={module.groups}, which has no "
+            'quantized version: leave it float'
+        )
     if computed_weight(module):
         raise QuantizationError(f"'{layer}' cannot be quantized: {computed_weight(module)}")
     if ctx.limits is not None:

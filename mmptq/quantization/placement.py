@@ -129,6 +129,8 @@ def _problem(
         return 'it runs inside of torch.vmap, where its values cannot be observed'
     if computed_weight(module) is None and not module.weight.is_floating_point():
         return f'its weight is {module.weight.dtype}, and only real numbers are quantized'
+    if is_grouped_transposed(module):
+        return f'a transposed convolution with groups={module.groups} has no quantized version'
     return computed_weight(module)
 
 
@@ -165,20 +167,12 @@ def _plan(name: str, module: nn.Module, chosen: dict, reason: str) -> LayerPlan:
         part: None if cfg is None else QScheme.from_config(cfg, axes[part], f'quantizer.{part}')
         for part, cfg in chosen.items()
     }
-    plan = LayerPlan(name, type(module).__name__, reason=reason, **schemes)
-    if plan.quantized:
-        refuse_grouped_transposed(name, module)
-    return plan
+    return LayerPlan(name, type(module).__name__, reason=reason, **schemes)
 
 
-def refuse_grouped_transposed(name: str, module: nn.Module) -> None:
-    """Raise for a layer that has a quantized version and cannot be quantized."""
-    if getattr(module, 'transposed', False) and module.groups > 1:
-        raise QuantizationError(
-            f"'{name}' is a transposed convolution with groups={module.groups}, which cannot be "
-            f"quantized: keep it float with --float '{name}' on the command line, or the rule "
-            f"dict(name='{name}', weight=None, act=None) in the config"
-        )
+def is_grouped_transposed(module: nn.Module) -> bool:
+    """Whether a layer is of a type that is quantized, and has no quantized version itself."""
+    return getattr(module, 'transposed', False) and module.groups > 1
 
 
 def _check(quantizer: dict) -> None:

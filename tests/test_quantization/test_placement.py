@@ -80,8 +80,10 @@ def test_role_without_layers_is_no_error():
     assert plans([dict(role='depthwise', act=None)], net) == plans([], net)
 
 
-def test_grouped_transposed_convolution_names_the_fix():
+def test_grouped_transposed_convolution_stays_float():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 4, 2, groups=2))
-    with pytest.raises(QuantizationError, match=r"dict\(name='1', weight=None, act=None\)"):
-        plans([], net)
-    assert not plans([dict(name='1', weight=None, act=None)], net)['1'].quantized
+    found = plans([], net)
+    assert found['0'].quantized and not found['1'].quantized
+    assert found['1'].reason == 'a transposed convolution with groups=2 has no quantized version'
+    named = plans([dict(name='1', weight=None, act=None, reason='mine')], net)['1']
+    assert not named.quantized and named.reason == 'mine'
