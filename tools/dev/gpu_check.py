@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ from mmptq.utils.trees import copy_tensors, flatten
 CLOSE = 1e-3  # largest relative difference of float outputs, and of nine scales out of ten
 WORSE = 1.3  # a quantized model may be this many times as far from float as that of the CPU
 LEARNED = {'Reconstructor', 'Distillation', 'LpSelector'}
+# Recipes that the RetinaNet does not run: for LiDAR, for lanes, ablations.
+OTHERS = ('lidar*', 'selective_focus*', '*_lidar_ptq', '*_no_*', '*_anomaly*', '*_all', '*_soft')
 PLAIN = ('mse', 'adaround', 'qdrop', 'bias_correction', 'cle_mse')
 
 
@@ -110,7 +113,7 @@ class Steps:
         yield 'checkpoint on the CPU', lambda: self.checkpoint(self.plain)
         yield 'RetinaNet, float', lambda: self.same_float(self.need_2d())
         for name in recipes:
-            if not name.startswith('lidar'):
+            if not any(fnmatch(name, other) for other in OTHERS):
                 yield f'RetinaNet, {name}', lambda name=name: self.recipe(self.need_2d(), name)
         yield 'RetinaNet, checkpoint', lambda: self.checkpoint(self.need_2d())
         yield 'RetinaNet, export', self.export
