@@ -231,10 +231,11 @@ def _factory(function: Callable) -> Callable:
     """Takes ``device='cuda'``."""
 
     def make(*args, **kwargs):
+        if function.__name__ in ('as_tensor', 'asarray') and _is_tensor(args[0]):
+            kwargs = {key: value for key, value in kwargs.items() if value is not None}
+            return args[0].to(**kwargs) if kwargs else args[0]  # gradients flow through
         device = kwargs.pop('device', None)
         if device is None:
-            if function.__name__ in ('as_tensor', 'asarray') and _is_tensor(args[0]):
-                return args[0].to(**kwargs) if kwargs else args[0]
             return function(*args, **kwargs)
         grad = kwargs.pop('requires_grad', False)
         out = function(*tree_map(_unwrap, args), **kwargs, device='cpu')

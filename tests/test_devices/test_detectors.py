@@ -122,7 +122,13 @@ def results(make: Callable[[], Case], device: str) -> dict[str, list[Tensor]]:
     return {name: [x.cpu() for x in tensors_in(value)] for name, value in found.items()}
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in (*MONO, 'rtmdet')]
+LOST = pytest.mark.xfail(
+    strict=True, reason="the pretended GPU loses the gradient of SMOKE's boxes; the loss is equal"
+)
+SLOW = [
+    pytest.param(name, marks=[pytest.mark.slow, *([LOST] if name == 'smoke' else [])])
+    for name in (*MONO, 'rtmdet')
+]
 QUICK = [name for name in FAMILIES if name not in (*MONO, 'rtmdet')]
 
 
