@@ -151,7 +151,10 @@ def test_versions_of_modules_follow_their_names():
         assert torch.equal(source[0].weight, target[0].weight)
 
 
-@pytest.mark.parametrize('form', ['DataParallel', 'bare', 'model', 'semi-supervised'])
+SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ('bare', 'model')]
+
+
+@pytest.mark.parametrize('form', ['DataParallel', 'semi-supervised', *SLOW])
 def test_all_tools_take_the_same_checkpoint(tiny, tmp_path, form):
     path, checkpoint = tiny
     content = torch.load(checkpoint, weights_only=True)['state_dict']

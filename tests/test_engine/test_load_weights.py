@@ -200,6 +200,7 @@ def test_without_mmptq_every_load_stops_and_the_file_stays_readable(quantized):
     assert lines[-3:] == [stop, stop, 'backbone.conv1.packed_weight'], done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_test_time_augmentation(quantized, tmp_path):
     """The stock tool and this one merge the predictions of the quantized model."""
     path, checkpoint, _ = quantized

@@ -79,7 +79,7 @@ def pid_of_rank(launcher: subprocess.Popen, rank: int) -> int:
     raise AssertionError(f'no process of rank {rank}')
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('recipe', ['mse', pytest.param('minmax', marks=pytest.mark.slow)])
 def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     path = write_config(tiny[0], RECIPES[recipe])
     torch.set_num_threads(1)
@@ -138,6 +138,7 @@ def test_a_killed_process_stops_all_and_one_goes_on(tiny, tmp_path):
     assert len(units) == 18
 
 
+@pytest.mark.slow
 def test_a_failure_in_one_process_is_told_by_all(tiny, tiny_data, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / 'data')
     annotations = json.loads((data / 'annotations/instances_train.json').read_text())
