@@ -1,4 +1,4 @@
-"""Two small road images that a lane model must learn by heart and give back."""
+"""Two small road images that a lane model must overfit and give back."""
 
 import cv2
 import numpy as np

@@ -14,11 +14,9 @@ from mmptq.lanes.models.heads.lane_head import LaneHead
 
 from .conditional_maps import dynamic_convolution, mean_column, with_given_maps
 from .conditional_targets import ConditionalTargets, encode_conditional
+from .keypoint_branch import HEATMAP_BIAS, MIN_SCORE, keypoint_branch
 from .lane_seeds import keep_apart
 from .row_range import RowRange
-
-MIN_SCORE = 1e-4
-HEATMAP_BIAS = -2.19  # initial probability 0.1
 
 
 @MODELS.register_module()
@@ -94,12 +92,7 @@ class CondLaneHead(LaneHead):
         self.loss_offset = MODELS.build(loss_offset)
         self.loss_range = MODELS.build(loss_range)
         self.heatmap, self.kernels = (
-            nn.Sequential(
-                nn.Conv2d(in_channels, in_channels, 3, padding=1),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(in_channels, number, 1),
-            )
-            for number in (1, 2 * (feat_channels + 3))
+            keypoint_branch(in_channels, number) for number in (1, 2 * (feat_channels + 3))
         )
         nn.init.constant_(self.heatmap[-1].bias, HEATMAP_BIAS)
         for layer in (self.kernels[0], self.kernels[-1]):

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from mmptq.lanes.models.heads.lane_head import LaneHead
 
+from .keypoint_branch import HEATMAP_BIAS, MIN_SCORE, keypoint_branch
 from .lane_keypoints import KeypointTargets, encode_keypoints, group_keypoints, match_points
-
-MIN_SCORE = 1e-4
-HEATMAP_BIAS = -2.19  # initial probability 0.1
 
 
 @MODELS.register_module()
@@ -84,12 +82,7 @@ class GANetHead(LaneHead):
         self.loss_compensation = MODELS.build(loss_compensation)
         self.loss_points = MODELS.build(loss_points)
         self.heatmap, self.offset, self.compensation = (
-            nn.Sequential(
-                nn.Conv2d(in_channels, in_channels, 3, padding=1),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(in_channels, number, 1),
-            )
-            for number in (1, 2, 2)
+            keypoint_branch(in_channels, number) for number in (1, 2, 2)
         )
         nn.init.constant_(self.heatmap[-1].bias, HEATMAP_BIAS)
 

@@ -1,4 +1,4 @@
-"""CLRNet: stages, losses by hand, decoding, and a model that learns two images by heart."""
+"""CLRNet: stages, losses by hand, decoding, and a model that overfits two images."""
 
 import pytest
 import torch
@@ -172,7 +172,7 @@ def test_images_without_lanes_train_the_classes_only():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_two_images_by_heart():
+def test_overfits_two_images():
     model = build(MODEL)
     overfit(model, steps=120, lr=4e-3)
     assert worst_miss(model) < 2.0

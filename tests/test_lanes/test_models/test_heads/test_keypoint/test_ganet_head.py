@@ -1,4 +1,4 @@
-"""GANet: losses and decoding by hand, and a model that learns two images by heart."""
+"""GANet: losses and decoding by hand, and a model that overfits two images."""
 
 import pytest
 import torch
@@ -123,7 +123,7 @@ def test_images_without_lanes_train_the_heat_map_only():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_two_images_by_heart():
+def test_overfits_two_images():
     model = build(MODEL)
     overfit(model, steps=60, lr=3e-3)
     assert worst_miss(model) < 2.0
