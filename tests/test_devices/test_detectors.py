@@ -144,4 +144,11 @@ def test_a_gpu_gives_what_the_cpu_gives(family, request):
     for name, tensors in expected.items():
         assert len(found[name]) == len(tensors), name
         for x, y in zip(found[name], tensors, strict=True):
-            assert torch.equal(x.nan_to_num(), y.nan_to_num()), name
+            assert_close(x, y, name)
+
+
+def assert_close(x: Tensor, y: Tensor, name: str) -> None:
+    """Not bit by bit: kernels of a CPU may add in another order where memory lies otherwise."""
+    torch.testing.assert_close(
+        x, y, rtol=1e-4, atol=1e-6, equal_nan=True, msg=lambda text: f'{name}: {text}'
+    )
