@@ -133,7 +133,7 @@ def divergence(pred: HeadOutput, target: HeadOutput) -> Tensor:
 def distances(pred: HeadOutput, target: HeadOutput, chosen: Tensor) -> Tensor:
     """Distance (M,) of the boxes at the ``chosen`` positions, a mask (B, N) with M of them."""
     if target.boxes is not None:
-        boxes = (_ordered(output.boxes[chosen]) for output in (target, pred))
+        boxes = (ordered_boxes(output.boxes[chosen]) for output in (target, pred))
         return 1 - bbox_overlaps(*boxes, 'giou', is_aligned=True)
     parts = [
         smooth_l1_loss(pred.regs[name][chosen], reg[chosen], reduction='none').sum(-1)
@@ -143,7 +143,7 @@ def distances(pred: HeadOutput, target: HeadOutput, chosen: Tensor) -> Tensor:
     return sum(parts, start=target.scores.new_zeros(int(chosen.sum())))
 
 
-def _ordered(boxes: Tensor) -> Tensor:
+def ordered_boxes(boxes: Tensor) -> Tensor:
     """Boxes (M, 4) with x1 <= x2 and y1 <= y2; heads may predict sides that cross over."""
     first, second = boxes.chunk(2, dim=-1)
     return torch.cat([torch.minimum(first, second), torch.maximum(first, second)], dim=-1)
