@@ -8,6 +8,7 @@ from torch import nn
 
 from mmptq.compat.attention import keep_attention_unfused
 from mmptq.quantization.graph.fold_bn import fold_bn, remove_folded
+from mmptq.quantization.graph.split_attention import split_attention
 from mmptq.quantization.layers import QuantMixin, quant_type_of
 from mmptq.utils.errors import QuantizationError
 
@@ -37,6 +38,7 @@ def rebuild(model: nn.Module, plan: QuantPlan) -> None:
     Its numbers come from the checkpoint that the plan was stored with.
     """
     refuse_mmcv_sparse(model)
+    split_attention(model, {layer.name for layer in plan.layers})
     names = {name for name, _ in model.named_modules()}
     for name in [layer.name for layer in plan.layers] + [
         name for pair in plan.folded for name in pair

@@ -1,10 +1,11 @@
 """Which layers are quantized, how, and why the others are not."""
 
+from .float_parts import NOTES
 from .plan import QuantPlan
 
 
 def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
-    """One row per weighted layer and per BatchNorm that could not be folded.
+    """One row per weighted layer, BatchNorm that could not be folded, and part that stays float.
 
     Args:
         plan (QuantPlan): What was done to the model.
@@ -27,9 +28,10 @@ def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
             )
         )
     rows += [
-        _float_row(name, kind, f'no quantized version of {kind}')
+        _float_row(name, kind, NOTES.get(kind, f'no quantized version of {kind}'))
         for name, kind in plan.unsupported.items()
     ]
+    rows += [_float_row(name, kind, note) for name, (kind, note) in plan.float_parts.items()]
     rows += [
         _float_row(name, 'BatchNorm', f'not folded: {reason}')
         for name, reason in plan.unfolded.items()

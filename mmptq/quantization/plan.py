@@ -10,10 +10,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmptq.compat.env import require_spconv
 from mmptq.quantization.graph.fold_bn import find_foldable
+from mmptq.quantization.graph.split_attention import split_attention
 from mmptq.quantization.graph.trace_samples import trace_samples
-from mmptq.quantization.layers import QUANT_LAYERS, QuantMixin, quant_type_of
+from mmptq.quantization.layers import QUANT_LAYERS, QuantMixin
 from mmptq.utils.errors import QuantizationError
 
+from .float_parts import find_float_parts, find_unsupported
 from .placement import NEVER_EXECUTED, LayerPlan, place
 from .scheme import QScheme
 
@@ -31,6 +33,8 @@ class QuantPlan:
         folded (list[tuple[str, str]]): (layer, BatchNorm) pairs that are folded.
         unfolded (dict[str, str]): BatchNorms that stay, and why.
         unsupported (dict[str, str]): Weighted layers without a quantized version, and their type.
+        float_parts (dict[str, tuple[str, str]]): Modules that compute in float by design, their
+            type and the reason; not stored in a checkpoint.
         samples (tuple[int]): Calibration samples on which, together, every planned layer runs; not
             stored in a checkpoint.
     """
@@ -40,6 +44,7 @@ class QuantPlan:
     unfolded: dict[str, str] = field(default_factory=dict)
     unsupported: dict[str, str] = field(default_factory=dict)
     samples: tuple[int, ...] = field(default=(0,), compare=False)
+    float_parts: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the meta of a checkpoint."""
@@ -89,7 +94,9 @@ def make_plan(
     run: Callable[[], Any],
     further_runs: Iterable[Callable[[], Any]] = (),
 ) -> QuantPlan:
-    """Decide what is folded and quantized, without changing the model.
+    """Decide what is folded and quantized, without changing what the model computes.
+
+    Torch's attention gets layers in place of its input projections, see ``split_attention``.
 
     Args:
         model (nn.Module): Float, in eval mode.
@@ -110,6 +117,7 @@ def make_plan(
                 f"'{name}' cannot be changed, because it was made in torch.inference_mode: build "
                 'the model and load its weights outside of it'
             )
+    split_attention(model)
     trace = trace_samples(model, tuple(QUANT_LAYERS), chain([run], further_runs))
     folded, unfolded = find_foldable(model, trace)
     for name, module in model.named_modules():
@@ -122,7 +130,8 @@ def make_plan(
         raise QuantizationError(_nothing_quantized(layers, unsupported))
     unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
     folded = [(name, norm) for name, norm in folded if name in quantized]
-    return QuantPlan(layers, folded, unfolded, unsupported, trace.samples)
+    parts = find_float_parts(model)
+    return QuantPlan(layers, folded, unfolded, unsupported, trace.samples, parts)
 
 
 def _nothing_quantized(layers: list[LayerPlan], unsupported: dict[str, str]) -> str:
@@ -145,15 +154,3 @@ def refuse_mmcv_sparse(model: nn.Module) -> None:
                 f"'{name}' is one of mmcv's own sparse convolutions, which cannot be quantized: "
                 'import mmdet3d before the model is built, so that it is built on spconv'
             )
-
-
-def find_unsupported(model: nn.Module) -> dict[str, str]:
-    """Layers with a weight matrix that have no quantized version: name to type."""
-    unsupported = {}
-    for name, module in model.named_modules():
-        weights = [p for p in module.parameters(recurse=False) if p.dim() > 1]
-        if 'parametrizations' in name.split('.'):
-            continue  # of a weight whose layer has its own row
-        if weights and quant_type_of(type(module)) is None:
-            unsupported[name] = type(module).__name__
-    return unsupported

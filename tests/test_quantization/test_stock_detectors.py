@@ -110,10 +110,15 @@ def test_plan_fold_and_rebuild(name, outputs, unfolded):
     again.load_state_dict(model.state_dict(), strict=True)
 
 
-def test_attention_is_listed_as_float():
+def test_projections_of_attention_are_layers():
     cfg = without_downloads(get_config('mmdet::detr/detr_r50_8xb2-150e_coco.py'))
     model = build(cfg)
     data = model.data_preprocessor(demo_mm_inputs(1, [[3, 64, 64]]), False)
     plan = make_plan(model, QUANTIZER, lambda: model(**data, mode='predict'))
-    kinds = set(plan.unsupported.values())
-    assert {'MultiheadAttention', 'NonDynamicallyQuantizableLinear'} <= kinds
+    assert plan.unsupported == {'query_embedding': 'Embedding'}
+    assert all(layer.quantized for layer in plan.layers)
+    projections = [layer for layer in plan.layers if '.attn.' in layer.name]
+    assert len(projections) == 4 * (6 + 2 * 6)  # self-attention, and attention to the image
+    kinds = [kind for kind, _ in plan.float_parts.values()]
+    assert kinds.count('MultiheadAttention') == 6 + 2 * 6
+    assert kinds.count('LayerNorm') == 2 * 6 + 3 * 6 + 1
