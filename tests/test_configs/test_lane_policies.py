@@ -34,7 +34,7 @@ HEAD_OUTPUTS = dict(
 # Parts of decoding with weights, and learned lines.
 UNSUPPORTED = dict(
     clrnet_r18={'lane_head.priors': 'Embedding'},
-    condlanenet_r18={'lane_head.row_range': 'RowRange'},
+    condlanenet_r18={'lane_head.row_range': 'RowRange.hidden_weight'},
 )
 
 
