@@ -15,8 +15,14 @@ from torch import Tensor, nn
 
 from mmptq.deploy.engines import SimulationEngine, find_engine
 from mmptq.deploy.engines.packages import require_package
+from mmptq.deploy.graph.even_outputs import (
+    observe_even_outputs,
+    outputs_before_multipliers,
+    place_even_outputs,
+)
 from mmptq.deploy.graph.extra_quantizers import place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
+from mmptq.deploy.graph.multipliers import fold_multipliers
 from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
 from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
@@ -116,14 +122,20 @@ def build_model(
     narrowed = place_per_level_qparams(graph, calls, quantizers, inputs)
     if profile.unfold_transposed_convs:
         unfold_transposed_convs(graph)
+    fold_multipliers(graph)
     graph.finish()
+    even = {}
+    if profile.even_outputs:
+        before = outputs_before_multipliers(graph)
+        even = observe_even_outputs(graph, profile, before, inputs)
     observe = make_observe(graph, profile, inputs)
     kept = []
     if float_outputs:
         kept = most_sensitive_outputs(graph, profile, observe, inputs, float_outputs)
         logger = MMLogger.get_current_instance()
         logger.info(f'outputs kept in float, most sensitive first: {", ".join(kept)}')
-    observed = place_extra_quantizers(graph, profile, observe, kept)
+    observed = place_extra_quantizers(graph, profile, observe, [*kept, *even])
+    place_even_outputs(graph, {name: x for name, x in even.items() if name not in kept})
     if profile.int32_bias:
         quantize_biases(graph)
     model = graph.finish()

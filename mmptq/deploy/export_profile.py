@@ -25,6 +25,8 @@ class ExportProfile:
             must have; None stands for ``limits.act``.
         quantize_layer_outputs (bool): Whether a layer only runs in integers when its output is
             quantized too.
+        even_outputs (bool): Whether layers before a channel multiplier write 8 bits with even
+            channels. Otherwise these outputs are quantized as all others are.
         float_head_channels (int, optional): A last layer with at most this many channels stays
             float, together with what follows it: little time is lost and boxes keep their
             precision. None keeps all last layers float at no cost.
@@ -48,6 +50,7 @@ class ExportProfile:
     activation_matmuls: bool = False
     matmul_rhs: dict[str, Any] | None = None
     quantize_layer_outputs: bool = False
+    even_outputs: bool = False
     float_head_channels: int | None = None
     one_grid_per_tensor: bool = False
     float_fused_addend: bool = False

@@ -86,10 +86,11 @@ def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, Tensor]) -> No
 def _check_same_plan(model: nn.Module, plan: QuantPlan) -> None:
     modules = dict(model.named_modules())
     for layer in plan.layers:
+        multiplier = getattr(modules.get(layer.name), 'input_multiplier', None) is not None
         for tensor, scheme in (('weight', layer.weight), ('input', layer.act)):
             slot = getattr(modules.get(layer.name), f'{tensor}_quantizer', None)
             found = slot.scheme if isinstance(slot, FakeQuantizer) else None
-            if found != scheme:
+            if found != scheme or multiplier != layer.multiplier:
                 raise QuantizationError(
                     f"the model is quantized already, and differs from the checkpoint in '"
                     f"{layer.name}': build the model again before the checkpoint is loaded"

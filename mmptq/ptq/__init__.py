@@ -6,6 +6,7 @@ from .replay.activation_cache import ActivationCache
 from .stages import (
     BiasCorrection,
     Calibrator,
+    ChannelMultiplier,
     CrossLayerEqualization,
     Distillation,
     LpSelector,
@@ -25,6 +26,7 @@ __all__ = [
     'AdaRound',
     'BiasCorrection',
     'Calibrator',
+    'ChannelMultiplier',
     'CrossLayerEqualization',
     'Distillation',
     'FisherImportance',

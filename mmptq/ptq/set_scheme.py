@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin
 from mmptq.quantization.graph.parameter_owners import computed_weight
@@ -104,8 +104,43 @@ def detach(ctx: PTQContext, layer: str, reason: str = '') -> None:
         ctx.model.get_submodule(name).detach()
         plan = _find(ctx, name)
         plan.weight = plan.act = None
+        plan.multiplier = False
         plan.reason = reason or _set_by(ctx)
         ctx.layers.pop(name, None)
+
+
+def set_multiplier(ctx: PTQContext, layer: str, multiplier: Tensor | None) -> None:
+    """Multiply the input of a quantized layer by channel, before it is quantized.
+
+    The weight is divided by the same factors, so that the layer computes the same with quantizers
+    off. Its quantizers keep scales that do not fit any more: calibrate afterwards.
+
+    Args:
+        ctx (PTQContext): Planned and converted.
+        layer (str): Name of the layer, as in the plan.
+        multiplier (Tensor, optional): (C,) positive factors, in place of those that the layer has;
+            None takes them away.
+
+    Raises:
+        QuantizationError: If there is no such layer, or it cannot multiply its input.
+    """
+    plan = _find(ctx, layer)
+    problem = multiplier_problem(ctx, layer)
+    if problem:
+        raise QuantizationError(f"'{layer}' gets no channel multiplier: {problem}")
+    ctx.model.get_submodule(layer).set_multiplier(multiplier)
+    plan.multiplier = multiplier is not None
+
+
+def multiplier_problem(ctx: PTQContext, layer: str) -> str | None:
+    """Why a layer cannot multiply its input by channel, or None."""
+    module = ctx.model.get_submodule(layer)
+    if not isinstance(module, QuantMixin):
+        return 'it is not quantized'
+    if not module.takes_multiplier:
+        return f'a {_find(ctx, layer).kind} takes none'
+    others = _same_weight(ctx, layer)
+    return f'its weight is shared with {", ".join(others)}' if others else None
 
 
 def _same_weight(ctx: PTQContext, layer: str) -> list[str]:

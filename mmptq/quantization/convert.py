@@ -71,6 +71,8 @@ def convert(model: nn.Module, plan: QuantPlan) -> Callable[[], None]:
             converted.append((module, type(module)))
             module.__class__ = quant_type_of(type(module))
             module.attach(layer.weight, layer.act)
+            if layer.multiplier:
+                module.expect_multiplier()
             module.weight_quantizer = owners.setdefault(module.weight, module).weight_quantizer
     keep_attention_unfused(model)
 

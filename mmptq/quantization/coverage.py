@@ -18,6 +18,7 @@ def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
     for item in plan.layers:
         notes = [f'+ {folded[item.name]}'] if item.name in folded else []
         notes += [item.reason] if item.reason else []
+        notes += ['channel multiplier'] if item.multiplier else []
         rows.append(
             dict(
                 layer=item.name,

@@ -121,7 +121,8 @@ class SchemeLimits:
         if part == 'act' and scheme.channel_axis is not None and not self.per_channel_act:
             raise QuantizationError(
                 f"the input of '{name}' has one scale per channel, and {self.name} runs one per "
-                'tensor: quantize with a scheme without per_channel for act'
+                'tensor: use a scheme without per_channel for act and a recipe with '
+                'ChannelMultiplier, such as --scheme int8 --recipe mult_mse'
             )
         if part == 'act' and scheme.narrow:
             raise QuantizationError(

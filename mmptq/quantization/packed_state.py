@@ -18,6 +18,7 @@ from .scheme import QScheme
 PACKED = 'packed_weight'
 SLOTS = ('weight_quantizer', 'input_quantizer')
 ZERO_POINT = '_quantizer.zero_point'
+MULTIPLIER = '.input_multiplier'
 
 
 def pack_state(model: nn.Module, state: dict[str, Tensor]) -> dict[str, dict]:
@@ -98,7 +99,7 @@ def model_size(model: nn.Module) -> tuple[int, int]:
     original = {
         key: value.numel() * (4 if value.is_floating_point() else value.element_size())
         for key, value in state.items()
-        if not any(f'{slot}.' in key for slot in SLOTS)
+        if not any(f'{slot}.' in key for slot in SLOTS) and not key.endswith(MULTIPLIER)
     }
     stored = {key: value.nbytes for key, value in state.items()}
     for name, layer, scheme in _quantized_weights(model):

@@ -29,6 +29,7 @@ class LayerPlan:
         weight (QScheme | None): None leaves the weight float.
         act (QScheme | None): None leaves the input float.
         reason (str): Why something is float, or which rule changed it.
+        multiplier (bool): Whether the input is multiplied by channel before it is quantized.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LayerPlan:
     weight: QScheme | None
     act: QScheme | None
     reason: str = ''
+    multiplier: bool = False
 
     @property
     def quantized(self) -> bool:

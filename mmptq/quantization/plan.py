@@ -57,6 +57,7 @@ class QuantPlan:
                     weight=plan.weight and plan.weight.to_dict(),
                     act=plan.act and plan.act.to_dict(),
                     reason=plan.reason,
+                    **({'multiplier': True} if plan.multiplier else {}),
                 )
                 for plan in self.layers
             ],
@@ -81,6 +82,7 @@ class QuantPlan:
                 item['weight'] and QScheme(**item['weight']),
                 item['act'] and QScheme(**item['act']),
                 item['reason'],
+                item.get('multiplier', False),
             )
             for item in data['layers']
         ]

@@ -10,6 +10,7 @@ backend = dict(
         engine='onnxruntime',
         quantized_ops=('Add', 'Mul', 'Sigmoid', 'LeakyRelu', 'AveragePool', 'GlobalAveragePool'),
         quantize_layer_outputs=True,
+        even_outputs=True,
         float_head_channels=64,
         one_grid_per_tensor=True,
         unfold_transposed_convs=True,

@@ -173,7 +173,7 @@ def _line(ctx: PTQContext, kind: str, text: str, found: list[dict]) -> str:
     )
     more = f' and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
     name = found[0]['layer']
-    remedy = {'points': '--scheme int8_lidar', 'depthwise': '--scheme int8_depthwise'}.get(kind)
+    remedy = {'points': '--scheme int8_lidar', 'depthwise': '--recipe mult_mse'}.get(kind)
     if remedy is None and ctx.limits is None:
         remedy = f"--bits '{name}=w8a16'"
     return (

@@ -103,7 +103,7 @@ class RecordedRows:
             generator = torch.Generator('cpu').manual_seed(
                 stream_seed(self.seed, (place * len(numbers) + numbers[name]) * 16 + call % 16)
             )
-            self._record(name, sample, call, x, generator)
+            self._record(name, sample, call, x, generator, layer.input_multiplier)
 
         return dict.fromkeys(names, hook)
 
@@ -112,7 +112,13 @@ class RecordedRows:
         return [Rows(**self._cache[place]) for place in self._places.get(name, [])]
 
     def _record(
-        self, name: str, sample: int, call: int, x: Tensor, generator: torch.Generator
+        self,
+        name: str,
+        sample: int,
+        call: int,
+        x: Tensor,
+        generator: torch.Generator,
+        multiplier: Tensor | None,
     ) -> None:
         weight = self.importance.weights(name, sample, call, 'input')[0]
         if not isinstance(weight, Tensor):
@@ -130,8 +136,18 @@ class RecordedRows:
             gradient = self.gradients.of(name, sample, call, 'input')[0]
             if gradient is not None:
                 row['direction'] = rows_of(gradient)[chosen]
+        if multiplier is not None:
+            row = _multiplied(row, multiplier)
         self._places.setdefault(name, []).append(len(self._cache))
         self._cache.append(row)
+
+
+def _multiplied(row: dict[str, Tensor], factors: Tensor) -> dict[str, Tensor]:
+    """Rows of ``x * factors``, whose errors count as those of x do."""
+    result = dict(x=row['x'] * factors, weight=row['weight'] / factors.square())
+    if 'direction' in row:
+        result |= dict(weight=row['weight'], direction=row['direction'] / factors)
+    return result
 
 
 def _one_channel(x: Tensor) -> list[int]:

@@ -2,6 +2,7 @@
 
 from .bias_correction import BiasCorrection
 from .calibrator import Calibrator
+from .channel_multiplier import ChannelMultiplier
 from .cross_layer_equalization import CrossLayerEqualization
 from .distillation import Distillation
 from .lp_selector import LpSelector
@@ -14,6 +15,7 @@ __all__ = [
     'ADAPTER',
     'BiasCorrection',
     'Calibrator',
+    'ChannelMultiplier',
     'CrossLayerEqualization',
     'Distillation',
     'FLOAT_MODEL',

@@ -16,6 +16,7 @@ from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
 from mmptq.utils.hooks import temporary_hooks
 
+from .observing import merge_observers, observe
 from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 NO_DATA = 'received no calibration data'
@@ -67,7 +68,7 @@ class Calibrator(Stage):
         def search(index: int) -> tuple[Tensor, Tensor]:
             unit, layer = layers[index]
             observer = _build(self.weight_observer, layer.weight_quantizer, unit)
-            _observe(observer, layer.weight.detach(), unit.name, 'weight')
+            observe(observer, layer.weight.detach(), unit.name, 'weight')
             return observer.qparams()
 
         sizes = [layer.weight.numel() for _, layer in layers]
@@ -93,7 +94,7 @@ class Calibrator(Stage):
         ):
             for data in ctx.batches('calibrate'):
                 ctx.predict(data)
-        _merge([observer for observer, _ in observers.values()])
+        merge_observers([observer for observer, _ in observers.values()])
         blind = [name for name, (observer, _) in observers.items() if not observer.seen]
         for name in blind:
             del observers[name]
@@ -126,22 +127,6 @@ def _build(cfg: dict[str, Any], quantizer: FakeQuantizer, unit: LayerState):
     return TASK_UTILS.build(cfg)
 
 
-def _observe(observer, x: Tensor, name: str, what: str) -> None:
-    try:
-        observer.update(x)
-    except QuantizationError as error:
-        raise QuantizationError(
-            f"the {what} of '{name}': {error}, or keep the layer float with --float '{name}'"
-        ) from error
-
-
-def _merge(observers: list[Any]) -> None:
-    """Add to each observer what its counterparts in other processes saw."""
-    for states in parallel.from_others(lambda: [observer.state() for observer in observers]):
-        for observer, state in zip(observers, states, strict=True):
-            observer.merge([state])
-
-
 def _set_scales(
     quantizers: Sequence[FakeQuantizer],
     search: Callable[[int], tuple[Tensor, Tensor]],
@@ -170,7 +155,7 @@ def _report_clipped(ctx: PTQContext, lowest: dict[str, float]) -> None:
 def _hook(observer, name: str, lowest: dict[str, float]) -> Callable:
     def hook(module, args):
         x = args[0].detach()
-        _observe(observer, x, name, 'input')
+        observe(observer, x, name, 'input')
         if module.scheme.symmetric and module.scheme.signed is False and x.numel():
             lowest[name] = min(lowest.get(name, 0.0), x.min().item())
 

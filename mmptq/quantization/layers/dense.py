@@ -14,6 +14,7 @@ class QuantConv1d(QuantMixin, nn.Conv1d):
     """nn.Conv1d on a quantized input and weight."""
 
     batched_dims = 3
+    takes_multiplier = True
 
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(
@@ -26,6 +27,7 @@ class QuantConv2d(QuantMixin, nn.Conv2d):
     """nn.Conv2d on a quantized input and weight."""
 
     batched_dims = 4
+    takes_multiplier = True
     forward = QuantConv1d.forward
 
 
@@ -34,6 +36,7 @@ class QuantConv3d(QuantMixin, nn.Conv3d):
     """nn.Conv3d on a quantized input and weight."""
 
     batched_dims = 5
+    takes_multiplier = True
     forward = QuantConv1d.forward
 
 
@@ -43,6 +46,7 @@ class QuantConvTranspose2d(QuantMixin, nn.ConvTranspose2d):
 
     weight_axis = 1
     batched_dims = 4
+    takes_multiplier = True
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         output_padding = self._output_padding(
@@ -65,10 +69,11 @@ class QuantLinear(QuantMixin, nn.Linear):
     """nn.Linear on a quantized input and weight."""
 
     channel_axis = -1
+    takes_multiplier = True
 
     @property
     def num_input_channels(self) -> int:
         return self.in_features
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(self.input_quantizer(input), self.weight_quantizer(self.weight), self.bias)
+        return F.linear(self.quantize_input(input), self.weight_quantizer(self.weight), self.bias)

@@ -1,5 +1,6 @@
 """The quantized version of each float layer type, and what all versions share."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
@@ -69,6 +70,9 @@ class QuantMixin:
         channel_axis (int): Axis of the input with the channels.
         batched_dims (int, optional): Axes of an input with a batch axis, where the layer takes one
             without, too: (C, H, W) for (B, C, H, W).
+        takes_multiplier (bool): Whether the layer can multiply its input by channel.
+        input_multiplier (Tensor, optional): (C,) factors of the input channels, by whose inverse
+            the weight is scaled; None for a layer without them.
         input_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float input.
         weight_quantizer (nn.Module): A FakeQuantizer, or nn.Identity for a float weight.
     """
@@ -76,9 +80,11 @@ class QuantMixin:
     weight_axis = 0
     channel_axis = 1
     batched_dims: int | None = None
+    takes_multiplier = False
 
     def attach(self, weight: QScheme | None, act: QScheme | None) -> None:
         """Add the two quantizer slots; None leaves that tensor float."""
+        self.register_buffer('input_multiplier', None)
         self.set_quantizer('weight', weight)
         self.set_quantizer('input', act)
 
@@ -93,10 +99,43 @@ class QuantMixin:
         setattr(self, f'{tensor}_quantizer', quantizer.to(self.weight.device))
 
     def quantize_input(self, x: Tensor) -> Tensor:
-        """The quantized input; the quantizer always sees a batch axis."""
+        """The input, multiplied and quantized; the quantizer always sees a batch axis."""
+        if self.input_multiplier is not None:
+            x = x * self.input_multiplier.view(-1, *self._spatial_ones())
         if x.dim() + 1 == self.batched_dims:
             return self.input_quantizer(x.unsqueeze(0)).squeeze(0)
         return self.input_quantizer(x)
+
+    @torch.no_grad()
+    def set_multiplier(self, multiplier: Tensor | None) -> None:
+        """Multiply the input by channel, and divide the weight, so that the output stays the same.
+
+        Args:
+            multiplier (Tensor, optional): (C,) positive factors; they replace those that the layer
+                has. None takes them away.
+        """
+        for factors, power in ((self.input_multiplier, 1), (multiplier, -1)):
+            if factors is not None:
+                self.weight.mul_(self._along_inputs(factors.to(self.weight).pow(power)))
+        self.input_multiplier = None if multiplier is None else multiplier.to(self.weight)
+
+    def expect_multiplier(self) -> None:
+        """Add the factors, which a checkpoint fills together with the weight."""
+        self.input_multiplier = self.weight.new_ones(self.num_input_channels)
+
+    def _spatial_ones(self) -> list[int]:
+        """Sizes after that of the channels, with which factors (C,) broadcast over an input."""
+        return [1] * ((self.batched_dims or 2) - 2)
+
+    def _along_inputs(self, factors: Tensor) -> Tensor:
+        """Factors (C,) of the input channels in a shape that broadcasts over the weight."""
+        ones = [1] * (self.weight.dim() - 2)
+        if self.weight_axis == 1:
+            return factors.view(-1, 1, *ones)  # (in, out, k...)
+        # (out, in / groups, k...): a group of inputs is read by a group of outputs.
+        groups = getattr(self, 'groups', 1)
+        rows = factors.view(groups, -1).repeat_interleave(len(self.weight) // groups, 0)
+        return rows.view(len(self.weight), -1, *ones)
 
     def __reduce_ex__(self, protocol: int) -> tuple:
         """Pickle by the float type: classes of subclassed layers are made while running."""
@@ -105,7 +144,8 @@ class QuantMixin:
 
     def detach(self) -> None:
         """Become a float layer again, without quantizer slots."""
-        del self.weight_quantizer, self.input_quantizer
+        self.set_multiplier(None)
+        del self.weight_quantizer, self.input_quantizer, self.input_multiplier
         self.__class__ = float_type_of(type(self))
 
     @property

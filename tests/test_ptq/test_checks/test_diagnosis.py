@@ -118,7 +118,7 @@ def test_depthwise_channels_never_mix(tmp_path):
     x = channels(100.0, 0.1, 0.1, 0.1, shape=(1, 30, 30))[0][None]
     rows, warnings = diagnosis(nn.Conv2d(4, 4, 3, groups=4), x, tmp_path)
     assert (rows[0]['kind'], rows[0]['coarse_channels']) == ('depthwise', 3)
-    assert '--scheme int8_depthwise' in warnings[0]
+    assert '--recipe mult_mse' in warnings[0]
 
 
 def norm(weight, axes):
