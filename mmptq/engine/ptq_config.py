@@ -10,6 +10,7 @@ from mmptq.ptq.policy import apply_policy
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import base_config, load_config, merge_options
 
+from .budget_options import add_budget_arguments, add_budget_stages
 from .checkpoint import plan_of, read_checkpoint
 from .config_types import check_types
 from .data_config import add_calibration_argument, prepare_data, set_calibration_data
@@ -31,6 +32,7 @@ def add_ptq_arguments(parser: argparse.ArgumentParser) -> None:
         help='bits of weights and inputs of layers (globs): NAME=8, or NAME=w4a8',
     )
     add_calibration_argument(parser)
+    add_budget_arguments(parser)
 
 
 def ptq_config(args: argparse.Namespace) -> Config:
@@ -59,6 +61,7 @@ def ptq_config(args: argparse.Namespace) -> Config:
     check_types(cfg)
     set_calibration_data(cfg, getattr(args, 'calibration_data', None))
     apply_policy(cfg)
+    add_budget_stages(cfg, args)
     rules = layer_rules(args.float or [], args.bits or [])
     if rules:
         if not cfg.get('quantizer'):

@@ -117,6 +117,7 @@ class PTQLoop(BaseLoop):
         if self.dataloader.dataset.dropped:
             ctx.record('dropped_points', dropped_rows(self.dataloader.dataset))
         before = ctx.evaluate() if self.val_float and ctx.evaluator else {}
+        ctx.float_metrics = before or None
         start = time.perf_counter()
         with lane_report(ctx, self.lane_images):
             quantize_model(ctx, self.stages)
@@ -126,7 +127,7 @@ class PTQLoop(BaseLoop):
         if parallel.is_main():
             save_quantized(ctx.model, ctx.plan, path, meta, config_text(runner.cfg))
         runner.logger.info(f'quantized checkpoint: {path}')
-        after = ctx.evaluate() if ctx.evaluator else {}
+        after = ctx.quantized_metrics or (ctx.evaluate() if ctx.evaluator else {})
         self._report(ctx, before, after, seconds)
         ctx.resume.clear()
 

@@ -4,7 +4,9 @@ from .context import PTQContext
 from .layer_state import LayerState
 from .replay.activation_cache import ActivationCache
 from .stages import (
+    AccuracyControl,
     BiasCorrection,
+    BitAllocation,
     Calibrator,
     ChannelMultiplier,
     CrossLayerEqualization,
@@ -22,9 +24,11 @@ from .units.ada_round import AdaRound
 from .units.weight_rounding import WeightRounding
 
 __all__ = [
+    'AccuracyControl',
     'ActivationCache',
     'AdaRound',
     'BiasCorrection',
+    'BitAllocation',
     'Calibrator',
     'ChannelMultiplier',
     'CrossLayerEqualization',

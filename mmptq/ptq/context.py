@@ -38,6 +38,9 @@ class PTQContext:
         evaluator (Callable, optional): Takes a number of batches or None, returns metrics.
         stage (str, optional): Number and name of the stage that runs, like '1-Reconstructor'.
         checks (list[dict]): Seconds that each check of the run took.
+        float_metrics (dict, optional): Metrics of the float model, where it was evaluated.
+        quantized_metrics (dict, optional): Those of the model as the last stage left it, where
+            that stage evaluated it.
         run_record (RunRecord): Writes ``run.json`` in the work directory.
     """
 
@@ -52,6 +55,8 @@ class PTQContext:
     evaluator: Callable[[int | None], dict[str, float]] | None = None
     stage: str | None = None
     checks: list[dict[str, Any]] = field(default_factory=list)
+    float_metrics: dict[str, Any] | None = None
+    quantized_metrics: dict[str, Any] | None = None
     run_record: RunRecord = field(init=False)
 
     def __post_init__(self):

@@ -82,6 +82,7 @@ def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
         if ctx.resume is not None:
             ctx.resume.stage = ctx.stage
         start = time.perf_counter()
+        ctx.quantized_metrics = None
         with eager(ctx.model):
             stage.run(ctx)
         parallel.check_same(ctx.model, f'weights or scales after {type(stage).__name__}')

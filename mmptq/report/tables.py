@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from mmptq.quantization import QuantizationError, QuantPlan, coverage_rows
+from mmptq.quantization import QuantPlan, coverage_rows
 from mmptq.utils.metrics import is_number
 
 
@@ -33,22 +33,6 @@ def coverage_text(plan: QuantPlan) -> str:
         f'{len(plan.folded)} BatchNorms are folded, {len(plan.unfolded)} not:\n'
         + format_table(coverage_rows(plan))
     )
-
-
-def main_metric(metrics: dict[str, Any]) -> str:
-    """Name of the metric that stands for a model.
-
-    Raises:
-        QuantizationError: If no metric is a number.
-    """
-    metrics = {name: value for name, value in metrics.items() if is_number(value)}
-    if not metrics:
-        raise QuantizationError('the evaluation gave no number: check val_evaluator in the config')
-    for ending in ('map', 'f1', 'accuracy'):
-        for name in metrics:
-            if name.lower().endswith(ending):
-                return name
-    return next(iter(metrics))
 
 
 def metric_label(name: str) -> str:

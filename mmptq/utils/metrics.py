@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import QuantizationError
 from .trees import to_plain
 
 
@@ -34,6 +35,22 @@ def plain_metrics(metrics: Any) -> dict[str, Any]:
 def is_number(value: Any) -> bool:
     """Whether a plain value is a number that can be compared."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def main_metric(metrics: dict[str, Any]) -> str:
+    """Name of the metric that stands for a model.
+
+    Raises:
+        QuantizationError: If no metric is a number.
+    """
+    metrics = {name: value for name, value in metrics.items() if is_number(value)}
+    if not metrics:
+        raise QuantizationError('the evaluation gave no number: check val_evaluator in the config')
+    for ending in ('map', 'f1', 'accuracy'):
+        for name in metrics:
+            if name.lower().endswith(ending):
+                return name
+    return next(iter(metrics))
 
 
 def _plain(value: Any) -> Any:

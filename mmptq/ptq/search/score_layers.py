@@ -1,0 +1,165 @@
+"""Measuring how much the outputs change when one layer alone is quantized."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine.registry import TASK_UTILS
+from rich.progress import track
+from torch import Tensor, nn
+
+from mmptq.ptq import parallel
+from mmptq.ptq.context import PTQContext
+from mmptq.quantization import QScheme, QuantMixin, quantizers_off
+from mmptq.quantization.functional import fake_quantize
+from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.trees import is_sparse
+
+from .layer_scores import LayerScores, score_key
+from .output_loss import OutputLoss
+
+OBSERVER = dict(type='LpObserver', p=2.0, num_candidates=24, low=0.3)
+# Grids of a layer's tensors that are to be measured: (part, scheme).
+Wanted = Mapping[str, Sequence[tuple[str, QScheme]]]
+
+
+@torch.no_grad()
+def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_samples: int) -> int:
+    """Measure what the scores lack, and write their file.
+
+    Weights and inputs are measured apart, each alone: all other tensors are float. Ranges minimise
+    the squared error.
+
+    Args:
+        ctx (PTQContext): Converted; nothing has to be calibrated.
+        scores (LayerScores): Losses are added.
+        wanted (Mapping): Grids by layer.
+        num_samples (int): Calibration samples, evenly spread.
+
+    Returns:
+        int: How many losses were measured; without any, the model did not run.
+    """
+    missing = {
+        name: [grid for grid in grids if scores.get(name, score_key(*grid)) is None]
+        for name, grids in wanted.items()
+    }
+    missing = {name: grids for name, grids in missing.items() if grids}
+    if not missing:
+        return 0
+    with quantizers_off(ctx.model):
+        observers = _observe_inputs(ctx, missing, num_samples)
+        with OutputLoss(ctx, num_samples) as loss:
+            for name in track(missing, 'score layers', disable=not parallel.is_main()):
+                args = ctx, name, missing[name], observers.get(name), loss
+                scores.put(name, kept_piece(ctx, name, partial(_score, *args)))
+    scores.save(ctx.work_dir)
+    return sum(map(len, missing.values()))
+
+
+def kept_piece(ctx: PTQContext, name: str, make: Callable[[], dict]) -> dict:
+    """A finished piece of an earlier run that was stopped, or a new one, which is kept.
+
+    Args:
+        ctx (PTQContext): With a store, if the run can go on.
+        name (str): Of the piece; the store knows the stage.
+        make (Callable): Makes it.
+    """
+    found = ctx.resume and ctx.resume.load(name)
+    if not found:
+        found = make()
+        if ctx.resume:
+            ctx.resume.save(name, found)
+    return found
+
+
+def _score(
+    ctx: PTQContext,
+    name: str,
+    grids: Sequence[tuple[str, QScheme]],
+    observer: Any,
+    loss: Callable[[], Tensor],
+) -> dict[str, float]:
+    layer, found = ctx.layers[name].module, {}
+    for part, scheme in grids:
+        change = _quantized_weight if part == 'weight' else _quantized_input
+        with change(layer, scheme, observer):
+            found[score_key(part, scheme)] = float(loss().mean())
+    return found
+
+
+@contextmanager
+def _quantized_weight(layer: QuantMixin, scheme: QScheme, _: Any) -> Iterator[None]:
+    """Within this context the weight is on a grid."""
+    observer = TASK_UTILS.build(dict(OBSERVER, scheme=scheme))
+    observer.update(layer.weight)
+    before = layer.weight.detach().clone()
+    layer.weight.copy_(fake_quantize(layer.weight, *observer.qparams(), scheme))
+    try:
+        yield
+    finally:
+        layer.weight.copy_(before)
+
+
+@contextmanager
+def _quantized_input(layer: QuantMixin, scheme: QScheme, observer: Any) -> Iterator[None]:
+    """Within this context the input is on a grid."""
+    before = layer.input_quantizer
+    layer.set_quantizer('input', scheme)
+    if observer is not None and observer.seen:
+        observer.scheme = scheme
+        layer.input_quantizer.set_qparams(*observer.qparams())
+    else:  # it never runs on these samples
+        layer.input_quantizer.enabled = False
+    try:
+        yield
+    finally:
+        layer.input_quantizer = before
+
+
+def _observe_inputs(ctx: PTQContext, missing: Wanted, num_samples: int) -> dict[str, Any]:
+    """One observer for all grids of a layer's input; one pass over the samples."""
+    observers, hooks = {}, {}
+    for name, grids in missing.items():
+        schemes = [scheme for part, scheme in grids if part == 'input']
+        if schemes:
+            observers[name] = TASK_UTILS.build(dict(OBSERVER, scheme=schemes[0]))
+            hooks[ctx.layers[name].module.input_quantizer] = _hook(observers[name])
+    if not observers:
+        return {}
+    with temporary_hooks(before=hooks):
+        for data in ctx.batches('observe inputs', num_samples):
+            ctx.predict(data)
+    found = list(observers.values())
+    for states in parallel.from_others(lambda: [observer.state() for observer in found]):
+        for observer, state in zip(found, states, strict=True):
+            observer.merge([state])
+    return observers
+
+
+def _hook(observer: Any) -> Callable[[nn.Module, tuple], None]:
+    def hook(module: nn.Module, args: tuple) -> None:
+        x = args[0]
+        observer.update(x.features if is_sparse(x) else x)
+
+    return hook
+
+
+def with_bits(scheme: QScheme, bits: int, needed: Mapping[str, Any]) -> QScheme:
+    """The scheme of a weight or input with another width.
+
+    Below 8 bits a weight gets a zero point per channel, which saves a quarter of the step of a
+    lopsided channel and is as cheap: engines store such weights as 8-bit integers around it.
+
+    Args:
+        scheme (QScheme): The planned one.
+        bits (int): The width.
+        needed (Mapping): Fields that a backend needs of 8-bit weights.
+    """
+    if bits == scheme.bits:
+        return scheme
+    if bits < 8 <= scheme.bits:
+        return replace(scheme, bits=bits, symmetric=False, signed=False, narrow=False)
+    return replace(scheme, bits=bits, **(needed if bits >= 8 else {}))
