@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
+from mmptq.engine.budget_options import with_allocation
 from mmptq.engine.checkpoint import save_quantized
 from mmptq.engine.config_types import check_types
 from mmptq.engine.load_weights import load_quantized
@@ -40,6 +41,7 @@ def quantize(
     work_dir: str | Path | None = None,
     backend: str | Config | None = None,
     seed: int = 0,
+    average_bits: float | None = None,
 ) -> nn.Module:
     """Quantize a float model in place.
 
@@ -62,6 +64,8 @@ def quantize(
         backend (str | dict, optional): What the scheme is fitted to: name of a backend of
             ``configs/_base_/backends``, or its config. Defaults to None.
         seed (int): Of every random choice. Defaults to 0.
+        average_bits (float, optional): Mean width of weights: each layer gets 2 to 8 bits so that
+            the outputs change least, see ``BitAllocation``. Defaults to None: those of the scheme.
 
     Returns:
         nn.Module: The same object.
@@ -81,6 +85,8 @@ def quantize(
     stages = _named('recipe', recipe, 'stages')
     stages = [stages] if isinstance(stages, dict) else stages
     check_types(dict(quantizer=quantizer, stages=stages))
+    if average_bits is not None:
+        stages = with_allocation(stages, dict(type='BitAllocation', average_bits=average_bits))
     stages = build_stages(stages)
     limits = None
     if backend is not None:

@@ -39,14 +39,14 @@ def rank_layers(
         with OutputLoss(ctx, num_samples) as loss:
             for names in track(missing, 'rank layers', disable=not parallel.is_main()):
                 make = partial(_measure, keys[names[0]], loss, set(names))
-                scores.put(names[0], kept_piece(ctx, names[0], make))
+                scores.put(names[0], **kept_piece(ctx, names[0], make))
         scores.save(ctx.work_dir)
     ranked = [(names, scores.get(names[0], keys[names[0]])) for names in groups.values()]
     return sorted(ranked, key=lambda item: -item[1])
 
 
-def _measure(key: str, loss: OutputLoss, names: set[str]) -> dict[str, float]:
-    return {key: float(loss(names).mean())}
+def _measure(key: str, loss: OutputLoss, names: set[str]) -> dict[str, dict[str, float]]:
+    return dict(losses={key: float(loss(names).mean())})
 
 
 def _key(ctx: PTQContext, names: list[str]) -> str:

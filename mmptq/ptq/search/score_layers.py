@@ -1,7 +1,7 @@
 """Measuring how much the outputs change when one layer alone is quantized."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,10 +18,12 @@ from mmptq.quantization.functional import fake_quantize
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import is_sparse
 
-from .layer_scores import LayerScores, score_key
+from .layer_scores import LayerScores, between, score_key
 from .output_loss import OutputLoss
 
 OBSERVER = dict(type='LpObserver', p=2.0, num_candidates=24, low=0.3)
+# Every so many-th width is measured.
+EVERY = 2
 # Grids of a layer's tensors that are to be measured: (part, scheme).
 Wanted = Mapping[str, Sequence[tuple[str, QScheme]]]
 
@@ -31,7 +33,8 @@ def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_sampl
     """Measure what the scores lack, and write their file.
 
     Weights and inputs are measured apart, each alone: all other tensors are float. Ranges minimise
-    the squared error.
+    the squared error. Every second width is measured, and those between follow from the squared
+    error of the tensor, see ``between``.
 
     Args:
         ctx (PTQContext): Converted; nothing has to be calibrated.
@@ -40,7 +43,7 @@ def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_sampl
         num_samples (int): Calibration samples, evenly spread.
 
     Returns:
-        int: How many losses were measured; without any, the model did not run.
+        int: How many losses were found; without any, the model did not run.
     """
     missing = {
         name: [grid for grid in grids if scores.get(name, score_key(*grid)) is None]
@@ -54,7 +57,7 @@ def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_sampl
         with OutputLoss(ctx, num_samples) as loss:
             for name in track(missing, 'score layers', disable=not parallel.is_main()):
                 args = ctx, name, missing[name], observers.get(name), loss
-                scores.put(name, kept_piece(ctx, name, partial(_score, *args)))
+                scores.put(name, **kept_piece(ctx, name, partial(_score, *args)))
     scores.save(ctx.work_dir)
     return sum(map(len, missing.values()))
 
@@ -81,38 +84,59 @@ def _score(
     grids: Sequence[tuple[str, QScheme]],
     observer: Any,
     loss: Callable[[], Tensor],
-) -> dict[str, float]:
-    layer, found = ctx.layers[name].module, {}
-    for part, scheme in grids:
-        change = _quantized_weight if part == 'weight' else _quantized_input
-        with change(layer, scheme, observer):
-            found[score_key(part, scheme)] = float(loss().mean())
-    return found
+) -> dict[str, Any]:
+    """Losses of a layer on all grids, and the keys of those that were not measured."""
+    layer, losses, estimated = ctx.layers[name].module, {}, []
+    for part in ('weight', 'input'):
+        schemes = sorted((s for tensor, s in grids if tensor == part), key=lambda s: s.bits)
+        errors, measured = {}, {}
+        for index, scheme in enumerate(schemes):
+            key = score_key(part, scheme)
+            if part == 'weight':
+                change, errors[key] = _weight_change(layer, scheme)
+            else:
+                change, errors[key] = _input_change(layer, scheme, observer)
+            if index % EVERY == 0:
+                with change:
+                    measured[key] = float(loss().mean())
+        if measured:
+            losses |= between(errors, measured)
+            estimated += [key for key in errors if key not in measured]
+    return dict(losses=losses, estimated=estimated)
+
+
+def _weight_change(layer: QuantMixin, scheme: QScheme) -> tuple[Any, float]:
+    """A context in which the weight is on a grid, and the squared error of the weight."""
+    observer = TASK_UTILS.build(dict(OBSERVER, scheme=scheme))
+    observer.update(layer.weight)
+    rounded = fake_quantize(layer.weight, *observer.qparams(), scheme)
+    return _other_weight(layer, rounded), float((rounded - layer.weight).square().mean())
 
 
 @contextmanager
-def _quantized_weight(layer: QuantMixin, scheme: QScheme, _: Any) -> Iterator[None]:
-    """Within this context the weight is on a grid."""
-    observer = TASK_UTILS.build(dict(OBSERVER, scheme=scheme))
-    observer.update(layer.weight)
+def _other_weight(layer: QuantMixin, weight: Tensor) -> Iterator[None]:
     before = layer.weight.detach().clone()
-    layer.weight.copy_(fake_quantize(layer.weight, *observer.qparams(), scheme))
+    layer.weight.copy_(weight)
     try:
         yield
     finally:
         layer.weight.copy_(before)
 
 
+def _input_change(layer: QuantMixin, scheme: QScheme, observer: Any) -> tuple[Any, float]:
+    """A context in which the input is on a grid, and its squared step."""
+    if observer is None or not observer.seen:  # the layer never runs on these samples
+        return nullcontext(), 0.0
+    observer.scheme = scheme
+    scale, zero_point = observer.qparams()
+    return _other_input(layer, scheme, (scale, zero_point)), float(scale.square().mean())
+
+
 @contextmanager
-def _quantized_input(layer: QuantMixin, scheme: QScheme, observer: Any) -> Iterator[None]:
-    """Within this context the input is on a grid."""
+def _other_input(layer: QuantMixin, scheme: QScheme, qparams: tuple) -> Iterator[None]:
     before = layer.input_quantizer
     layer.set_quantizer('input', scheme)
-    if observer is not None and observer.seen:
-        observer.scheme = scheme
-        layer.input_quantizer.set_qparams(*observer.qparams())
-    else:  # it never runs on these samples
-        layer.input_quantizer.enabled = False
+    layer.input_quantizer.set_qparams(*qparams)
     try:
         yield
     finally:

@@ -65,6 +65,8 @@ class WideLayers:
 
     def apply(self, names: Sequence[str], reason: str) -> None:
         """Make these layers wide for good."""
+        if names and not self.is_float:
+            self._calibrate()
         for name in names:
             if self.is_float:
                 detach(self.ctx, name, reason)

@@ -162,7 +162,7 @@ class BitAllocation(Stage):
         ctx.logger.info(
             f'{self.budgets.label}: used {", ".join(used.values())}; '
             + ', '.join(f'{number} layers {text}' for text, number in sorted(kinds.items()))
-            + f'; sum of output losses {loss:.3g} ({count} losses measured, the others known)'
+            + f'; sum of output losses {loss:.3g} ({count} new losses of single layers)'
         )
         if ctx.limits is not None:
             ctx.logger.info(
