@@ -1,12 +1,12 @@
 """The steps of a PTQ run."""
 
+from .bits.accuracy_control import AccuracyControl
+from .bits.bit_allocation import BitAllocation
 from .context import PTQContext
 from .layer_state import LayerState
 from .replay.activation_cache import ActivationCache
 from .stages import (
-    AccuracyControl,
     BiasCorrection,
-    BitAllocation,
     Calibrator,
     ChannelMultiplier,
     CrossLayerEqualization,

@@ -1,8 +1,6 @@
 """The steps of a recipe, one per file."""
 
-from .accuracy_control import AccuracyControl
 from .bias_correction import BiasCorrection
-from .bit_allocation import BitAllocation
 from .calibrator import Calibrator
 from .channel_multiplier import ChannelMultiplier
 from .cross_layer_equalization import CrossLayerEqualization
@@ -15,9 +13,7 @@ from .stage import ADAPTER, FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 __all__ = [
     'ADAPTER',
-    'AccuracyControl',
     'BiasCorrection',
-    'BitAllocation',
     'Calibrator',
     'ChannelMultiplier',
     'CrossLayerEqualization',

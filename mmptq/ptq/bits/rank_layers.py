@@ -9,9 +9,9 @@ from torch import nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.search.output_loss import OutputLoss
 
 from .layer_scores import LayerScores
-from .output_loss import OutputLoss
 from .score_layers import kept_piece
 
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from mmptq.ptq.search.integer_programme import Option, choose_options, smallest_cost, total_cost
+from mmptq.ptq.bits.integer_programme import Option, choose_options, smallest_cost, total_cost
 
 WIDTHS = (2, 3, 4, 8)
 WEIGHTS = (9, 100, 31, 64)

@@ -58,8 +58,8 @@ def context(tmp_path, drops, limits=None) -> PTQContext:
 @pytest.fixture(scope='module')
 def ranking(tmp_path_factory) -> list[str]:
     """Layers by output loss, the worst first, with their losses."""
-    from mmptq.ptq.search.layer_scores import open_scores
-    from mmptq.ptq.search.rank_layers import rank_layers
+    from mmptq.ptq.bits.layer_scores import open_scores
+    from mmptq.ptq.bits.rank_layers import rank_layers
 
     ctx = context(tmp_path_factory.mktemp('rank'), {})
     Calibrator().run(ctx)

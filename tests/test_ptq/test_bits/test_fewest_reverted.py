@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmptq.ptq.search.fewest_reverted import best_trial, fewest_reverted
+from mmptq.ptq.bits.fewest_reverted import best_trial, fewest_reverted
 
 
 class Metric:

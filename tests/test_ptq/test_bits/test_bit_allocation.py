@@ -9,9 +9,9 @@ from torch import nn
 
 import mmptq
 from mmptq.ptq import BitAllocation, Calibrator, PTQContext
+from mmptq.ptq.bits.bit_problem import BitProblem
+from mmptq.ptq.bits.layer_scores import between
 from mmptq.ptq.run import finish_model, prepare_model
-from mmptq.ptq.search.bit_problem import BitProblem
-from mmptq.ptq.search.layer_scores import between
 from mmptq.quantization import QuantizationError, model_size
 from mmptq.quantization.limits import SchemeLimits
 

@@ -7,17 +7,17 @@ import torch
 from mmengine.registry import TASK_UTILS
 
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.bit_problem import ACT_BITS, WEIGHT_BITS, BitProblem
-from mmptq.ptq.search.budgets import NAMES, Budgets
-from mmptq.ptq.search.integer_programme import Option, choose_options, total_loss
-from mmptq.ptq.search.layer_scores import open_scores
-from mmptq.ptq.search.score_layers import score_layers
 from mmptq.ptq.set_scheme import set_scheme
+from mmptq.ptq.stages.stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 from mmptq.quantization import QuantizationError
 from mmptq.utils.config_files import require_file
 from mmptq.utils.globs import match
 
-from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
+from .bit_problem import ACT_BITS, WEIGHT_BITS, BitProblem
+from .budgets import NAMES, Budgets
+from .integer_programme import Option, choose_options, total_loss
+from .layer_scores import open_scores
+from .score_layers import score_layers
 
 
 @TASK_UTILS.register_module()

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.search.output_loss import OutputLoss
 from mmptq.quantization import QScheme, QuantMixin, quantizers_off
 from mmptq.quantization.functional import fake_quantize
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import is_sparse
 
 from .layer_scores import LayerScores, between, score_key
-from .output_loss import OutputLoss
 
 OBSERVER = dict(type='LpObserver', p=2.0, num_candidates=24, low=0.3)
 # Every so many-th width is measured.

@@ -4,16 +4,16 @@ import torch
 from mmengine.registry import TASK_UTILS
 
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.fewest_reverted import Trial, best_trial, fewest_reverted
-from mmptq.ptq.search.layer_scores import open_scores
-from mmptq.ptq.search.rank_layers import rank_layers
-from mmptq.ptq.search.score_layers import kept_piece
-from mmptq.ptq.search.wide_layers import WideLayers
+from mmptq.ptq.stages.stage import RANGES, Stage
 from mmptq.quantization import QuantizationError, quantizers_off
 from mmptq.utils.config_files import require_file
 from mmptq.utils.metrics import is_number, main_metric
 
-from .stage import RANGES, Stage
+from .fewest_reverted import Trial, best_trial, fewest_reverted
+from .layer_scores import open_scores
+from .rank_layers import rank_layers
+from .score_layers import kept_piece
+from .wide_layers import WideLayers
 
 # With more reverted layers than this share nothing is left of the quantization.
 MOST_REVERTED = 0.5

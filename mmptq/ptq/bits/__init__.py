@@ -1,0 +1,1 @@
+"""Bits of each layer, by a budget or by the metric."""
