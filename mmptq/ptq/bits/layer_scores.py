@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mmptq.ptq import parallel
@@ -136,6 +137,6 @@ def fingerprint_of(ctx: PTQContext, num_samples: int) -> dict[str, str]:
 
 
 def _add(digest: Any, tensor: Tensor) -> None:
-    content = tensor.detach().cpu().contiguous().view(-1)
-    digest.update(str(tuple(tensor.shape)).encode())
-    digest.update(content.numpy().tobytes())
+    digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
+    flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    digest.update(flat.cpu().numpy().data)

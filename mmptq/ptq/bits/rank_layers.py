@@ -62,6 +62,6 @@ def _key(ctx: PTQContext, names: list[str]) -> str:
 
 def _add(module: nn.Module, total: int) -> int:
     for tensor in module.state_dict().values():
-        content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        total = zlib.crc32(content.numpy().data, total)
+        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+        total = zlib.crc32(flat.cpu().numpy().data, total)
     return total
