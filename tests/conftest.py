@@ -180,7 +180,7 @@ def tiny_nuscenes(make_once) -> Path:
     """A generated nuScenes-format set: two scenes of two keyframes each for train and val."""
     from mmptq.demo.nuscenes_scenes import generate
 
-    size = dict(train=2, val=2, keyframes=2, columns=180, seed=3)
+    size = dict(train=2, val=2, keyframes=2, columns=180, seed=3, image_size=(96, 56))
     return make_once('nuscenes', lambda folder: generate(folder, **size))
 
 

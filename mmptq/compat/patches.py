@@ -82,6 +82,15 @@ PATCHES = (
         apply='spconv_empty.accept_empty_input',
     ),
     Patch(
+        'nuscenes_cameras',
+        '`nusc_box_to_cam_box3d` of the nuScenes metric keeps its tensors on the CPU',
+        'the metric calls `.cuda()` when it merges the detections of the six cameras, and fails '
+        'where there is no GPU',
+        'mmdet3d 1.4.0',
+        'when an evaluator is built, only where there is no GPU',
+        apply='nuscenes_cameras.merge_cameras_on_cpu',
+    ),
+    Patch(
         'attention_unfused',
         'switches off the fast path of `nn.TransformerEncoderLayer` and `nn.MultiheadAttention`',
         'in eval mode it reads the weights of `linear1` and `linear2` itself, so that inputs are '

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmptq.demo.nuscenes_images import image_info, image_instances
 from mmptq.demo.nuscenes_recording import (
     LIDAR_TO_EGO,
     LIDAR_YAW,
@@ -63,7 +64,18 @@ class NuScenesInfos:
                     images={},
                     instances=[_instance(label, frame) for label in frame.labels],
                 )
+                if frame.views:
+                    self._add_images(info, scene, frame)
                 self.data_list.append(info)
+
+    def _add_images(self, info: dict, scene: str, frame: Frame) -> None:
+        """Add what the cameras see; a keyframe without cameras keeps an empty entry."""
+        info['cam_instances'] = {}
+        for view in frame.views:
+            channel = view.camera.channel
+            token = self.tables.image_token(scene, frame, channel)
+            info['images'][channel] = image_info(view, frame, token)
+            info['cam_instances'][channel] = image_instances(view, frame, CLASSES)
 
     def _sweep(self, scene: str, sweep: Frame, keyframe: Frame) -> dict:
         """mmdet3d names the keyframe's sensor 'lidar' and the sweep's 'sensor'."""

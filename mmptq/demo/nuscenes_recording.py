@@ -7,6 +7,7 @@ import numpy as np
 
 from mmptq.demo.lidar_scene import LIDAR_FORWARD, LIDAR_HEIGHT, LidarScene, Pose
 from mmptq.demo.lidar_sensor import Sweep, scan
+from mmptq.demo.nuscenes_cameras import Photographer, View
 
 SWEEPS_PER_KEYFRAME = 10
 SWEEP_PERIOD = 50_000  # microseconds: 20 Hz, so keyframes come at 2 Hz
@@ -57,6 +58,7 @@ class Frame:
         position (np.ndarray): (3,) ego vehicle, global, metres.
         yaw (float): Ego vehicle, global, radians.
         labels (list[Label]): Empty unless it is a keyframe.
+        views (list[View]): Pictures of the cameras; empty unless it is a keyframe with cameras.
     """
 
     timestamp: int
@@ -65,6 +67,7 @@ class Frame:
     position: np.ndarray
     yaw: float
     labels: list[Label] = field(default_factory=list)
+    views: list[View] = field(default_factory=list)
 
     @property
     def ego_to_global(self) -> np.ndarray:
@@ -106,8 +109,9 @@ def record_scene(
     columns: int,
     start: int,
     prefix: str,
+    photographer: Photographer | None = None,
 ) -> list[Frame]:
-    """Record a scene and writes its sweeps.
+    """Record a scene and write its sweeps and pictures.
 
     Args:
         rng (np.random.Generator): Source of randomness.
@@ -117,6 +121,7 @@ def record_scene(
         columns (int): Azimuth steps per turn of the sensor.
         start (int): Timestamp of the first sweep, microseconds.
         prefix (str): First part of the file names.
+        photographer (Photographer, optional): Takes the pictures of the keyframes.
 
     Returns:
         list[Frame]: All sweeps in time order; every tenth, from the eleventh on, is a keyframe.
@@ -138,6 +143,8 @@ def record_scene(
         frame = Frame(timestamp, is_key, name, position, pose.yaw + placement.yaw)
         if is_key:
             frame.labels = _label(scene, placement, pose, time, sweep)
+            if photographer is not None:
+                frame.views = photographer.take(pose, time, timestamp)
         frames.append(frame)
     _set_velocities([frame for frame in frames if frame.is_key_frame])
     return frames

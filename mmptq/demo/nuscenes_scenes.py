@@ -1,4 +1,4 @@
-"""The demo data set in nuScenes format: LiDAR street scenes, any number and length."""
+"""The demo data set in nuScenes format: LiDAR and camera street scenes, any number and length."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,16 @@ import numpy as np
 
 from mmptq.demo.folder import is_complete, new_folder
 from mmptq.demo.lidar_scene import make_scene
+from mmptq.demo.nuscenes_cameras import Photographer, camera_folders
 from mmptq.demo.nuscenes_infos import NuScenesInfos
 from mmptq.demo.nuscenes_recording import FOLDERS, SWEEP_PERIOD, count_sweeps, record_scene
 from mmptq.demo.nuscenes_tables import NuScenesTables
 
-GENERATOR_VERSION = 1  # increase when the same seed gives other data
+GENERATOR_VERSION = 2  # increase when the same seed gives other data
 SPLITS = ('train', 'val')
 _FIRST_TIMESTAMP = 1_532_402_900_000_000  # microseconds
 _HOUR = 3_600_000_000  # microseconds
+_CAMERA_STREAM = 1  # sets the random stream of the cameras apart from that of the scene
 
 
 def generate(
@@ -24,14 +26,15 @@ def generate(
     keyframes: int = 3,
     columns: int = 400,
     seed: int = 0,
+    image_size: tuple[int, int] | None = (384, 224),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Make the data set, or do nothing if it exists with the same parameters.
 
     Scene ``i`` of a split depends on the seed, the split, ``i``, ``keyframes`` and ``columns``
-    only, so a larger data set starts with the scenes of a smaller one. Layout: as nuScenes
-    ``v1.0-trainval`` with one sensor, LIDAR_TOP, plus ``nuscenes_infos_{train,val}.pkl`` of
-    mmdet3d and ``manifest.json``.
+    only, so a larger data set starts with the scenes of a smaller one; the cameras change nothing
+    of the LiDAR. Layout: as nuScenes ``v1.0-trainval`` with LIDAR_TOP and, in keyframes, the six
+    cameras, plus ``nuscenes_infos_{train,val}.pkl`` of mmdet3d and ``manifest.json``.
 
     Args:
         out (str | Path): The output folder.
@@ -40,6 +43,8 @@ def generate(
         keyframes (int): Labelled frames per scene, at least 2 so that velocities are known.
         columns (int): Azimuth steps per turn of the sensor; 1084 on the real one.
         seed (int): Non-negative seed.
+        image_size (tuple[int, int] | None): Width and height of the images, pixels, at least 32;
+            None leaves the cameras out.
         on_progress (Callable | None): Called with (scenes done, scenes in total).
 
     Returns:
@@ -57,6 +62,7 @@ def generate(
         seed=seed,
         keyframes=keyframes,
         columns=columns,
+        image_size=list(image_size or ()),
         **counts,
     )
     names = _scene_names(counts)
@@ -75,19 +81,25 @@ def _make(
     on_progress: Callable[[int, int], None],
 ) -> None:
     """Fill the folder with the scenes of both splits."""
-    for name in FOLDERS.values():
+    size = tuple(parameters['image_size'])
+    for name in [*FOLDERS.values(), *(camera_folders() if size else ())]:
         (folder / name).mkdir(parents=True)
     keyframes, columns = parameters['keyframes'], parameters['columns']
     duration = count_sweeps(keyframes) * SWEEP_PERIOD / 1e6
-    tables = NuScenesTables(parameters['seed'])
+    tables = NuScenesTables(parameters['seed'], cameras=bool(size))
     done, total = 0, sum(map(len, names.values()))
     for split_index, split in enumerate(SPLITS):
         infos = NuScenesInfos(tables)
         for index, name in enumerate(names[split]):
-            rng = np.random.default_rng([parameters['seed'], split_index, index])
+            place = [parameters['seed'], split_index, index]
+            rng = np.random.default_rng(place)
             scene = make_scene(rng, duration)
             start = _FIRST_TIMESTAMP + (split_index * 1000 + index) * _HOUR
-            frames = record_scene(rng, scene, folder, keyframes, columns, start, name)
+            photographer = None
+            if size:
+                own = np.random.default_rng([*place, _CAMERA_STREAM])
+                photographer = Photographer(own, scene, folder, size, name)
+            frames = record_scene(rng, scene, folder, keyframes, columns, start, name, photographer)
             tables.add_scene(name, frames)
             infos.add_scene(name, frames)
             done += 1
@@ -123,3 +135,6 @@ def _check(parameters: dict) -> None:
     for name, smallest in least.items():
         if parameters[name] < smallest:
             raise ValueError(f'{name}={parameters[name]} is too small: use at least {smallest}.')
+    for pixels in parameters['image_size']:
+        if pixels < 32:
+            raise ValueError(f'image_size={pixels} is too small: use at least 32 pixels.')

@@ -7,6 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmptq.demo.camera_rig import CAMERAS
+from mmptq.demo.nuscenes_cameras import View
+from mmptq.demo.nuscenes_names import ATTRIBUTES, CATEGORIES
 from mmptq.demo.nuscenes_recording import LIDAR_TO_EGO, LIDAR_YAW, Frame, Label
 
 VERSION = 'v1.0-trainval'
@@ -24,41 +27,6 @@ TABLES = (
     'scene',
     'sensor',
     'visibility',
-)
-CATEGORIES = (
-    'animal',
-    'human.pedestrian.adult',
-    'human.pedestrian.child',
-    'human.pedestrian.construction_worker',
-    'human.pedestrian.personal_mobility',
-    'human.pedestrian.police_officer',
-    'human.pedestrian.stroller',
-    'human.pedestrian.wheelchair',
-    'movable_object.barrier',
-    'movable_object.debris',
-    'movable_object.pushable_pullable',
-    'movable_object.trafficcone',
-    'static_object.bicycle_rack',
-    'vehicle.bicycle',
-    'vehicle.bus.bendy',
-    'vehicle.bus.rigid',
-    'vehicle.car',
-    'vehicle.construction',
-    'vehicle.emergency.ambulance',
-    'vehicle.emergency.police',
-    'vehicle.motorcycle',
-    'vehicle.trailer',
-    'vehicle.truck',
-)
-ATTRIBUTES = (
-    'vehicle.moving',
-    'vehicle.stopped',
-    'vehicle.parked',
-    'cycle.with_rider',
-    'cycle.without_rider',
-    'pedestrian.sitting_lying_down',
-    'pedestrian.standing',
-    'pedestrian.moving',
 )
 _VISIBILITY = ('v0-40', 'v40-60', 'v60-80', 'v80-100')  # tokens '1' to '4'
 _MAP_FILE = 'maps/demo_map.png'
@@ -79,9 +47,10 @@ class NuScenesTables:
 
     Args:
         seed (int): Distinguishes the tokens of different data sets.
+        cameras (bool): Whether the vehicle has cameras. Defaults to False.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, cameras: bool = False) -> None:
         self.seed = seed
         self.tables: dict[str, list[dict]] = {name: [] for name in TABLES}
         for name in CATEGORIES:
@@ -95,6 +64,13 @@ class NuScenesTables:
             self.tables['visibility'].append(row)
         sensor = dict(token=self.token('sensor'), channel='LIDAR_TOP', modality='lidar')
         self.tables['sensor'].append(sensor)
+        for camera in CAMERAS if cameras else ():
+            self._add(
+                'sensor',
+                token=self.token('sensor', camera.channel),
+                channel=camera.channel,
+                modality='camera',
+            )
 
     def token(self, *parts: object) -> str:
         """Return the token of a record named by the parts."""
@@ -107,6 +83,10 @@ class NuScenesTables:
     def sample_data_token(self, scene: str, frame: Frame) -> str:
         """Return the token of a sweep."""
         return self.token('sample_data', scene, frame.timestamp)
+
+    def image_token(self, scene: str, frame: Frame, channel: str) -> str:
+        """Return the token of the picture of a camera."""
+        return self.token('sample_data', scene, frame.timestamp, channel)
 
     def add_scene(self, scene: str, frames: list[Frame]) -> None:
         """Add a scene.
@@ -149,6 +129,7 @@ class NuScenesTables:
                 **_neighbours(samples, index),
             )
         self._add_sweeps(scene, frames)
+        self._add_images(scene, keyframes)
         self._add_labels(scene, keyframes)
 
     def _add(self, table: str, **row: object) -> None:
@@ -180,13 +161,39 @@ class NuScenesTables:
             )
         self.tables['sample_data'] += rows[::-1]
         for token, frame in zip(tokens, frames, strict=True):
+            self._add_pose(token, frame)
+
+    def _add_images(self, scene: str, keyframes: list[Frame]) -> None:
+        """Add the pictures, one chain per camera, with the calibration of each camera."""
+        for views in zip(*(frame.views for frame in keyframes), strict=True):
+            camera = views[0].camera
+            calibration = self.token('calibrated_sensor', scene, camera.channel)
             self._add(
-                'ego_pose',
-                token=token,
-                timestamp=frame.timestamp,
-                rotation=quaternion(frame.yaw),
-                translation=frame.position.tolist(),
+                'calibrated_sensor',
+                token=calibration,
+                sensor_token=self.token('sensor', camera.channel),
+                translation=list(camera.position),
+                rotation=camera.rotation,
+                camera_intrinsic=views[0].intrinsic.tolist(),
             )
+            tokens = [self.image_token(scene, frame, camera.channel) for frame in keyframes]
+            for index, (frame, view) in enumerate(zip(keyframes, views, strict=True)):
+                self._add_pose(tokens[index], frame)
+                self._add(
+                    'sample_data',
+                    **_image_row(tokens[index], self.sample_token(scene, frame), frame, view),
+                    calibrated_sensor_token=calibration,
+                    **_neighbours(tokens, index),
+                )
+
+    def _add_pose(self, token: str, frame: Frame) -> None:
+        self._add(
+            'ego_pose',
+            token=token,
+            timestamp=frame.timestamp,
+            rotation=quaternion(frame.yaw),
+            translation=frame.position.tolist(),
+        )
 
     def _add_labels(self, scene: str, keyframes: list[Frame]) -> None:
         tracks: dict[int, list[tuple[Frame, Label]]] = {}
@@ -254,6 +261,20 @@ class NuScenesTables:
         (folder / VERSION).mkdir()
         for name, rows in self.tables.items():
             (folder / VERSION / f'{name}.json').write_text(json.dumps(rows))
+
+
+def _image_row(token: str, sample: str, frame: Frame, view: View) -> dict:
+    return dict(
+        token=token,
+        sample_token=sample,
+        ego_pose_token=token,
+        timestamp=frame.timestamp,
+        fileformat='jpg',
+        is_key_frame=True,
+        height=view.height,
+        width=view.width,
+        filename=view.filename,
+    )
 
 
 def _neighbours(tokens: list[str], index: int) -> dict[str, str]:

@@ -13,7 +13,13 @@ from mmptq.ptq.inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSe
 from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
 from mmptq.ptq.inputs.folder_dataset import FolderDataset
 from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
-from mmptq.ptq.inputs.sample_files import innermost, sample_title, scan_path, sweep_paths
+from mmptq.ptq.inputs.sample_files import (
+    innermost,
+    missing_image,
+    sample_title,
+    scan_path,
+    sweep_paths,
+)
 from mmptq.ptq.inputs.train_dataset import skip_labels, takes_pipeline, train_leaves, with_pipelines
 from mmptq.quantization import QuantizationError
 from mmptq.utils.messages import first_line
@@ -75,6 +81,8 @@ class CalibrationDataset(Dataset):
             path = scan_path(dataset, inner)
             if path is not None and problem is None:
                 problem, hint = self._check_scan(dataset, inner, path, nan_points)
+            if problem is None:
+                problem = _missing_image(dataset, inner)
             if problem is not None:
                 title = sample_title(self.dataset, index)
                 raise QuantizationError(f'{title} {problem}: repair or remove it{hint}')
@@ -99,6 +107,11 @@ class CalibrationDataset(Dataset):
         if bad and problem is None:
             self.dropped[path] = bad, total
         return problem, NAN_HINT if drops and 0 < bad < total and nan_points != 'drop' else ''
+
+
+def _missing_image(dataset: Dataset, index: int) -> str | None:
+    missing = missing_image(dataset, index)
+    return missing and f"lacks the image of {missing[0]}, '{missing[1]}'"
 
 
 def dropped_rows(dataset: CalibrationDataset) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import pytest
 from mmptq.demo.lidar_catalog import BOX, FORMS, KINDS, MATERIALS, SHAPES
 from mmptq.demo.lidar_solids import STATIC, SolidList, Solids, actor_solids, make_actor
 from mmptq.demo.nuscenes_infos import CLASSES
-from mmptq.demo.nuscenes_tables import ATTRIBUTES, CATEGORIES
+from mmptq.demo.nuscenes_names import ATTRIBUTES, CATEGORIES
 
 
 @pytest.mark.parametrize('form', FORMS)

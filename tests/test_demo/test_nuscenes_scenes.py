@@ -7,7 +7,7 @@ import torch
 from mmptq.demo.nuscenes_infos import CLASSES
 from mmptq.demo.nuscenes_scenes import generate
 
-SMALL = dict(train=1, val=1, keyframes=2, columns=60)
+SMALL = dict(train=1, val=1, keyframes=2, columns=60, image_size=None)
 
 
 def contents(folder):
@@ -69,6 +69,7 @@ def test_interruption_leaves_nothing(tmp_path):
         (dict(keyframes=1), 'keyframes=1 is too small: use at least 2'),
         (dict(columns=8), 'columns=8 is too small: use at least 60'),
         (dict(seed=-1), 'seed=-1 is too small: use at least 0'),
+        (dict(image_size=(384, 8)), 'image_size=8 is too small: use at least 32 pixels'),
     ],
 )
 def test_bad_parameters_are_refused_before_anything_is_written(tmp_path, wrong, message):

@@ -63,18 +63,22 @@ def make_nuscenes(args: argparse.Namespace) -> bool:
         keyframes=args.keyframes,
         columns=args.columns,
         seed=args.seed,
+        image_size=(args.width, args.height) if args.cameras else None,
         on_progress=ProgressLine(),
     )
 
 
 def add_nuscenes(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser('nuscenes', help='nuScenes format: LiDAR street scenes')
+    parser = subparsers.add_parser('nuscenes', help='nuScenes format: LiDAR and camera streets')
     parser.add_argument('--out', type=Path, default=Path('data/demo_nuscenes'))
     parser.add_argument('--train', type=int, default=90, help='number of training scenes')
     parser.add_argument('--val', type=int, default=20, help='number of validation scenes')
     parser.add_argument('--keyframes', type=int, default=3, help='labelled frames per scene')
     parser.add_argument('--columns', type=int, default=400, help='azimuth steps of the sensor')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--width', type=int, default=384, help='pixels of the images')
+    parser.add_argument('--height', type=int, default=224)
+    parser.add_argument('--no-cameras', dest='cameras', action='store_false', help='LiDAR only')
     parser.set_defaults(make=make_nuscenes)
 
 

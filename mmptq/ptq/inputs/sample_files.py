@@ -17,7 +17,7 @@ def sample_files(dataset: Dataset, index: int) -> set[str]:
         dataset (Dataset): An OpenMMLab dataset, a wrapper of some, or any other.
         index (int): The sample.
     """
-    files = info_files(_raw_info(dataset, index))
+    files = info_files(_used_info(dataset, index))
     if files or not hasattr(dataset, 'get_data_info'):
         return files
     try:
@@ -43,6 +43,23 @@ def sweep_paths(dataset: Dataset, index: int, count: int) -> list[str]:
     sweeps = _raw_info(dataset, index).get('lidar_sweeps')
     found = [_lidar_path(sweep) for sweep in sweeps[:count]] if isinstance(sweeps, list) else []
     return [path for path in found if path is not None]
+
+
+def missing_image(dataset: Dataset, index: int) -> tuple[str, str] | None:
+    """The first camera of a sample whose image is not there, and its path; None if all are.
+
+    Looks only at samples of several images; a single one that is missing is named when it is read.
+    """
+    images = _used_info(dataset, index).get('images')
+    if not isinstance(images, dict):
+        return None
+    paths = {name: part.get('img_path') for name, part in images.items() if isinstance(part, dict)}
+    paths = {name: path for name, path in paths.items() if isinstance(path, str) and path}
+    if len(paths) > 1:
+        for name, path in paths.items():
+            if '://' not in path and not os.path.exists(path):
+                return name, path
+    return None
 
 
 def _lidar_path(info: Any) -> str | None:
@@ -95,6 +112,20 @@ def _raw_info(dataset: Any, index: int) -> dict[str, Any]:
     else:
         return {}
     return info if isinstance(info, dict) else {}
+
+
+def _used_info(dataset: Any, index: int) -> dict[str, Any]:
+    """What the list of samples holds about one, without the sensors that its data set leaves out.
+
+    mmdet3d's data sets complete the paths of the sensors that they use; the others mean nothing.
+    """
+    info = _raw_info(dataset, index)
+    modality = getattr(innermost(dataset, index)[0], 'modality', None)
+    if not isinstance(modality, dict):
+        return info
+    unused = {'images': 'use_camera', 'lidar_points': 'use_lidar'}
+    unused = {key for key, used in unused.items() if not modality.get(used, True)}
+    return {key: value for key, value in info.items() if key not in unused}
 
 
 def innermost(dataset: Any, index: int) -> tuple[Any, int]:

@@ -8,8 +8,15 @@ from mmengine.dataset import BaseDataset, ClassBalancedDataset, RepeatDataset
 from mmengine.dataset import ConcatDataset as Concat
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from mmptq.ptq.calibration_data import make_loader
 from mmptq.ptq.inputs.overlap import check_overlap
-from mmptq.ptq.inputs.sample_files import info_files, sample_files, sample_title, scan_path
+from mmptq.ptq.inputs.sample_files import (
+    info_files,
+    missing_image,
+    sample_files,
+    sample_title,
+    scan_path,
+)
 from mmptq.quantization import QuantizationError
 
 
@@ -103,3 +110,48 @@ def test_overlap_by_file_not_by_index(tmp_path, kind):
     check_overlap(train, [0, 2], val, only_warn=True)
     check_overlap(Silent(), [0, 1], val, only_warn=False)
     check_overlap(train, [0, 1], Silent(), only_warn=False)
+
+
+class Sensors(BaseDataset):
+    """Samples of several cameras and a LiDAR, as mmdet3d's data sets hold them."""
+
+    def __init__(self, folder, camera=True, lidar=True, names=('left', 'right')):
+        self.modality = dict(use_camera=camera, use_lidar=lidar)
+        self.folder, self.names = folder, names
+        super().__init__()
+
+    def load_data_list(self):
+        images = {f'CAM_{name}': dict(img_path=f'{self.folder}/{name}.jpg') for name in self.names}
+        return [dict(images=images, lidar_points=dict(lidar_path=f'{self.folder}/scan.bin'))]
+
+
+def test_only_sensors_that_are_used_count(tmp_path):
+    def names(**modality):
+        files = sample_files(Sensors(tmp_path, **modality), 0)
+        return sorted(Path(file).name for file in files)
+
+    assert names() == ['left.jpg', 'right.jpg', 'scan.bin']
+    assert names(camera=False) == ['scan.bin']
+    assert names(lidar=False) == ['left.jpg', 'right.jpg']
+
+
+def test_a_camera_without_its_image(tmp_path):
+    (tmp_path / 'left.jpg').touch()
+    dataset = Sensors(tmp_path, lidar=False)
+    path = str(tmp_path / 'right.jpg')
+    assert missing_image(dataset, 0) == ('CAM_right', path)
+    with pytest.raises(QuantizationError) as error:
+        make_loader(dataset, [0], 0)
+    assert f"left.jpg' lacks the image of CAM_right, '{path}': repair" in str(error.value)
+    assert missing_image(Sensors(tmp_path, camera=False), 0) is None
+    assert missing_image(Sensors(tmp_path, names=('right',)), 0) is None
+    assert missing_image(Silent(), 0) is None
+    (tmp_path / 'right.jpg').touch()
+    assert missing_image(dataset, 0) is None
+
+
+def test_overlap_of_one_camera(tmp_path):
+    train, val = Sensors(tmp_path), Sensors(tmp_path, lidar=False, names=('right', 'back'))
+    with pytest.raises(QuantizationError, match="1 calibration samples .*/right.jpg' for one"):
+        check_overlap(train, [0], val, only_warn=False)
+    check_overlap(Sensors(tmp_path, camera=False), [0], val, only_warn=False)

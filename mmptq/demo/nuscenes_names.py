@@ -1,0 +1,37 @@
+"""Names of the nuScenes tables."""
+
+CATEGORIES = (
+    'animal',
+    'human.pedestrian.adult',
+    'human.pedestrian.child',
+    'human.pedestrian.construction_worker',
+    'human.pedestrian.personal_mobility',
+    'human.pedestrian.police_officer',
+    'human.pedestrian.stroller',
+    'human.pedestrian.wheelchair',
+    'movable_object.barrier',
+    'movable_object.debris',
+    'movable_object.pushable_pullable',
+    'movable_object.trafficcone',
+    'static_object.bicycle_rack',
+    'vehicle.bicycle',
+    'vehicle.bus.bendy',
+    'vehicle.bus.rigid',
+    'vehicle.car',
+    'vehicle.construction',
+    'vehicle.emergency.ambulance',
+    'vehicle.emergency.police',
+    'vehicle.motorcycle',
+    'vehicle.trailer',
+    'vehicle.truck',
+)
+ATTRIBUTES = (
+    'vehicle.moving',
+    'vehicle.stopped',
+    'vehicle.parked',
+    'cycle.with_rider',
+    'cycle.without_rider',
+    'pedestrian.sitting_lying_down',
+    'pedestrian.standing',
+    'pedestrian.moving',
+)
