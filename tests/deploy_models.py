@@ -9,8 +9,8 @@ from helpers import load_tool
 from torch import Tensor, nn
 
 from mmptq.deploy import ExportedSubgraph, build_model
-from mmptq.deploy.export import add_metadata
 from mmptq.deploy.export_profile import ExportProfile
+from mmptq.deploy.metadata import add_metadata
 from mmptq.utils.cli import base_config
 
 

@@ -12,12 +12,23 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from torch import nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import ExportedSubgraph, check_exportable, export_float, export_quantized
+from mmptq.deploy import (
+    ExportedSubgraph,
+    FileForm,
+    RawImages,
+    check_exportable,
+    export_float,
+    export_quantized,
+)
+from mmptq.deploy.end_to_end import require_decoding
 from mmptq.deploy.export_profile import ExportProfile
+from mmptq.deploy.file_form import OPEN
 from mmptq.deploy.inputs import collect_inputs
 from mmptq.deploy.parity import MIN_DECIBEL
+from mmptq.deploy.raw_images import TYPES as RAW_TYPES
 from mmptq.deploy.sparse_engine import plan_sparse_export
 from mmptq.deploy.sparse_scales import write_sparse_scales
 from mmptq.engine.build import build_model
@@ -68,6 +79,25 @@ def parse_args() -> argparse.Namespace:
         help='version of the ONNX operators (default: the lowest that the network needs)',
     )
     parser.add_argument(
+        '--batch',
+        metavar='N',
+        help=f"images that the file takes at a time, or '{OPEN}' (default: open where input size "
+        'and network allow it, 1 otherwise)',
+    )
+    parser.add_argument(
+        '--with-normalization',
+        nargs='?',
+        choices=list(RAW_TYPES),
+        const='uint8',
+        help='put mean, std and channel order into the file, which then takes raw images of this '
+        'type (default: uint8)',
+    )
+    parser.add_argument(
+        '--end-to-end',
+        action='store_true',
+        help='put decoding and NMS into the file, which then gives boxes, scores and labels',
+    )
+    parser.add_argument(
         '--sparse-in-pytorch',
         action='store_true',
         help='leave a sparse voxel encoder in PyTorch, for layers that the sparse engine has not',
@@ -78,20 +108,40 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def describe(cfg: Config, plan: QuantPlan, args: argparse.Namespace) -> dict[str, Any]:
+def file_form(detector: nn.Module, args: argparse.Namespace) -> FileForm:
+    """What the file takes and gives; refused before any work where that is not possible."""
+    batch = args.batch
+    if batch is not None and batch != OPEN:
+        if not batch.removeprefix('-').isdecimal():
+            raise QuantizationError(f"--batch {batch}: use a number ≥ 1, or '{OPEN}'")
+        batch = int(batch)
+    if args.end_to_end:
+        require_decoding(detector)
+    raw = args.with_normalization and RawImages.of(detector, args.with_normalization)
+    return FileForm(
+        not args.fixed_size, batch, args.opset, args.float_outputs, raw, args.end_to_end
+    )
+
+
+def describe(
+    cfg: Config, plan: QuantPlan | None, args: argparse.Namespace, form: FileForm
+) -> dict[str, Any]:
     """Metadata of a file about its origin."""
     keys = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor', 'pad_value')
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    taken = 'float32, after the data preprocessor'
+    if form.raw is not None:
+        taken = f'{form.raw.dtype}, raw images from 0 to 255 as the data pipeline loads them'
     return dict(
         config=Path(args.config).name,
         checkpoint=str(Path(args.checkpoint).resolve()),
         recipe=cfg.get('stages'),
         scheme={
             layer.name: [scheme and scheme.describe() for scheme in (layer.weight, layer.act)]
-            for layer in plan.layers
+            for layer in (plan.layers if plan else ())
         },
         input=dict(
-            layout='batch, channels, height, width; float32, after the data preprocessor',
+            layout=f'batch, channels, height, width; {taken}',
             preprocessor={key: preprocessor[key] for key in keys if key in preprocessor},
         ),
     )
@@ -117,12 +167,13 @@ def run(args: argparse.Namespace) -> None:
         )
     detector = build_model(cfg)
     load_weights(detector, checkpoint)
+    form = file_form(detector, args)
+    metadata = describe(cfg, plan, args, form)
     if profile is None:
-        (sample,) = collect_inputs(cfg, detector, 1)
-        export_float(detector, sample, out, not args.fixed_size, args.opset)
+        inputs = collect_inputs(cfg, detector, args.num_samples or 4)
+        export_float(detector, inputs, out, form, metadata)
     else:
         check_exportable(detector, plan.layers, profile)
-        metadata = describe(cfg, plan, args)
         origin = {key: metadata[key] for key in ('config', 'checkpoint')}
         sparse = None if args.sparse_in_pytorch else plan_sparse_export(detector, origin)
         with sparse.watching() if sparse else nullcontext():
@@ -130,11 +181,7 @@ def run(args: argparse.Namespace) -> None:
         if sparse:
             metadata['sparse'] = sparse.describe()
             sparse_rows = sparse.check()
-        dynamic = not args.fixed_size
-        rows = export_quantized(
-            *(detector, profile, inputs, out, metadata, dynamic, args.min_db, args.float_outputs),
-            opset=args.opset,
-        )
+        rows = export_quantized(detector, profile, inputs, out, metadata, form, args.min_db)
         write_json(rows, out.with_suffix('.parity.json'))
         if sparse:
             file = sparse.write(out)

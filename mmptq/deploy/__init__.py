@@ -5,12 +5,16 @@ from .engines import ENGINES, Engine, open_engine
 from .export import build_model, check_exportable, export_float, export_quantized
 from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, subgraph_inputs
+from .file_form import FileForm
+from .raw_images import RawImages
 
 __all__ = [
     'ENGINES',
     'Engine',
     'ExportProfile',
     'ExportedSubgraph',
+    'FileForm',
+    'RawImages',
     'build_model',
     'check_exportable',
     'export_float',

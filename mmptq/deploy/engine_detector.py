@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmptq.deploy.end_to_end import METADATA_KEY as DETECTIONS
+from mmptq.deploy.end_to_end import replace_predictions
 from mmptq.deploy.engines import Engine, engine_of_file, engine_suffixes, open_engine, run_engine
 from mmptq.quantization import QuantizationError
 
 from .exported_subgraph import replace_subgraph
+from .raw_images import RawImages
 
 
 def is_engine_file(path: str | Path) -> bool:
@@ -40,13 +44,45 @@ def open_engine_file(path: str | Path, engine: str | None = None, threads: int =
 def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
     """Replace the network of a detector by an engine; its pre- and post-processing stay.
 
+    What the file does itself, normalisation or decoding, the detector leaves out.
+
     Args:
         detector (nn.Module): Built from the config that the file was exported with.
         engine (Engine): From ``open_engine_file``.
     """
+    raw = RawImages.from_metadata(engine.metadata)
+    if raw is not None:
+        raw.keep_images_raw(detector.data_preprocessor)
 
     def run(x: Tensor) -> list[Tensor]:
-        outputs = run_engine(engine, x.detach().cpu().numpy())
+        images = x.detach().cpu()
+        if raw is not None:
+            images = raw.fill_padding(images)
+        outputs = run_batches(engine, images.numpy())
         return [torch.as_tensor(output, device=x.device) for output in outputs]
 
-    replace_subgraph(detector, run, engine.metadata['structure'])
+    detections = engine.metadata.get(DETECTIONS)
+    if detections is None:
+        replace_subgraph(detector, run, engine.metadata['structure'])
+    else:
+        replace_predictions(detector, run, detections['clips'])
+
+
+def run_batches(engine: Engine, images: np.ndarray) -> list[np.ndarray]:
+    """Outputs of a file for any number of images.
+
+    Args:
+        engine (Engine): Where it takes a fixed number of images, they go through it in groups; the
+            last group is filled with its last image.
+        images (np.ndarray): (B, C, H, W).
+    """
+    count = engine.input_shape[0]
+    if not isinstance(count, int) or count == len(images):
+        return run_engine(engine, images)
+    groups = []
+    for start in range(0, len(images), count):
+        group = images[start : start + count]
+        missing = count - len(group)
+        filled = np.concatenate([group, group[-1:].repeat(missing, 0)])
+        groups.append([output[: len(group)] for output in run_engine(engine, filled)])
+    return [np.concatenate(parts) for parts in zip(*groups, strict=True)]

@@ -1,7 +1,5 @@
 """Writes a quantized detector as a file for an inference engine, after a check in that engine."""
 
-import json
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from mmptq.deploy.engines import SimulationEngine, find_engine
+from mmptq.deploy.end_to_end import decoding_of
+from mmptq.deploy.engines import find_engine
 from mmptq.deploy.engines.packages import require_package
 from mmptq.deploy.graph.even_outputs import (
     observe_even_outputs,
@@ -29,20 +28,20 @@ from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
 from mmptq.quantization.placement import LayerPlan
-from mmptq.report import format_table
-from mmptq.utils.files import complete_file
-from mmptq.utils.messages import first_line
 from mmptq.version import __version__
 
+from .engine_check import EngineCheck
 from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, find_family
+from .file_form import FileForm
+from .metadata import check_model
 from .observe import make_observe
 from .onnx_export import export_marked
 from .opset import FLOAT16_SCALES
-from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
+from .parity import MIN_DECIBEL
+from .raw_images import METADATA_KEY as RAW_IMAGES
 from .sensitivity import most_sensitive_outputs
-
-PARITY_SAMPLES = 4
+from .write_file import PARITY_SAMPLES, write_file
 
 
 @contextmanager
@@ -93,6 +92,7 @@ def build_model(
     dynamic: bool,
     float_outputs: int = 0,
     opset: int | None = None,
+    open_batch: bool | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """The ONNX model with all pairs in place, and the scales that were observed for it.
 
@@ -100,10 +100,12 @@ def build_model(
         detector (nn.Module): Quantized and frozen, in eval mode.
         profile (ExportProfile): What the backend wants.
         inputs (list[Tensor]): Calibration inputs of the subgraph.
-        dynamic (bool): Whether batch and input size are left open.
+        dynamic (bool): Whether the input size is left open.
         float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
             those whose rounding moves the network's outputs most. The log names them.
         opset (int, optional): See ``export_marked``.
+        open_batch (bool, optional): Whether the number of images is left open. Defaults to None:
+            as ``dynamic``.
 
     Returns:
         tuple: The model; scale, zero point and sign by tensor, as plain data.
@@ -111,7 +113,10 @@ def build_model(
     subgraph = ExportedSubgraph(detector).eval()
     float16 = profile.float16_remainder and (opset is None or opset >= FLOAT16_SCALES)
     lowest = max(profile.lowest_opset, FLOAT16_SCALES if float16 else 0)
-    model = export_marked(subgraph, inputs[0], dynamic, profile.unsupported_ops, opset, lowest)
+    model = export_marked(
+        *(subgraph, inputs[0], dynamic, profile.unsupported_ops, opset, lowest),
+        open_batch=open_batch,
+    )
     graph = Graph(model)
     quantizers = {
         name: module
@@ -148,17 +153,6 @@ def build_model(
     return model, {name: vars(qparams) for name, qparams in {**narrowed, **observed}.items()}
 
 
-def check_model(model: onnx.ModelProto) -> None:
-    """Raise QuantizationError where a model breaks the rules of ONNX."""
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise QuantizationError(
-            f'the ONNX file would not be valid ({first_line(error)}): choose another --opset or '
-            'backend'
-        ) from error
-
-
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model in float16 wherever it is float, between float32 inputs and outputs.
 
@@ -181,10 +175,8 @@ def export_quantized(
     inputs: list[Tensor],
     path: str | Path,
     metadata: dict[str, Any],
-    dynamic: bool = True,
+    form: FileForm | None = None,
     min_decibel: float = MIN_DECIBEL,
-    float_outputs: int = 0,
-    opset: int | None = None,
 ) -> list[dict[str, Any]]:
     """Write a file for a backend, after a check that its engine computes the same.
 
@@ -194,10 +186,8 @@ def export_quantized(
         inputs (list[Tensor]): Calibration inputs of the subgraph, see ``subgraph_inputs``.
         path (str | Path): ``.onnx``, or for OpenVINO also ``.xml``.
         metadata (dict): Plain data to store in the file.
-        dynamic (bool): Whether batch and input size are left open. Defaults to True.
+        form (FileForm, optional): What the file takes and gives. Defaults to ``FileForm()``.
         min_decibel (float): Smallest signal-to-noise that is accepted.
-        float_outputs (int): See ``build_model``.
-        opset (int, optional): See ``export_marked``.
 
     Returns:
         list[dict]: The parity table.
@@ -205,69 +195,71 @@ def export_quantized(
     Raises:
         QuantizationError: If an operator or the engine fails, or the outputs differ.
     """
-    path, engine = Path(path), find_engine(profile.engine)
-    inputs = [x.detach().cpu() for x in inputs]
+    path, engine, form = Path(path), find_engine(profile.engine), form or FileForm()
     if path.suffix not in engine.suffixes:
         raise QuantizationError(
             f"output file '{path}' must end in {' or '.join(engine.suffixes)} for {profile.name}"
         )
+    batches = form.batches([x.detach().cpu() for x in inputs])
     with on_cpu(detector):
-        model, observed = build_model(detector, profile, inputs, dynamic, float_outputs, opset)
-    metadata = dict(
-        metadata,
-        mmptq_version=__version__,
-        backend=profile.name,
-        engine=profile.engine,
-        observed=observed,
-    )
-    add_metadata(model, metadata)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, 'model.onnx')
-        onnx.save(model, file)
-        with on_cpu(detector):
-            rows = _check(detector, profile, inputs[:PARITY_SAMPLES], file, min_decibel)
-        engine.write(file, path)
-    return rows
-
-
-def _check(
-    detector: nn.Module, profile: ExportProfile, inputs: list[Tensor], file: Path, least: float
-) -> list[dict[str, Any]]:
-    """Compare the engine with the simulation; returns the parity table."""
-    logger = MMLogger.get_current_instance()
-    simulation, name = SimulationEngine(file), profile.engine
-    engine_type = find_engine(name)
-    if engine_type.available() or not engine_type.optional_at_export:
-        engine_type.require()
-        engine = engine_type(file)
-    else:
-        logger.warning(f"'{name}' is not installed: the file is checked in float arithmetic only")
-        engine, name = simulation, 'simulation'
-    results = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), inputs)
-    rows = parity_rows(results)
-    integer, floating = engine.count_layers()
-    logger.info(
-        f'{name}: {integer} layers run in integers, {floating} in float\n{format_table(rows)}'
-    )
-    check_parity(results, name, least)
-    return rows
-
-
-def add_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> None:
-    """Store plain data in an ONNX model, each value as JSON."""
-    for key, value in metadata.items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, json.dumps(value)
+        model, observed = build_model(
+            *(detector, profile, batches, form.dynamic, form.float_outputs, form.opset),
+            open_batch=form.open_batch,
+        )
+        metadata = dict(metadata, backend=profile.name, observed=observed)
+        return _write(model, detector, profile.engine, batches, path, metadata, form, min_decibel)
 
 
 @torch.no_grad()
 def export_float(
-    detector: nn.Module, sample: Tensor, path: str | Path, dynamic: bool, opset: int | None = None
-) -> None:
-    """Write the subgraph of a float detector, to compare engines with."""
+    detector: nn.Module,
+    inputs: list[Tensor],
+    path: str | Path,
+    form: FileForm | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Write the network of a float detector, after a check in ONNX Runtime.
+
+    Args:
+        detector (nn.Module): In eval mode.
+        inputs (list[Tensor]): Inputs of the subgraph, see ``subgraph_inputs``.
+        path (str | Path): ``.onnx``.
+        form (FileForm, optional): What the file takes and gives. Defaults to ``FileForm()``.
+        metadata (dict, optional): Plain data to store in the file.
+
+    Returns:
+        list[dict]: The parity table.
+    """
+    form = form or FileForm()
+    batches = form.batches([x.detach().cpu() for x in inputs])
     with on_cpu(detector):
-        model = export_marked(ExportedSubgraph(detector).eval(), sample.cpu(), dynamic, opset=opset)
-    check_model(model)
-    add_metadata(model, dict(mmptq_version=__version__, engine='onnxruntime'))
-    with complete_file(path) as temporary:
-        onnx.save(model, temporary)
+        model = export_marked(
+            *(ExportedSubgraph(detector).eval(), batches[0], form.dynamic),
+            opset=form.opset,
+            open_batch=form.open_batch,
+        )
+        check_model(model)
+        engine = 'onnxruntime'
+        return _write(model, detector, engine, batches, Path(path), metadata or {}, form)
+
+
+def _write(
+    model: onnx.ModelProto,
+    detector: nn.Module,
+    engine: str,
+    batches: list[Tensor],
+    path: Path,
+    metadata: dict[str, Any],
+    form: FileForm,
+    min_decibel: float = MIN_DECIBEL,
+) -> list[dict[str, Any]]:
+    subgraph = ExportedSubgraph(detector).eval()
+    check = EngineCheck(subgraph, engine, form, batches[:PARITY_SAMPLES], min_decibel)
+    metadata = dict(metadata, mmptq_version=__version__, engine=engine)
+    decoding = None
+    if form.raw is not None:
+        metadata[RAW_IMAGES] = form.raw.describe()
+    if form.end_to_end:
+        subgraph(batches[0])  # finds how the outputs nest
+        decoding = decoding_of(detector, subgraph.structure, form.dynamic)
+    return write_file(model, check, path, metadata, decoding)

@@ -57,17 +57,20 @@ def export_marked(
     unsupported: tuple[str, ...] = (),
     opset: int | None = None,
     lowest: int = LOWEST,
+    open_batch: bool | None = None,
 ) -> onnx.ModelProto:
     """Export the subgraph with markers in the place of its quantizers.
 
     Args:
         subgraph (ExportedSubgraph): In eval mode, quantized and frozen.
         sample (Tensor): An input, (B, C, H, W).
-        dynamic (bool): Whether batch, height and width of the file are left open.
+        dynamic (bool): Whether height and width of the file are left open.
         unsupported (tuple[str]): Operators that the engine cannot run.
         opset (int, optional): Version of the operators. Defaults to the lowest that the graph
             needs.
         lowest (int): The first opset that the backend takes.
+        open_batch (bool, optional): Whether the number of images is left open. Defaults to None:
+            as ``dynamic``.
 
     Returns:
         onnx.ModelProto: Nodes ``mmptq::Quantizer`` with the attribute ``name``; the metadata
@@ -81,8 +84,9 @@ def export_marked(
     if opset is not None:
         check_opset(opset, needed, reason)
     version = opset or needed
+    axes = open_axes(dynamic, dynamic if open_batch is None else open_batch)
     while True:
-        model = _export(subgraph, sample, dynamic, version)
+        model = _export(subgraph, sample, axes, version)
         later = None if opset is not None else later_opset(model, version, DOMAIN)
         if later is None:
             break
@@ -96,10 +100,15 @@ def export_marked(
     return model
 
 
+def open_axes(size: bool, batch: bool) -> dict[int, str]:
+    """Names of the axes of the input that a file leaves open."""
+    axes = {0: 'batch'} if batch else {}
+    return {**axes, 2: 'height', 3: 'width'} if size else axes
+
+
 def _export(
-    subgraph: ExportedSubgraph, sample: Tensor, dynamic: bool, opset: int
+    subgraph: ExportedSubgraph, sample: Tensor, axes: dict[int, str], opset: int
 ) -> onnx.ModelProto:
-    axes = {0: 'batch', 2: 'height', 3: 'width'}
     buffer = io.BytesIO()
     with marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
@@ -114,7 +123,7 @@ def _export(
                 custom_opsets={DOMAIN: 1},
                 input_names=[INPUT_NAME],
                 output_names=output_names(subgraph.structure),
-                dynamic_axes={INPUT_NAME: axes} if dynamic else None,
+                dynamic_axes={INPUT_NAME: axes} if axes else None,
                 # In eval mode the exporter would fold BatchNorms into weights on their grid.
                 training=torch.onnx.TrainingMode.PRESERVE,
                 do_constant_folding=True,

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from mmptq.deploy.engines import Engine, run_engine
 from mmptq.quantization import QuantizationError
 
+from .raw_images import RawImages
+
 # A wrong kernel gives about 0 to 12 dB. Correct ones round some activations to another level: 30 to
 # 50 dB are left after the last layer, and 20 in networks that amplify small differences.
 MIN_DECIBEL = 15.0
@@ -63,7 +65,11 @@ class SignalToNoise:
 
 @torch.no_grad()
 def measure_parity(
-    engine: Engine, simulation: Engine, subgraph: nn.Module, inputs: list[Tensor]
+    engine: Engine,
+    simulation: Engine,
+    subgraph: nn.Module,
+    inputs: list[Tensor],
+    raw: RawImages | None = None,
 ) -> list[Parity]:
     """Run samples through the engine, the file in float arithmetic, and the model.
 
@@ -72,12 +78,17 @@ def measure_parity(
         simulation (Engine): The file in float arithmetic.
         subgraph (nn.Module): The simulated model, see ``ExportedSubgraph``.
         inputs (list[Tensor]): Its inputs.
+        raw (RawImages, optional): What the file does to images before. Defaults to None.
     """
     names = engine.output_names
     against_file = [SignalToNoise() for _ in names]
     against_model = [SignalToNoise() for _ in names]
     for x in inputs:
-        array = x.detach().cpu().numpy()
+        image = x.detach().cpu()
+        if raw is not None:
+            image = raw.denormalize(image)
+            x = raw.normalize(image).to(x.device)
+        array = image.numpy()
         values = run_engine(engine, array)
         for meter, reference, value in zip(
             against_file, run_engine(simulation, array), values, strict=True

@@ -10,6 +10,7 @@ from doc_examples import python_example, run_example
 from mmptq.deploy import (
     ENGINES,
     ExportProfile,
+    FileForm,
     export_quantized,
     is_engine_file,
     open_engine_file,
@@ -33,7 +34,7 @@ def test_a_new_engine_and_backend_need_no_other_code(example, tmp_path):
     assert len(python_example(PAGE).splitlines()) <= 40
     profile, path = ExportProfile.from_config(example['backend']), tmp_path / 'a.onnx'
     detector = quantized_detector(profile)
-    rows = export_quantized(detector, profile, sample_inputs(), path, {}, dynamic=False)
+    rows = export_quantized(detector, profile, sample_inputs(), path, {}, FileForm(dynamic=False))
     assert [row['output'] for row in rows] == ['output_0_0', 'output_1_offsets']
     assert min(row['engine against file (dB)'] for row in rows) > 60
     engine = open_engine_file(path)
@@ -81,7 +82,7 @@ def test_metadata_is_read_without_the_engine(tmp_path):
     profile = ExportProfile.from_config(
         dict(name='a', act=dict(signed=False), export=dict(engine='openvino'))
     )
-    export_quantized(detector, profile, sample_inputs(), path, {}, dynamic=False)
+    export_quantized(detector, profile, sample_inputs(), path, {}, FileForm(dynamic=False))
     engine = openvino_engine.OpenVinoEngine
     assert engine.read_metadata(path)['engine'] == 'openvino'
     json.dumps(engine.read_metadata(path))

@@ -25,7 +25,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
-from mmptq.deploy import ExportedSubgraph, build_model, export_float, open_engine
+from mmptq.deploy import ExportedSubgraph, FileForm, build_model, export_float, open_engine
 from mmptq.deploy.engines import Engine
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.parity import SignalToNoise
@@ -127,7 +127,7 @@ def make_files(args: argparse.Namespace) -> list[tuple[str, str]]:
     size = [max(64, end // 128 * 32) for end in args.size] if small else args.size
     shape = (1, input_channels(subgraph), *size)
     samples = [torch.rand(shape) for _ in range(args.num_samples)]
-    export_float(subgraph, samples[0], float_file, dynamic)
+    export_float(subgraph, samples, float_file, FileForm(dynamic=dynamic))
     files = {}
     for name in args.backends:
         profile = ExportProfile.from_config(base_config('backend', name).backend)

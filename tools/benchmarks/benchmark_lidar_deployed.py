@@ -22,6 +22,7 @@ from torch import nn
 
 import mmptq
 from mmptq.deploy import (
+    FileForm,
     export_float,
     export_quantized,
     open_engine_file,
@@ -59,7 +60,8 @@ def export_files(detector: nn.Module, batches: list[dict], args: argparse.Namesp
     quantized = copy.deepcopy(detector)
     with subgraph_inputs(detector) as inputs:
         detector.test_step(batches[0])
-    export_float(detector, inputs[0], folder / 'float.onnx', False)
+    form = FileForm(dynamic=False)
+    export_float(detector, inputs, folder / 'float.onnx', form)
     mmptq.quantize(quantized, batches, args.scheme, 'minmax', backend='openvino')
     sparse = plan_sparse_export(quantized, {})
     with subgraph_inputs(quantized) as inputs:
@@ -72,7 +74,7 @@ def export_files(detector: nn.Module, batches: list[dict], args: argparse.Namesp
     profile = ExportProfile.from_config(base_config('backend', 'openvino').backend)
     # Random weights amplify every rounding; the layers are checked one by one.
     export_quantized(
-        quantized, profile, inputs, folder / 'integer.onnx', metadata, False, min_decibel=0.0
+        quantized, profile, inputs, folder / 'integer.onnx', metadata, form, min_decibel=0.0
     )
     if sparse:
         sparse.check()

@@ -51,7 +51,7 @@ def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[
     detector = load_model(cfg, cfg.load_from, quantized=False)
     inputs = collect_inputs(cfg, detector, num_samples)
     path = folder / 'float.onnx'
-    export_float(detector, inputs[0], path, dynamic=True)
+    export_float(detector, inputs[:2], path)
     return path, [x.numpy() for x in inputs]
 
 

@@ -16,7 +16,7 @@ def test_the_file_runs_and_says_what_it_is(tmp_path, name):
         pytest.importorskip('nncf')
     inputs = sample_inputs(4)
     source = tmp_path / 'float.onnx'
-    export_float(TinyDetector().eval(), inputs[0], source, dynamic=True)
+    export_float(TinyDetector().eval(), inputs, source)
     engine_name, quantize = peers.PEERS[name]
     out = tmp_path / ('peer.xml' if engine_name == 'openvino' else 'peer.onnx')
     quantize(source, [x.numpy() for x in inputs], out)
