@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmptq.quantization import QuantizationError
 
+from .opset import check_opset
 from .raw_images import RawImages
 
 OPEN = 'dynamic'
@@ -40,6 +41,8 @@ class FileForm:
             raise QuantizationError(
                 f"--batch {self.batch}: use a number ≥ 1, or '{OPEN}' to leave it open"
             )
+        if self.opset is not None:
+            check_opset(self.opset)
 
     @property
     def open_batch(self) -> bool:

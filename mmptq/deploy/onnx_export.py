@@ -15,7 +15,7 @@ from mmptq.utils.hooks import replaced_forwards
 
 from .exported_subgraph import ExportedSubgraph, output_names
 from .exporter_error import exporter_error
-from .opset import DEFORMABLE, LOWEST, check_opset, later_opset, needed_opset
+from .opset import DEFORMABLE, HIGHEST, LOWEST, check_opset, later_opset, needed_opset
 
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
@@ -94,7 +94,7 @@ def export_marked(
     standardize_deform_convs(model)
     if any(node.op_type == 'DeformConv' for node in model.graph.node):
         check_opset(version, DEFORMABLE, 'DeformConv')  # a function that no module told of
-    check_operators(model, unsupported)
+    check_operators(model, unsupported, opset)
     entry = model.metadata_props.add()
     entry.key, entry.value = 'structure', json.dumps(subgraph.structure)
     return model
@@ -167,19 +167,29 @@ def _pair(value: int | list[int]) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def check_operators(model: onnx.ModelProto, unsupported: tuple[str, ...] = ()) -> None:
+def check_operators(
+    model: onnx.ModelProto, unsupported: tuple[str, ...] = (), opset: int | None = None
+) -> None:
     """Raise where the graph holds an operator that no engine, or this one, can run.
 
     Args:
         model (onnx.ModelProto): Fresh from the exporter, whose node names tell the module.
         unsupported (tuple[str]): Operators that the engine cannot run.
+        opset (int, optional): The version that was asked for; a later one may have the operator.
     """
     for node in model.graph.node:
         unknown = node.domain not in ('', DOMAIN)
-        if unknown or node.op_type in unsupported:
-            *scope, _ = node.name.strip('/').split('/')
-            problem = 'is not part of ONNX' if unknown else 'is not supported by this engine'
+        if not unknown and node.op_type not in unsupported:
+            continue
+        *scope, _ = node.name.strip('/').split('/')
+        place = f"'{node.op_type}' of '{'/'.join(scope)}'"
+        if unknown and opset is not None and opset < HIGHEST:
             raise QuantizationError(
-                f"the operator '{node.op_type}' of '{'/'.join(scope)}' {problem}: replace that "
-                'module in the model config, or choose another backend'
+                f'--opset {opset}: ONNX of this version has no operator {place}: leave the option '
+                'out for the lowest one that works'
             )
+        problem = 'is not part of ONNX' if unknown else 'is not supported by this engine'
+        raise QuantizationError(
+            f'the operator {place} {problem}: replace that module in the model config, or choose '
+            'another backend'
+        )

@@ -31,7 +31,7 @@ def needed_opset(subgraph: nn.Module, lowest: int = LOWEST) -> tuple[int, str]:
     return max(reasons.items())
 
 
-def check_opset(opset: int, needed: int, reason: str) -> None:
+def check_opset(opset: int, needed: int = LOWEST, reason: str = '') -> None:
     """Raise where a chosen opset cannot hold the graph."""
     if not LOWEST <= opset <= HIGHEST:
         raise QuantizationError(f'--opset {opset}: use a number from {LOWEST} to {HIGHEST}')

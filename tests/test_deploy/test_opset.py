@@ -70,7 +70,7 @@ def test_lowest_opset(layer, expected, operator, tmp_path):
         torch.testing.assert_close(torch.from_numpy(value), subgraph(x)[0], rtol=1e-3, atol=1e-4)
     assert opset_of(export_marked(subgraph, x, dynamic=False, opset=20)) == 20
     if expected > 13:
-        with pytest.raises(QuantizationError, match='--opset 13|is not part of ONNX'):
+        with pytest.raises(QuantizationError, match='--opset 13'):
             export_marked(subgraph, x, dynamic=False, opset=13)
 
 

@@ -84,6 +84,45 @@ def test_float_network(quantized, tmp_path):
     assert 'is quantized: name a --backend' in message
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
+def test_boxes_from_raw_images(quantized, tmp_path, backend):
+    config, checkpoint = quantized
+    files = tmp_path / 'plain.onnx', tmp_path / 'boxes.onnx'
+    arguments = config, checkpoint, '--backend', backend, '--out'
+    run_tool('export', *arguments, files[0])
+    options = ['--end-to-end', '--with-normalization', '--batch', '2', '--fixed-size']
+    run_tool('export', *arguments, files[1], *options)
+    engine = open_engine_file(files[1], threads=1)
+    assert engine.output_names == ['boxes', 'scores', 'labels']
+    assert engine.input_shape[0] == 2
+    assert engine.metadata['raw_images']['dtype'] == 'uint8'
+    assert engine.metadata['detections']['check']['as_decoded_by_the_detector'] >= 0.99
+    scores = []
+    for file in files:
+        run_tool('test', config, file, '--out', tmp_path / 'metrics.json', '--threads', '1')
+        scores.append(json.loads((tmp_path / 'metrics.json').read_text()))
+    assert scores[1]['coco/bbox_mAP'] == pytest.approx(scores[0]['coco/bbox_mAP'], abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--batch', '0'], "--batch 0: use a number ≥ 1, or 'dynamic'"),
+        (['--batch', 'some'], "--batch some: use a number ≥ 1, or 'dynamic'"),
+        (['--opset', '12'], '--opset 12: use a number from 13 to 20'),
+        (
+            ['--end-to-end', '--cfg-options', 'model.test_cfg.nms.type=soft_nms'],
+            "--end-to-end: ONNX has no operator for test_cfg.nms of type 'soft_nms'",
+        ),
+    ],
+)
+def test_bad_forms(quantized, tmp_path, options, message):
+    error = error_of(*quantized, '--backend', 'onnxruntime', '--out', tmp_path / 'a.onnx', *options)
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
