@@ -108,4 +108,7 @@ class EngineCheck:
         """Outputs of a file for each input of the network."""
         engine, raw = self.open(file), self.form.raw
         images = [x if raw is None else raw.denormalize(x) for x in self.inputs]
-        return [[torch.from_numpy(y) for y in run_engine(engine, x.numpy())] for x in images]
+        return [
+            [torch.as_tensor(y, device=x.device) for y in run_engine(engine, x.cpu().numpy())]
+            for x in images
+        ]

@@ -55,10 +55,10 @@ def replace_with_engine(detector: nn.Module, engine: Engine) -> None:
         raw.keep_images_raw(detector.data_preprocessor)
 
     def run(x: Tensor) -> list[Tensor]:
-        images = x.detach().cpu()
+        images = x.detach()
         if raw is not None:
             images = raw.fill_padding(images)
-        outputs = run_batches(engine, images.numpy())
+        outputs = run_batches(engine, images.cpu().numpy())
         return [torch.as_tensor(output, device=x.device) for output in outputs]
 
     detections = engine.metadata.get(DETECTIONS)

@@ -84,11 +84,11 @@ def measure_parity(
     against_file = [SignalToNoise() for _ in names]
     against_model = [SignalToNoise() for _ in names]
     for x in inputs:
-        image = x.detach().cpu()
+        image = x.detach()
         if raw is not None:
             image = raw.denormalize(image)
             x = raw.normalize(image).to(x.device)
-        array = image.numpy()
+        array = image.cpu().numpy()
         values = run_engine(engine, array)
         for meter, reference, value in zip(
             against_file, run_engine(simulation, array), values, strict=True

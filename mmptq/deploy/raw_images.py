@@ -67,8 +67,9 @@ class RawImages:
         """Compare with the preprocessor on an image that needs no padding."""
         step = int(getattr(preprocessor, 'pad_size_divisor', 1))
         size = -(-TEST_SIZE // step) * step
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=generator)
+        generator = torch.Generator('cpu').manual_seed(0)
+        shape = (3, size, size)
+        image = torch.randint(0, 256, shape, generator=generator, device='cpu').to(torch.uint8)
         kind = type(preprocessor).__name__
         try:
             # The one of mmdet3d takes images by name, next to points.
