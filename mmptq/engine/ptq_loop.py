@@ -30,8 +30,10 @@ from mmptq.utils.trees import to_plain
 
 from .checkpoint import save_quantized
 from .evaluate import evaluate
+from .evaluation_record import EvaluationRecord
 from .ptq_config import config_text
 from .quantization_hook import QuantizationHook
+from .run_report import report_run
 from .training import LOOP_KEYS, drop_model_copies, leave_training
 
 CHECKPOINT_NAME = 'quantized.pth'
@@ -55,10 +57,13 @@ class PTQLoop(BaseLoop):
         val_float (bool): Whether the float model is evaluated first. Defaults to True.
         lane_images (int): Calibration images on which float and quantized lanes are compared,
             where the model finds lanes; 0 compares none. Defaults to 16.
+        report (bool): Whether the evaluations of both models are compared sample by sample, and
+            ``report.html`` is written. Defaults to True.
 
     Attributes:
         resume (bool): Whether the run goes on where an earlier one in the same work directory
             stopped. Set before it runs: the config, which the checkpoint holds, is the same.
+        evaluations (EvaluationRecord): What the evaluations left of each sample.
 
     Note:
         Writes ``quantized.pth``, ``coverage.json`` and ``run.json`` to the work directory.
@@ -72,6 +77,7 @@ class PTQLoop(BaseLoop):
         dataloader: dict[str, Any],
         val_float: bool = True,
         lane_images: int = 16,
+        report: bool = True,
         **leftovers: Any,
     ):
         _check_leftovers(leftovers)
@@ -84,6 +90,7 @@ class PTQLoop(BaseLoop):
         self.stages = build_stages(_required(runner.cfg, 'stages', 'a recipe'))
         self.calibration = CalibrationSettings.from_config(runner.cfg.get('calibration'))
         self.val_float, self.lane_images = val_float, lane_images
+        self.evaluations = EvaluationRecord(runner, report)
         self.resume = False
         # The float weights come from a checkpoint; initialising could download others first.
         unwrap(runner.model).init_weights = _do_nothing
@@ -138,7 +145,7 @@ class PTQLoop(BaseLoop):
         ctx = PTQContext(model, self.dataloader, Path(runner.work_dir), runner.seed)
         ctx.limits = self.limits
         if runner.val_loop is not None:
-            ctx.evaluator = partial(evaluate, runner)
+            ctx.evaluator = partial(self.evaluations.evaluate, partial(evaluate, runner))
         return ctx
 
     def _resume_store(self, ctx: PTQContext) -> ResumeStore:
@@ -175,6 +182,8 @@ class PTQLoop(BaseLoop):
             f'{result["quantized_bytes"] / 2**20:.2f} MB quantized; quantized in {seconds:.1f} s '
             f'with {result["num_samples"]} samples'
         )
+        if self.evaluations.enabled:
+            report_run(ctx, self.evaluations.between(before, after))
 
 
 def _do_nothing() -> None:
@@ -186,7 +195,7 @@ def _check_leftovers(leftovers: dict[str, Any]) -> None:
     for key in leftovers:
         if key not in LOOP_KEYS:
             raise QuantizationError(
-                f"train_cfg has an unknown key '{key}': use val_float or lane_images"
+                f"train_cfg has an unknown key '{key}': use val_float, lane_images or report"
             )
 
 
