@@ -12,8 +12,12 @@ from mmptq.quantization import QuantizationError
 from mmptq.utils import trees
 
 
-def check_parts(adapter: Adapter, raw: Any) -> None:
-    """Parts hold everything, and replacing one changes only that one."""
+def check_parts(adapter: Adapter, raw: Any, others: tuple[str, ...] = ()) -> None:
+    """Parts hold everything, and replacing one changes only that one.
+
+    Args:
+        others (tuple[str]): Parts that belong to no position of the outputs.
+    """
     parts = adapter.parts(raw)
     assert all(isinstance(part, Tensor) for part in parts.values())
     assert_same(adapter.with_parts(raw, parts), raw)
@@ -34,7 +38,7 @@ def check_parts(adapter: Adapter, raw: Any) -> None:
     assert sum(groups.values(), []) == list(parts)
     # A head is the scores or one regression of an entry of the outputs.
     outputs = adapter.outputs(raw)
-    assert len(groups) == sum(1 + len(output.regs) for output in outputs)
+    assert len(groups) == len(others) + sum(1 + len(output.regs) for output in outputs)
     named = {name.rpartition('.')[2] for name in groups}
     assert named >= {name for output in outputs for name in output.regs}
 

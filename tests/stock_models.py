@@ -19,7 +19,18 @@ STOCK = {
     'rtmdet': 'rtmdet/rtmdet_tiny_8xb32-300e_coco',
     'yolox': 'yolox/yolox_nano_8xb8-300e_coco',
     'faster_rcnn': 'faster_rcnn/faster-rcnn_r18_fpn_8xb8-amp-lsj-200e_coco',
+    'tood': 'tood/tood_r50_fpn_1x_coco',
+    'vfnet': 'vfnet/vfnet_r50_fpn_1x_coco',
+    'reppoints': 'reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco',
+    'yolof': 'yolof/yolof_r50-c5_8xb8-1x_coco',
+    'yolov3': 'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco',
+    'rtmdet_ins': 'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco',
+    'condinst': 'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance',
+    'mask_rcnn': 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco',
+    'cascade_rcnn': 'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
+    'cascade_mask_rcnn': 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco',
 }
+TWO_STAGE = ('faster_rcnn', 'mask_rcnn', 'cascade_rcnn', 'cascade_mask_rcnn')
 PYRAMID = 32  # channels of narrowed necks and heads
 
 
@@ -30,17 +41,39 @@ def stock_config(family: str) -> ConfigDict:
     cfg.data_preprocessor.batch_augments = None
     if cfg.backbone.type == 'ResNet':
         cfg.backbone.update(depth=18, base_channels=8)
-        cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=PYRAMID)
-        heads = [cfg[name] for name in ('bbox_head', 'rpn_head') if name in cfg]
-        for head in heads:
-            head.update(in_channels=PYRAMID, feat_channels=PYRAMID)
-    if family == 'faster_rcnn':
-        cfg.roi_head.bbox_roi_extractor.out_channels = PYRAMID
-        cfg.roi_head.bbox_head.update(in_channels=PYRAMID, fc_out_channels=64, num_classes=5)
-        cfg.test_cfg.rpn.max_per_img = 40
+        if family == 'yolof':
+            cfg.neck.update(in_channels=64, out_channels=PYRAMID, block_mid_channels=16)
+            cfg.bbox_head.update(in_channels=PYRAMID)
+        else:
+            cfg.neck.update(in_channels=[8, 16, 32, 64], out_channels=PYRAMID)
+            heads = [cfg[name] for name in ('bbox_head', 'rpn_head') if name in cfg]
+            for head in heads:
+                head.update(in_channels=PYRAMID, feat_channels=PYRAMID)
+    if family == 'tood':
+        cfg.bbox_head.stacked_convs = 2
+    elif family == 'reppoints':
+        cfg.bbox_head.point_feat_channels = PYRAMID
+    elif family == 'condinst':
+        cfg.mask_head.mask_feature_head.update(in_channels=PYRAMID, feat_channels=PYRAMID)
+    if family in TWO_STAGE:
+        _narrow_roi_head(cfg)
     else:
         cfg.bbox_head.num_classes = 5
     return cfg
+
+
+def _narrow_roi_head(cfg: ConfigDict) -> None:
+    roi_head = cfg.roi_head
+    roi_head.bbox_roi_extractor.out_channels = PYRAMID
+    heads = roi_head.bbox_head
+    for head in heads if isinstance(heads, list) else [heads]:
+        head.update(in_channels=PYRAMID, fc_out_channels=64, num_classes=5)
+    if 'mask_head' in roi_head:
+        roi_head.mask_roi_extractor.out_channels = PYRAMID
+        roi_head.mask_head.update(
+            in_channels=PYRAMID, conv_out_channels=16, num_convs=1, num_classes=5
+        )
+    cfg.test_cfg.rpn.max_per_img = 40
 
 
 def build_stock(cfg: ConfigDict, spread: float = 0.2) -> nn.Module:

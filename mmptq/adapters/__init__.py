@@ -3,7 +3,9 @@
 from .adapter import Adapter, build_adapter
 from .anchor3d_head import Anchor3DHeadAdapter
 from .anchor_head import AnchorHeadAdapter
+from .cascade_rcnn import CascadeRCNNAdapter
 from .center_head import CenterHeadAdapter
+from .condinst_head import CondInstHeadAdapter
 from .dense_head import DenseHeadAdapter, as_ground_truth
 from .head_output import HeadOutput, flatten_levels
 from .lane_conditional_head import CondLaneHeadAdapter
@@ -13,7 +15,12 @@ from .lane_query_head import BezierHeadAdapter, CLRHeadAdapter, LaneATTHeadAdapt
 from .lane_seg_head import LaneSegHeadAdapter
 from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
+from .reppoints_head import RepPointsHeadAdapter
+from .rtmdet_ins_head import RTMDetInsHeadAdapter
+from .tood_head import TOODHeadAdapter
 from .two_stage import TwoStageAdapter
+from .vfnet_head import VFNetHeadAdapter
+from .yolov3_head import YOLOV3HeadAdapter
 from .yolox_head import YOLOXHeadAdapter
 
 __all__ = [
@@ -41,4 +48,11 @@ __all__ = [
     'as_ground_truth',
     'build_adapter',
     'flatten_levels',
+    'CascadeRCNNAdapter',
+    'CondInstHeadAdapter',
+    'RepPointsHeadAdapter',
+    'RTMDetInsHeadAdapter',
+    'TOODHeadAdapter',
+    'VFNetHeadAdapter',
+    'YOLOV3HeadAdapter',
 ]

@@ -10,9 +10,12 @@ from .dense_head import DenseHeadAdapter
 
 @TASK_UTILS.register_module()
 class AnchorHeadAdapter(DenseHeadAdapter):
-    """RetinaNet, ATSS and SSD: box deltas to anchors."""
+    """RetinaNet, ATSS, SSD and YOLOF: box deltas to anchors.
 
-    head_types: ClassVar = ('RetinaHead', 'RetinaSepBNHead', 'ATSSHead', 'SSDHead')
+    YOLOF's own forward adds its objectness to the class logits.
+    """
+
+    head_types: ClassVar = ('RetinaHead', 'RetinaSepBNHead', 'ATSSHead', 'SSDHead', 'YOLOFHead')
 
     def decode_boxes(self, bbox: Tensor, priors: Tensor, level: int) -> Tensor:
         flat = self.head.bbox_coder.decode(

@@ -30,7 +30,7 @@ class DenseHeadAdapter(Adapter):
 
     def outputs(self, raw: tuple[list[Tensor], ...]) -> list[HeadOutput]:
         head = self.head
-        scores = flatten_levels(raw[0], head.cls_out_channels)
+        scores = self.class_logits(flatten_levels(raw[0], head.cls_out_channels))
         boxes, regs = [], {'bbox': flatten_levels(raw[1], self.num_regs())}
         priors = self.level_priors(raw)
         for level, (bbox, prior) in enumerate(zip(raw[1], priors, strict=True)):
@@ -40,6 +40,10 @@ class DenseHeadAdapter(Adapter):
             scores = product_logit(scores, regs['quality'])
         softmax = not getattr(head, 'use_sigmoid_cls', True)
         return [HeadOutput(self.head_names[-1], scores, regs, torch.cat(boxes, 1), softmax)]
+
+    def class_logits(self, scores: Tensor) -> Tensor:
+        """Logits of class scores as the head returns them; by default these are logits."""
+        return scores
 
     def num_regs(self) -> int:
         """Number of values per box before decoding."""

@@ -91,6 +91,13 @@ PATCHES = (
         apply='nuscenes_cameras.merge_cameras_on_cpu',
     ),
     Patch(
+        'ssd_head',
+        '`SSDHead` has the attribute `loss_cls`: its own where it sets one, or None',
+        'the prediction of all dense heads reads it, and SSD, which has none, cannot predict',
+        'mmdet 3.3.0',
+        apply='ssd_head.give_ssd_a_loss',
+    ),
+    Patch(
         'attention_unfused',
         'switches off the fast path of `nn.TransformerEncoderLayer` and `nn.MultiheadAttention`',
         'in eval mode it reads the weights of `linear1` and `linear2` itself, so that inputs are '

@@ -8,10 +8,11 @@ read them. The functions that look parts up in a model are in ``mmptq.adapters.p
 BOX_HEADS = ('bbox_head', 'pts_bbox_head')
 # The head of a lane detector.
 LANE_HEAD = 'lane_head'
-# The two stages of Faster R-CNN.
+# The two stages of Faster R-CNN, and the mask head of Mask R-CNN.
 RPN_HEAD = 'rpn_head'
 ROI_HEAD = 'roi_head'
 ROI_BOX_HEAD = f'{ROI_HEAD}.bbox_head'
+ROI_MASK_HEAD = f'{ROI_HEAD}.mask_head'
 
 # The parts of a LiDAR detector before its backbone.
 VOXEL_ENCODERS = ('voxel_encoder', 'pts_voxel_encoder')

@@ -1,0 +1,84 @@
+"""CondInst: an FCOS head that also makes the convolutions of a mask head."""
+
+import copy
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import torch
+from mmengine.registry import TASK_UTILS
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mmptq.utils import trees
+from mmptq.utils.hooks import replaced_forwards
+
+from .head_losses import get_metainfo
+from .head_output import HeadOutput, flatten_levels
+from .instance_masks import as_masked_ground_truth
+from .point_head import FCOSHeadAdapter
+
+
+@TASK_UTILS.register_module()
+class CondInstHeadAdapter(FCOSHeadAdapter):
+    """CondInst: FCOS with kernels by position, and the features that these read.
+
+    Raw outputs are (scores, distances, centerness, kernels, mask features): what the box head
+    returns, and the output (B, C, H, W) of ``mask_head.mask_feature_head``, which is a part
+    (``mask_feat``) and no regression by position.
+    """
+
+    head_types: ClassVar = ('CondInstBboxHead',)
+    output_names: ClassVar = ('cls', 'bbox', 'quality', 'kernel', 'mask_feat')
+
+    def raw_outputs(self, data: dict[str, Any]) -> tuple:
+        features = self.model.extract_feat(data['inputs'])
+        return *self.head(features), self.model.mask_head.mask_feature_head(features)
+
+    def _mask_features(self, raw: tuple) -> AbstractContextManager:
+        """Within this context the mask head reads the features of raw outputs."""
+        branch = self.model.mask_head.mask_feature_head
+        return replaced_forwards({branch: lambda *_: raw[-1]})
+
+    def outputs(self, raw: tuple) -> list[HeadOutput]:
+        (output,) = super().outputs(raw[:3])
+        output.regs['kernel'] = flatten_levels(raw[3], self.head.num_params)
+        return [output]
+
+    @torch.no_grad()
+    def decode(self, raw: tuple, data: dict[str, Any]) -> list[BaseDataElement]:
+        raw = trees.clone_tensors(raw)
+        with self._mask_features(raw):
+            return super().decode(raw[:-1], data)
+
+    @torch.no_grad()
+    def pseudo_labels(
+        self, raw: tuple, data: dict[str, Any], score_thr: float, top_k: int
+    ) -> list[BaseDataElement]:
+        """See :class:`Adapter`; ``gt_instances`` also hold ``masks``."""
+        cfg = copy.deepcopy(self.head.test_cfg)
+        cfg.update(score_thr=score_thr, max_per_img=top_k)
+        samples = data['data_samples']
+        raw = trees.copy_tensors(raw)
+        results = self.head.predict_by_feat(
+            *raw[:-1], batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
+        )
+        with self._mask_features(raw):
+            results = self.model.mask_head.predict(None, samples, False, results)
+        return [
+            as_masked_ground_truth(sample, result, score_thr, top_k)
+            for sample, result in zip(samples, results, strict=True)
+        ]
+
+    def loss_inputs(self, raw: tuple) -> tuple:
+        return *super().loss_inputs(raw[:3]), trees.clone_tensors(raw[3])
+
+    def loss(
+        self, raw: tuple, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
+    ) -> dict[str, Tensor]:
+        losses = super().loss(raw, data, pseudo_labels)
+        labels = copy.deepcopy(pseudo_labels)  # the loss pads their masks
+        with self._mask_features(raw):
+            masks = self.model.mask_head.loss(
+                None, labels, positive_infos=self.head.get_positive_infos()
+            )
+        return {**losses, **masks}
