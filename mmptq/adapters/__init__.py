@@ -14,9 +14,12 @@ from .lane_keypoint_head import GANetHeadAdapter
 from .lane_query_head import BezierHeadAdapter, CLRHeadAdapter, LaneATTHeadAdapter, LSTRHeadAdapter
 from .lane_seg_head import LaneSegHeadAdapter
 from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
+from .parta2_head import PartA2RPNHeadAdapter
+from .pgd_head import PGDHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
 from .reppoints_head import RepPointsHeadAdapter
 from .rtmdet_ins_head import RTMDetInsHeadAdapter
+from .shape_aware_head import ShapeAwareHeadAdapter
 from .tood_head import TOODHeadAdapter
 from .two_stage import TwoStageAdapter
 from .vfnet_head import VFNetHeadAdapter
@@ -55,4 +58,7 @@ __all__ = [
     'TOODHeadAdapter',
     'VFNetHeadAdapter',
     'YOLOV3HeadAdapter',
+    'PGDHeadAdapter',
+    'ShapeAwareHeadAdapter',
+    'PartA2RPNHeadAdapter',
 ]

@@ -18,7 +18,10 @@ from .head_output import HeadOutput, flatten_levels
 
 @TASK_UTILS.register_module()
 class Anchor3DHeadAdapter(Adapter):
-    """Detectors with mmdet3d's ``Anchor3DHead``: class scores, box deltas and a direction."""
+    """Detectors with mmdet3d's ``Anchor3DHead``: class scores, box deltas and a direction.
+
+    PointPillars, SECOND, SA-SSD, MVX-Net and ImVoxelNet on KITTI have it.
+    """
 
     head_types: ClassVar = ('Anchor3DHead',)
     output_names: ClassVar = ('cls', 'bbox', 'direction')
@@ -61,5 +64,6 @@ class Anchor3DHeadAdapter(Adapter):
             *trees.clone_tensors(raw), instances, get_metainfo(pseudo_labels)
         )
         if not self.head.use_direction_classifier:
-            losses.pop('loss_dir')  # a list of None
+            for name in ('loss_dir', 'loss_rpn_dir'):
+                losses.pop(name, None)  # a list of None
         return sum_losses(losses)

@@ -41,8 +41,13 @@ class HeadOutput:
 
 def product_logit(*logits: Tensor) -> Tensor:
     """The logit of the product of the sigmoids of ``logits``."""
-    log_product = sum(map(logsigmoid, logits)).clamp(max=LARGEST_LOG)
-    return log_product - torch.log(-torch.expm1(log_product))
+    return logit_of_log(sum(map(logsigmoid, logits)))
+
+
+def logit_of_log(log_probability: Tensor) -> Tensor:
+    """The logits of probabilities whose logarithms are given; none is larger than almost one."""
+    log_probability = log_probability.clamp(max=LARGEST_LOG)
+    return log_probability - torch.log(-torch.expm1(log_probability))
 
 
 def flatten_level(x: Tensor, num_channels: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Which config stands for a folder, and what is made smaller of it, for support_matrix.py."""
 
 import copy
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ CHOSEN = {
     'mmdet/libra_rcnn': 'libra-faster-rcnn_r50_fpn_1x_coco',
     'mmdet/nas_fpn': 'retinanet_r50_nasfpn_crop640-50e_coco',
     'mmdet/res2net': 'faster-rcnn_res2net-101_fpn_2x_coco',
+    'mmdet/retinanet': 'retinanet_r50_fpn_1x_coco',
+    'mmdet/faster_rcnn': 'faster-rcnn_r50_fpn_1x_coco',
+    'mmdet/sort': 'faster-rcnn_r50_fpn_8xb2-4e_mot17halftrain_test-mot17halfval',
     'mmdet/sabl': 'sabl-faster-rcnn_r50_fpn_1x_coco',
     'mmdet3d/nuimages': 'mask-rcnn_r50_fpn_1x_nuim',
     'mmdet3d/imvoxelnet': 'imvoxelnet_8xb4_kitti-3d-car',
@@ -47,12 +51,21 @@ CHOSEN = {
     'mmdet3d/ssn': 'ssn_hv_secfpn_sbn-all_16xb2-2x_nus-3d',
     'mmdet3d/centerpoint': 'centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d',
 }
+# Networks that other folders also have: they come first, so that the others can point to them.
+COMMON = ('faster_rcnn', 'mask_rcnn', 'retinanet', 'dino', 'cascade_rcnn')
+WITHOUT_MODELS = ('_base_', 'common')
 # Training only: what is left of such a model at test time.
 STUDENTS = ('KnowledgeDistillationSingleStageDetector', 'LAD')
 CHANNEL_KEYS = (
     *('in_channels', 'out_channels', 'mid_channels', 'base_channels', 'channels', 'num_channels'),
     *('feat_channels', 'point_feat_channels', 'conv_out_channels', 'roi_in_channels'),
     *('fc_out_channels', 'fc_channels', 'feedforward_channels', 'embed_dims', 'num_feats'),
+)
+# What changes no layer of a detector at test time.
+FOR_TRAINING = (
+    *('train_cfg', 'init_cfg', 'num_classes', 'mean', 'std', 'bgr_to_rgb', 'pad_size_divisor'),
+    *('frozen_stages', 'norm_eval', 'requires_grad', 'pad_mask', 'mask_pad_value', 'pad_seg'),
+    *('seg_pad_value', 'target_means', 'target_stds', 'score_thr', 'batch_augments', 'style'),
 )
 RANGES = ('point_cloud_range', 'pc_range', 'post_center_range', 'limit_range')
 
@@ -92,12 +105,13 @@ def find_cases() -> list[Case]:
     for package in PACKAGES:
         if find_spec(package) is None:
             continue
-        for folder in sorted(path.name for path in configs_of(package).iterdir()):
+        folders = {path.name for path in configs_of(package).iterdir()} - {*WITHOUT_MODELS}
+        for folder in sorted(folders, key=lambda name: (name not in COMMON, name)):
             names = [path.stem for path in (configs_of(package) / folder).glob('*.py')]
             chosen = CHOSEN.get(f'{package}/{folder}')
             names = [chosen] if chosen in names else sorted(names, key=_rank)
             found = next((name for name in names if _has_model(package, folder, name)), None)
-            if found is not None and folder != '_base_':
+            if found is not None:
                 cases.append(Case(package, folder, found))
             more = [key.split('/') for key in MORE if key.startswith(f'{package}/{folder}/')]
             cases += [Case(*key) for key in more if key[-1] != found]
@@ -141,6 +155,20 @@ def detector_config(cfg: Config) -> ConfigDict:
     return model
 
 
+def signature(model: ConfigDict) -> str:
+    """The same for models that differ in classes, losses, weights and what is for training only."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, dict):
+            kept = {key: plain(value) for key, value in node.items() if key not in FOR_TRAINING}
+            return {key: value for key, value in kept.items() if not key.startswith('loss')}
+        if isinstance(node, (list, tuple)):
+            return [plain(value) for value in node]
+        return node
+
+    return json.dumps(plain(model), sort_keys=True, default=str)
+
+
 def limit_detections(model: ConfigDict) -> None:
     """Few detections, but some: random weights are sure of nothing."""
     for node in _nodes(model.get('test_cfg') or {}):
@@ -150,6 +178,10 @@ def limit_detections(model: ConfigDict) -> None:
             elif key in ('nms_pre', 'max_per_img', 'nms_post', 'max_num', 'max_num_pre_nms'):
                 most = {'max_per_img': 20, 'max_num': 20}.get(key, 100)
                 node[key] = min(value, most) if isinstance(value, int) and value > 0 else value
+    for node in _nodes(model):
+        for key in ('num_queries', 'num_proposals'):
+            if isinstance(node.get(key), int):
+                node[key] = min(node[key], 40)
     rpn = (model.get('test_cfg') or {}).get('rpn')
     if rpn:
         rpn.max_per_img = 40
@@ -162,13 +194,16 @@ def narrow(model: ConfigDict, factor: int) -> ConfigDict:
         resnets = ('ResNet', 'ResNetV1d', 'ResNeXt', 'Res2Net', 'DetectoRS_ResNet', 'TridentResNet')
         if model.backbone.type.rpartition('.')[2] in resnets:
             model.backbone.base_channels = 64
+    backbone = model.get('backbone') or {}
+    if backbone.get('widen_factor', 0) > 1 and model.get('neck'):
+        backbone.update(widen_factor=0.25, deepen_factor=0.33)
+        model.neck.update(in_channels=[64, 128, 256], out_channels=64, num_csp_blocks=1)
+        model.bbox_head.update(in_channels=64, feat_channels=64)
+        return model
     for node in _nodes(model):
         for key in CHANNEL_KEYS:
             if key in node:
                 node[key] = _divided(node[key], factor)
-        for key in ('num_queries', 'num_proposals'):
-            if isinstance(node.get(key), int):
-                node[key] = min(node[key], 40)
     return model
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
-from support_configs import Case, find_cases
+from support_configs import Case, detector_config, find_cases, signature
 from support_page import fill_page, state
 from support_steps import STEPS, Record, run_case
 
@@ -104,6 +104,24 @@ def run_apart(case: Case, results: Path, timeout: int) -> dict[str, Any]:
     return row
 
 
+def same_network(case: Case, rows: list[dict[str, Any]], results: Path) -> dict[str, Any] | None:
+    """The row of a case whose network another one has already, with that one's results."""
+    try:
+        mark = signature(detector_config(case.read()))
+    except Exception:  # its own process says what is wrong
+        return None
+    marks = {row['facts'].get('signature'): row for row in rows if 'same_as' not in row['facts']}
+    if mark not in marks:
+        return None
+    row = json.loads(json.dumps(marks[mark]))
+    row.update(key=case.key, package=case.package, folder=case.folder)
+    row['facts']['same_as'] = marks[mark]['key']
+    for entry in row['steps'].values():
+        entry['seconds'] = 0.0
+    write_json(row, result_file(results, case))
+    return row
+
+
 def _child(case: Case, path: Path) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
@@ -120,6 +138,8 @@ def line_of(row: dict[str, Any]) -> str:
     seconds = sum(entry.get('seconds', 0) for entry in row['steps'].values())
     said = [f'{name} {state(row, name)}' for name in STEPS if state(row, name) not in ('', 'ok')]
     text = '; '.join(f'{name}: {row["steps"][name.split()[0]]["text"][:150]}' for name in said)
+    if 'same_as' in row['facts']:
+        return f'{row["key"]}: the network of {row["facts"]["same_as"]}'
     return f'{row["key"]} ({seconds:.0f} s) {text or "all steps succeeded"}'
 
 
@@ -134,7 +154,9 @@ def run(args: argparse.Namespace) -> None:
     for case in chosen:
         row = read_row(results, case)
         if row is None or args.again or (args.failed and state(row, 'test') != 'ok'):
-            print(line_of(run_apart(case, results, args.timeout)), flush=True)
+            known = [read_row(results, other) for other in cases if other is not case]
+            row = same_network(case, [row for row in known if row is not None], results)
+            print(line_of(row or run_apart(case, results, args.timeout)), flush=True)
     if not args.no_page:
         rows = [row for row in (read_row(results, case) for case in cases) if row is not None]
         text = fill_page(args.page.read_text(), rows)

@@ -78,7 +78,10 @@ def _row(row: dict[str, Any], notes: dict[str, int]) -> str:
     layers = str(facts.get('quantized', '–'))
     reasons = '; '.join(f'{count} {kind}: {note}' for kind, note, count in facts.get('reasons', []))
     float_cell = f'{facts["float"]}{_note(reasons, notes)}' if facts.get('float') else '0'
-    cells = [_name(row), layers, float_cell if 'float' in facts else '–']
+    name = _name(row)
+    if 'same_as' in facts:
+        name += f' (the network of {facts["same_as"].split("/")[1]})'
+    cells = [name, layers, float_cell if 'float' in facts else '–']
     for name in ('adapter', 'learn', 'test', 'export'):
         entry = row['steps'].get(name)
         if name == 'test' and entry is None:

@@ -185,8 +185,11 @@ def _camera_info(box: str, views: int) -> dict[str, Any]:
         trans_mat=np.diag([0.25, 0.25, 1.0]).astype(np.float32),
         affine_aug=False,
     )
+    info['ori_cam2img'] = info['cam2img']
     if views:
-        for key in ('cam2img', 'lidar2cam', 'lidar2img', 'depth2img', 'img_shape', 'pad_shape'):
+        keys = ('cam2img', 'ori_cam2img', 'lidar2cam', 'lidar2img', 'depth2img')
+        for key in (*keys, 'img_shape', 'pad_shape', 'scale_factor', 'flip'):
             info[key] = [info[key]] * views
         info.update(num_views=views, num_ref_frames=0, ori_lidar2img=info['lidar2img'])
+        info['scale_factor'] = [np.array(factor) for factor in info['scale_factor']]
     return info
