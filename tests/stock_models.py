@@ -31,6 +31,16 @@ STOCK = {
     'cascade_mask_rcnn': 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco',
 }
 TWO_STAGE = ('faster_rcnn', 'mask_rcnn', 'cascade_rcnn', 'cascade_mask_rcnn')
+# Detectors with queries.
+QUERY_STOCK = {
+    'detr': 'detr/detr_r50_8xb2-150e_coco',
+    'conditional_detr': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'dab_detr': 'dab_detr/dab-detr_r50_8xb2-50e_coco',
+    'deformable_detr': 'deformable_detr/deformable-detr-refine_r50_16xb2-50e_coco',
+    'deformable_two_stage': 'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco',
+    'dino': 'dino/dino-4scale_r50_8xb2-12e_coco',
+}
+NARROW_QUERIES = ('detr', 'dab_detr', 'deformable_detr')  # the others need 256 channels
 PYRAMID = 32  # channels of narrowed necks and heads
 
 
@@ -76,6 +86,28 @@ def _narrow_roi_head(cfg: ConfigDict) -> None:
     cfg.test_cfg.rpn.max_per_img = 40
 
 
+def query_config(family: str) -> ConfigDict:
+    """Model config of a family of ``QUERY_STOCK``: five classes, twelve queries, few layers."""
+    cfg = get_config(f'mmdet::{QUERY_STOCK[family]}.py').model
+    cfg.data_preprocessor.batch_augments = None
+    cfg.backbone.update(depth=18, base_channels=8, init_cfg=None, frozen_stages=-1)
+    cfg.backbone.norm_cfg.requires_grad = True
+    dims = PYRAMID if family in NARROW_QUERIES else 256
+    cfg.neck.update(in_channels=[64] if len(cfg.neck.in_channels) == 1 else [16, 32, 64])
+    cfg.neck.out_channels = dims
+    cfg.num_queries = 12
+    cfg.encoder.num_layers, cfg.decoder.num_layers = 1, 2
+    for coder in (cfg.encoder, cfg.decoder):
+        for part in coder.layer_cfg.values():
+            if isinstance(part, dict) and 'embed_dims' in part:
+                part.embed_dims = dims
+        coder.layer_cfg.ffn_cfg.feedforward_channels = 32
+    cfg.positional_encoding.num_feats = dims // 2
+    cfg.bbox_head.update(num_classes=5, embed_dims=dims)
+    cfg.test_cfg = dict(max_per_img=12)
+    return cfg
+
+
 def build_stock(cfg: ConfigDict, spread: float = 0.2) -> nn.Module:
     """The model in eval mode, seeded; ``spread`` widens the outputs of the heads."""
     init_default_scope('mmdet')
@@ -85,6 +117,8 @@ def build_stock(cfg: ConfigDict, spread: float = 0.2) -> nn.Module:
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+        elif isinstance(getattr(module, 'level_embed', None), nn.Parameter):
+            nn.init.normal_(module.level_embed)  # mmdet leaves it uninitialised
         elif 'head' in name and isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=spread / module.weight[0].numel() ** 0.5)
     return model.eval()

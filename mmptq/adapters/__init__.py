@@ -17,6 +17,8 @@ from .mono3d_head import FCOSMono3DHeadAdapter, SMOKEMono3DHeadAdapter
 from .parta2_head import PartA2RPNHeadAdapter
 from .pgd_head import PGDHeadAdapter
 from .point_head import FCOSHeadAdapter, GFLHeadAdapter, RTMDetHeadAdapter
+from .query_head import QueryHeadAdapter
+from .query_head_3d import QueryHead3DAdapter
 from .reppoints_head import RepPointsHeadAdapter
 from .rtmdet_ins_head import RTMDetInsHeadAdapter
 from .shape_aware_head import ShapeAwareHeadAdapter
@@ -44,6 +46,8 @@ __all__ = [
     'LaneATTHeadAdapter',
     'LaneHeadAdapter',
     'LaneSegHeadAdapter',
+    'QueryHead3DAdapter',
+    'QueryHeadAdapter',
     'RTMDetHeadAdapter',
     'SMOKEMono3DHeadAdapter',
     'TwoStageAdapter',

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
+from mmptq.utils.images import unshared_images
 from mmptq.utils.trees import map_tensors, tensors_in
 
 WITHOUT_IT = ', or calibrate on a folder without it with --calibration-data FOLDER'
@@ -70,7 +71,7 @@ def run_model(model: nn.Module, data: Any) -> Any:
     positional arguments, and a dict as keyword arguments.
     """
     if is_detector(model):
-        return model(**data, mode='predict')
+        return model(**unshared_images(data), mode='predict')
     if isinstance(data, Tensor):
         return model(data)
     return model(**data) if isinstance(data, Mapping) else model(*data)

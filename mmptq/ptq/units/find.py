@@ -28,6 +28,17 @@ BLOCK_CLASSES = {
     'DepthwiseSeparableConvModule',
     'VFELayer',
     'PFNLayer',
+    '_OSA_module',
+}
+# Layers of transformers: mmdet's and their successors, mmcv's, torch's, Swin's and PVT's.
+TRANSFORMER_LAYERS = {
+    'DetrTransformerEncoderLayer',
+    'DetrTransformerDecoderLayer',
+    'BaseTransformerLayer',
+    'TransformerEncoderLayer',
+    'TransformerDecoderLayer',
+    'SwinBlock',
+    'PVTEncoderLayer',
 }
 # A chain of layers up to this length is reconstructed as one block (the stages of SECOND).
 LONGEST_CHAIN = 8
@@ -50,8 +61,9 @@ def find_units(
 ) -> list[Unit]:
     """Units that cover every quantized layer that runs, in order of execution.
 
-    Blocks are residual and CSP blocks, short chains of layers, and heads. A layer outside of blocks
-    (a convolution of an FPN, a transformer) is a unit together with its activation.
+    Blocks are residual and CSP blocks, layers of transformers, short chains of layers, and heads
+    without a transformer inside. A layer outside of blocks (a convolution of an FPN) is a unit
+    together with its activation.
 
     Args:
         model (nn.Module): Quantized.
@@ -177,9 +189,12 @@ class _Finder:
             return True  # a layer with its activation
         if granularity == 'layer':
             return False
-        if _is_block(module) or _is_head(module):
+        inside = [m for m in module.modules() if m is not module]
+        if _is_block(module):
             return True
-        inner = any(_is_block(m) for m in module.modules() if m is not module)
+        if _is_head(module):
+            return not any(_has_base(m, TRANSFORMER_LAYERS) for m in inside)
+        inner = any(map(_is_block, inside))
         return isinstance(module, nn.Sequential) and not inner and len(weighted) <= LONGEST_CHAIN
 
 
@@ -188,7 +203,11 @@ def _has_weight(module: nn.Module) -> bool:
 
 
 def _is_block(module: nn.Module) -> bool:
-    return any(base.__name__ in BLOCK_CLASSES for base in type(module).__mro__)
+    return _has_base(module, BLOCK_CLASSES | TRANSFORMER_LAYERS)
+
+
+def _has_base(module: nn.Module, names: set[str]) -> bool:
+    return any(base.__name__ in names for base in type(module).__mro__)
 
 
 def _is_head(module: nn.Module) -> bool:

@@ -155,10 +155,13 @@ def test_second_of_mmdet3d():
     assert names_of(neck, levels) == ['deblocks.0', 'deblocks.1']
 
 
-def test_transformers_fall_back_to_layers():
+@pytest.mark.parametrize('granularity', ['block', 'layer'])
+def test_layers_of_transformers(granularity):
     layer = nn.TransformerEncoderLayer(8, 2, 16)
-    names = names_of(nn.Sequential(layer), torch.randn(4, 1, 8, requires_grad=True))
-    assert names == ['0.linear1', '0.linear2']
+    x = torch.randn(4, 1, 8, requires_grad=True)
+    names = names_of(nn.Sequential(layer), x, granularity=granularity)
+    projections = [f'0.self_attn.{name}_proj' for name in ('q', 'k', 'v', 'out')]
+    assert names == (['0'] if granularity == 'block' else [*projections, '0.linear1', '0.linear2'])
 
 
 def test_sparse_encoder_of_mmdet3d():
@@ -182,3 +185,36 @@ def test_sparse_encoder_of_mmdet3d():
     assert names[-1] == 'conv_out'
     assert 'encoder_layers.encoder_layer1.0' in names
     assert len(names) > 4
+
+
+def test_blocks_of_swin():
+    from mmdet.models.backbones import SwinTransformer
+
+    options = dict(
+        embed_dims=8, depths=(1, 2), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1)
+    )
+    swin = SwinTransformer(pretrain_img_size=64, window_size=4, **options)
+    names = names_of(swin, torch.rand(1, 3, 32, 32))
+    blocks = ['stages.0.blocks.0', 'stages.1.blocks.0', 'stages.1.blocks.1']
+    assert names == ['patch_embed', blocks[0], 'stages.0.downsample', *blocks[1:]]
+
+
+class TransformerHead(nn.Module):
+    """A head with its transformer inside, as PETR's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 8), 2)
+        self.scores = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.scores(self.layers(x))
+
+
+def test_layers_of_a_transformer_inside_of_a_head():
+    head = nn.Sequential(TransformerHead())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    names = names_of(head, torch.rand(5, 2, 8))
+    torch.backends.mha.set_fastpath_enabled(fast)
+    assert names == ['0.layers.layers.0', '0.layers.layers.1', '0.scores']
