@@ -91,7 +91,7 @@ def diagnose(ctx: PTQContext, spread: ChannelSpread) -> None:
         ctx (PTQContext): Calibrated.
         spread (ChannelSpread): Of the calibration samples.
     """
-    start, points = time.perf_counter(), _points_layer(ctx)
+    start, points = time.perf_counter(), points_layer(ctx)
     rows = []
     for name, state in ctx.layers.items():
         deviations = spread.deviations(name)
@@ -153,7 +153,7 @@ def _is_depthwise(layer: QuantMixin) -> bool:
     return getattr(layer, 'groups', 1) > 1 and layer.groups == layer.num_input_channels
 
 
-def _points_layer(ctx: PTQContext) -> str | None:
+def points_layer(ctx: PTQContext) -> str | None:
     """The layer that reads raw points: the first one of a LiDAR model."""
     bases = type(getattr(ctx.model, 'data_preprocessor', None)).__mro__
     if not ctx.plan.layers or 'Det3DDataPreprocessor' not in [base.__name__ for base in bases]:

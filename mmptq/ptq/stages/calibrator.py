@@ -1,7 +1,7 @@
 """The stage that finds ranges from what it observes, layer by layer, in the float model."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Calibrator(Stage):
     Args:
         weight_observer (dict): Config of the observer of weights.
         act_observer (dict): Config of the observer of layer inputs.
+        warn (bool): Whether layer inputs with a coarse step are reported. Defaults to True.
 
     Example:
         >>> stages = [dict(type='Calibrator', act_observer=dict(type='LpObserver', p=2.0))]
@@ -45,17 +46,33 @@ class Calibrator(Stage):
         self,
         weight_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006 (never changed)
         act_observer: dict[str, Any] = dict(type='MinMaxObserver'),  # noqa: B006
+        warn: bool = True,
     ):
         for cfg in (weight_observer, act_observer):
             _check_type(cfg)
         self.weight_observer = weight_observer
         self.act_observer = act_observer
+        self.warn = warn
 
     def run(self, ctx: PTQContext) -> None:
         """Calibrate every quantizer of the model; one pass over the calibration data."""
-        layers = [(unit, unit.module) for unit in ctx.layers.values()]
+        spread = self.calibrate(ctx, ctx.layers)
+        if self.warn:
+            diagnose(ctx, spread)
+
+    def calibrate(self, ctx: PTQContext, names: Iterable[str]) -> ChannelSpread:
+        """Calibrate the quantizers of some layers.
+
+        Args:
+            ctx (PTQContext): The run.
+            names (Iterable[str]): Names of quantized layers.
+
+        Returns:
+            ChannelSpread: What the channels of their inputs hold.
+        """
+        layers = [(ctx.layers[name], ctx.layers[name].module) for name in names]
         self._calibrate_weights(layers)
-        self._calibrate_inputs(ctx, layers)
+        return self._calibrate_inputs(ctx, layers)
 
     @torch.no_grad()
     def _calibrate_weights(self, layers: list[tuple[LayerState, QuantMixin]]) -> None:
@@ -77,7 +94,7 @@ class Calibrator(Stage):
     @torch.no_grad()
     def _calibrate_inputs(
         self, ctx: PTQContext, layers: list[tuple[LayerState, QuantMixin]]
-    ) -> None:
+    ) -> ChannelSpread:
         observers, hooks = {}, {}
         lowest: dict[str, float] = {}
         for unit, layer in layers:
@@ -108,7 +125,7 @@ class Calibrator(Stage):
         found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
         _set_scales(quantizers, lambda index: found[index].qparams(), [1] * len(found))
         _report_clipped(ctx, lowest)
-        diagnose(ctx, spread)
+        return spread
 
 
 def _check_type(cfg: dict[str, Any]) -> None:
