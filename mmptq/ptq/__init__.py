@@ -4,6 +4,7 @@ from .bits.accuracy_control import AccuracyControl
 from .bits.bit_allocation import BitAllocation
 from .context import PTQContext
 from .layer_state import LayerState
+from .remedies.auto_tuner import AutoTuner
 from .replay.activation_cache import ActivationCache
 from .stages import (
     BiasCorrection,
@@ -26,6 +27,7 @@ from .units.weight_rounding import WeightRounding
 __all__ = [
     'AccuracyControl',
     'ActivationCache',
+    'AutoTuner',
     'AdaRound',
     'BiasCorrection',
     'BitAllocation',
