@@ -36,8 +36,8 @@ Config = dict[str, Any]
 def quantize(
     model: nn.Module,
     batches: Iterable[Any],
-    scheme: str | Config = 'int8',
-    recipe: str | Config | list[Any] = 'mse',
+    scheme: str | Config = 'auto',
+    recipe: str | Config | list[Any] = 'auto',
     work_dir: str | Path | None = None,
     backend: str | Config | None = None,
     seed: int = 0,
@@ -56,9 +56,9 @@ def quantize(
             (keyword arguments); for a detector of OpenMMLab the dict that its data loader
             yields, with ``inputs`` and ``data_samples``.
         scheme (str | dict): Name of a scheme of ``configs/_base_/schemes``, or a quantizer config
-            (see ``mmptq.quantization.placement.place``). Defaults to 'int8'.
+            (see ``mmptq.quantization.placement.place``). Defaults to 'auto', which is 'int8'.
         recipe (str | dict | list): Name of a recipe of ``configs/_base_/recipes``, or configs of
-            stages. Defaults to 'mse'.
+            stages. Defaults to 'auto': it finds out what the model needs.
         work_dir (str | Path, optional): Gets ``quantized.pth``, ``coverage.json`` and
             ``run.json``; without it nothing is left on the disk. Defaults to None.
         backend (str | dict, optional): What the scheme is fitted to: name of a backend of
@@ -76,12 +76,12 @@ def quantize(
     Example:
         >>> import mmptq
         >>> batches = [images for images, labels in loader]
-        >>> model = mmptq.quantize(model, batches, scheme='int8', recipe='mse', work_dir='work')
+        >>> model = mmptq.quantize(model, batches, work_dir='work')
     """
     if not isinstance(model, nn.Module):
         raise QuantizationError(f'model is a {type(model).__name__}: give an nn.Module')
     model = unwrap(model)
-    quantizer = _named('scheme', scheme, 'quantizer')
+    quantizer = _named('scheme', 'int8' if scheme == 'auto' else scheme, 'quantizer')
     stages = _named('recipe', recipe, 'stages')
     stages = [stages] if isinstance(stages, dict) else stages
     check_types(dict(quantizer=quantizer, stages=stages))

@@ -1,17 +1,19 @@
 """Quantize a float model after training, evaluate it before and after, save it.
 
-python tools/ptq.py CONFIG CHECKPOINT --scheme int8 --recipe mse    # any float config
+python tools/ptq.py CONFIG CHECKPOINT --backend openvino            # any float config
 python tools/ptq.py CONFIG CHECKPOINT --scheme w4a4 --recipe mse --float NAME --bits 'neck.*=8'
 python tools/ptq.py PTQ_CONFIG [CHECKPOINT]    # a config that holds a scheme and a recipe
 torchrun --nproc_per_node=2 tools/ptq.py CONFIG CHECKPOINT --launcher pytorch ...
 
 CONFIG is a file, or mmdet::NAME.py, mmdet3d::NAME.py or mmptq::NAME.py for a config of an installed
-package. Schemes, recipes and backends are files of configs/_base_.
+package. Schemes, recipes and backends are files of configs/_base_. Where nothing names a scheme it
+has 8 bits; where nothing names a recipe it is 'auto', which finds out what the network needs.
 """
 
 import argparse
 import sys
 
+from mmptq.deploy.engines.registry import find_engine
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.engine.config_types import build_problem
 from mmptq.engine.ptq_config import (
@@ -37,6 +39,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def warn_without_engine(profile: ExportProfile) -> None:
+    """Say early what export will need; quantization does without it."""
+    try:
+        find_engine(profile.engine).require()
+    except QuantizationError as error:
+        print(f'warning: exporting the result will need its engine: {error}', file=sys.stderr)
+
+
 def main() -> None:
     args = parse_args()
     try:
@@ -44,7 +54,8 @@ def main() -> None:
         prepare_runner_config(cfg, args.checkpoint)
         check_config(cfg)
         if (cfg.get('backend') or {}).get(EXPORT_KEY):
-            ExportProfile.from_config(cfg.backend)  # refused now, and not after the run
+            profile = ExportProfile.from_config(cfg.backend)  # refused now, and not after the run
+            warn_without_engine(profile)
         with connected(cfg):
             runner = build_runner(cfg)
             runner.train_loop.resume = args.resume

@@ -10,19 +10,28 @@ from mmptq.ptq.policy import apply_policy
 from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import base_config, load_config, merge_options
 
+from .auto_config import prepare_auto
 from .budget_options import add_budget_arguments, add_budget_stages
 from .checkpoint import plan_of, read_checkpoint
 from .config_types import check_types
 from .data_config import add_calibration_argument, prepare_data, set_calibration_data
 from .training import is_of_training, prepare_config
 
+# Kind of a part of configs/_base_: its key in a config, and what is taken where nothing is named.
+PARTS = dict(scheme=('quantizer', 'int8'), recipe=('stages', 'auto'))
 BITS = re.compile(r'(?P<both>\d+)|w(?P<weight>\d+)a(?P<act>\d+)')
 
 
 def add_ptq_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that make a PTQ config of any config."""
-    parser.add_argument('--scheme', help='bits: a name of configs/_base_/schemes')
-    parser.add_argument('--recipe', help='method: a name of configs/_base_/recipes')
+    parser.add_argument(
+        '--scheme',
+        help='bits: a name of configs/_base_/schemes; default: that of the config, or int8',
+    )
+    parser.add_argument(
+        '--recipe',
+        help='method: a name of configs/_base_/recipes; default: that of the config, or auto',
+    )
     parser.add_argument('--backend', help='fit the scheme to a name of configs/_base_/backends')
     parser.add_argument('--float', nargs='+', metavar='NAME', help='layers that stay float (globs)')
     parser.add_argument(
@@ -38,6 +47,8 @@ def add_ptq_arguments(parser: argparse.ArgumentParser) -> None:
 def ptq_config(args: argparse.Namespace) -> Config:
     """The config of the command line, with scheme, recipe, model policy and layer rules.
 
+    Where nothing names a scheme it has 8 bits; where nothing names a recipe it is ``auto``, which
+    finds out by itself what the network needs.
     Later ones win: the config, ``--scheme`` and ``--recipe``, ``--cfg-options``, the policy of the
     model (``ptq`` in its config), ``--float`` and ``--bits``.
 
@@ -50,11 +61,13 @@ def ptq_config(args: argparse.Namespace) -> Config:
     """
     # The options may change what the scheme and the recipe bring, so they come after them.
     cfg = load_config(argparse.Namespace(**dict(vars(args), cfg_options={})))
-    for kind, key in (('scheme', 'quantizer'), ('recipe', 'stages')):
-        name = getattr(args, kind)
+    for kind, (key, default) in PARTS.items():
+        name = getattr(args, kind) or (None if cfg.get(key) else default)
         if name is not None:
             cfg[key] = base_config(kind, name)[key]
             make_ptq_config(cfg)
+    if (cfg.get('train_cfg') or {}).get('type') != 'PTQLoop':
+        make_ptq_config(cfg)
     if args.backend is not None:
         cfg.backend = base_config('backend', args.backend).backend
     merge_options(cfg, args.cfg_options)
@@ -64,9 +77,8 @@ def ptq_config(args: argparse.Namespace) -> Config:
     add_budget_stages(cfg, args)
     rules = layer_rules(args.float or [], args.bits or [])
     if rules:
-        if not cfg.get('quantizer'):
-            raise QuantizationError('--float and --bits change a scheme: name one with --scheme')
         cfg.quantizer.rules = [*(cfg.quantizer.get('rules') or []), *rules]
+    prepare_auto(cfg)
     return cfg
 
 
@@ -146,8 +158,8 @@ def check_config(cfg: Config) -> None:
         raise QuantizationError("the config has no 'model': give the config of a detector")
     if (cfg.get('train_cfg') or {}).get('type') != 'PTQLoop':
         raise QuantizationError(
-            "the config is a float one (train_cfg is not dict(type='PTQLoop')): name a scheme and "
-            'a recipe with --scheme and --recipe'
+            f'train_cfg={cfg.get("train_cfg")} is no loop that quantizes: leave train_cfg out of '
+            "--cfg-options, or give it type='PTQLoop'"
         )
     if not cfg.load_from:
         raise QuantizationError(

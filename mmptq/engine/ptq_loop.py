@@ -31,6 +31,7 @@ from mmptq.utils.trees import to_plain
 from .checkpoint import save_quantized
 from .evaluate import evaluate
 from .evaluation_record import EvaluationRecord
+from .poor_result import warn_of_drop
 from .ptq_config import config_text
 from .quantization_hook import QuantizationHook
 from .run_report import report_run
@@ -184,6 +185,7 @@ class PTQLoop(BaseLoop):
         )
         if self.evaluations.enabled:
             report_run(ctx, self.evaluations.between(before, after))
+        warn_of_drop(ctx, self.stages, before, after)
 
 
 def _do_nothing() -> None:

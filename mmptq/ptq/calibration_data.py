@@ -126,16 +126,21 @@ def _collate(batch: list) -> Any:
 
 
 def choose_samples(
-    total: int, num_samples: int | None, seed: int, what: str = 'the train split'
+    total: int,
+    num_samples: int | None,
+    seed: int,
+    what: str = 'the train split',
+    default: int = DEFAULT_SAMPLES,
 ) -> list[int]:
     """A random choice without repetition, sorted so that files are read in order.
 
     Args:
         total (int): How many samples there are.
-        num_samples (int, optional): How many to choose; None chooses 256, or all if there are
-            fewer.
+        num_samples (int, optional): How many to choose; None chooses ``default``, or all if there
+            are fewer.
         seed (int): Of the choice.
         what (str): What holds the samples, for messages.
+        default (int): See ``num_samples``. Defaults to 256.
 
     Raises:
         QuantizationError: If there are fewer samples than asked for, or none at all.
@@ -143,7 +148,7 @@ def choose_samples(
     if total < 1:
         raise QuantizationError(f'{what} is empty: PTQ needs at least one calibration sample')
     if num_samples is None:
-        num_samples = min(DEFAULT_SAMPLES, total)
+        num_samples = min(default, total)
     if num_samples < 1:
         raise QuantizationError(f'calibration.num_samples={num_samples} must be at least 1')
     if total < num_samples:
@@ -228,7 +233,7 @@ def calibration_loader(
     count = settings.num_samples if num_samples is None else num_samples
     if at_most is not None:
         count = min(at_most, len(dataset) if count is None else count)
-    indices = choose_samples(len(dataset), count, seed, what)
+    indices = choose_samples(len(dataset), count, seed, what, settings.default_samples)
     if settings.data is not None:
         indices = spread_samples(len(dataset), len(indices), seed)
     workers = loader_cfg.get('num_workers', 0) if isinstance(loader_cfg, dict) else 0

@@ -119,5 +119,31 @@ def test_a_run_without_the_policy(tmp_path):
     options = ('--scheme', 'w4a4', '--recipe', 'qdrop', '--cfg-options', 'ptq=None')
     cfg = config_of(tmp_path, POLICY, *options)
     assert len(cfg.quantizer.rules) == 2 and 'units' not in cfg.stages[1]
-    with pytest.raises(QuantizationError, match='name one with --scheme'):
-        config_of(tmp_path, POLICY, '--float', 'a')
+
+
+def test_nothing_is_named(tmp_path):
+    cfg = config_of(tmp_path, POLICY, '--float', 'a')
+    assert cfg.quantizer.weight.bits == 8 and cfg.stages[-1].type == 'AutoTuner'
+    assert [rule.name for rule in cfg.quantizer.rules] == ['head.last', 'a']
+    assert cfg.train_cfg == dict(type='PTQLoop') and cfg.custom_hooks == [HOOK]
+    assert cfg.calibration == dict(num_samples=10, default_samples=64)
+    assert config_of(tmp_path, '').calibration == dict(default_samples=64)
+
+
+def test_only_a_scheme_or_only_a_recipe(tmp_path):
+    cfg = config_of(tmp_path, '', '--scheme', 'w4a8')
+    assert cfg.quantizer.weight.bits == 4 and cfg.stages[-1].type == 'AutoTuner'
+    cfg = config_of(tmp_path, '', '--recipe', 'mse')
+    assert cfg.quantizer.weight.bits == 8 and len(cfg.stages) == 1
+    assert 'calibration' not in cfg
+
+
+def test_a_policy_with_scales_that_the_backend_lacks(tmp_path):
+    policy = "ptq = dict(rules=[dict(role='depthwise', act=dict(bits=8, per_channel=True))])"
+    for options, act in (
+        ((), dict(bits=8, per_channel=True)),
+        (('--backend', 'openvino'), dict(bits=8)),
+        (('--backend', 'openvino', '--recipe', 'mse'), dict(bits=8, per_channel=True)),
+    ):
+        (rule,) = config_of(tmp_path, policy, *options).quantizer.rules
+        assert rule.act == act

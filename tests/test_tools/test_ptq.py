@@ -124,7 +124,7 @@ QDROP = ['--scheme', 'int8', '--recipe', 'qdrop', '--cfg-options']
         (['--calibration-data', 'nowhere'], "calibration folder 'nowhere' does not exist"),
         (['--cfg-options', 'load_from=None'], 'no float checkpoint'),
         (['--cfg-options', 'load_from=nowhere.pth'], "'nowhere.pth' does not exist"),
-        (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], '--scheme and --recipe'),
+        (['--cfg-options', 'train_cfg.type=EpochBasedTrainLoop'], 'is no loop that quantizes'),
         (['--cfg-options', 'stages=[]'], "the config has no 'stages'"),
         (['--cfg-options', 'model.backbone.depth=34'], 'its architecture differs'),
         (['--cfg-options', "quantizer.rules=[{'name':'x'}]"], 'use --float NAME or --bits NAME=8'),

@@ -15,8 +15,8 @@ class CalibrationSettings:
     """What a run calibrates on.
 
     Attributes:
-        num_samples (int, optional): Number of samples; None takes 256, or all where there are
-            fewer.
+        num_samples (int, optional): Number of samples; None takes ``default_samples``, or all
+            where there are fewer.
         overlap (str): 'error' refuses samples that the evaluation data holds too, 'warn' only
             reports them.
         data (str, optional): A folder of images or scans, in place of the train data.
@@ -24,6 +24,7 @@ class CalibrationSettings:
             them, 'error' refuses the scan, and None drops them below a share of 1 %.
         pipeline (int | list[dict], optional): The test pipeline, or the number of the one to take
             where the evaluation data has several.
+        default_samples (int): 256, and 64 for recipes that pass over them several times.
 
     Example:
         >>> calibration = dict(num_samples=64, data='data/own_frames')
@@ -34,6 +35,7 @@ class CalibrationSettings:
     data: str | None = None
     nan_points: str | None = None
     pipeline: Any = None
+    default_samples: int = DEFAULT_SAMPLES
 
     @classmethod
     def from_config(cls, cfg: Any) -> 'CalibrationSettings':
@@ -63,6 +65,10 @@ class CalibrationSettings:
             raise QuantizationError(f'calibration.num_samples={count!r} must be a whole number')
         if count is not None and count < 1:
             raise QuantizationError(f'calibration.num_samples={count} must be at least 1')
+        if not isinstance(self.default_samples, int) or self.default_samples < 1:
+            raise QuantizationError(
+                f'calibration.default_samples={self.default_samples!r} must be at least 1'
+            )
         if self.overlap not in OVERLAP:
             raise QuantizationError(f"calibration.overlap={self.overlap!r}: use 'error' or 'warn'")
         if self.nan_points not in (None, *NAN_POINTS):
