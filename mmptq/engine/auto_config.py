@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mmptq.ptq.remedies.auto_tuner import REMEDIES
+
 # Calibration samples, at most, where the config and the model's policy say nothing: the search
 # passes over them several times.
 DEFAULT_SAMPLES = 64
@@ -26,6 +28,7 @@ def prepare_auto(cfg: Any) -> None:
     """
     if not tunes_itself(cfg.get('stages')):
         return
+    _keep_what_was_asked(cfg.stages)
     cfg.calibration = dict(dict(default_samples=DEFAULT_SAMPLES), **(cfg.get('calibration') or {}))
     backend = cfg.get('backend')
     if not backend or backend.get('per_channel_act'):
@@ -33,3 +36,13 @@ def prepare_auto(cfg: Any) -> None:
     for entry in (cfg.quantizer, *(cfg.quantizer.get('rules') or ())):
         if entry.get('act'):
             entry['act'].pop('per_channel', None)
+
+
+def _keep_what_was_asked(stages: Any) -> None:
+    """Leave out remedies that a budget, or a stage that needs the float model, rules out."""
+    kinds = {stage.get('type') for stage in stages}
+    left_out = {'more_bits'} if 'BitAllocation' in kinds else set()
+    left_out |= {'biases'} if 'AccuracyControl' in kinds else set()
+    for stage in stages:
+        if left_out and stage.get('type') == 'AutoTuner':
+            stage['remedies'] = [x for x in stage.get('remedies') or REMEDIES if x not in left_out]

@@ -3,8 +3,7 @@
 from typing import Any
 
 from mmptq.ptq.context import PTQContext
-from mmptq.report import find_record
-from mmptq.report.tables import main_metric
+from mmptq.report import find_record, main_metric
 from mmptq.utils.metrics import is_number
 
 from .auto_config import tunes_itself

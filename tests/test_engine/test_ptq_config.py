@@ -147,3 +147,12 @@ def test_a_policy_with_scales_that_the_backend_lacks(tmp_path):
     ):
         (rule,) = config_of(tmp_path, policy, *options).quantizer.rules
         assert rule.act == act
+
+
+def test_a_budget_leaves_no_more_bits_to_the_search(tmp_path):
+    cfg = config_of(tmp_path, '', '--average-bits', '5')
+    kinds = [stage.type for stage in cfg.stages]
+    assert kinds == ['BitAllocation', 'Calibrator', 'AutoTuner']
+    assert cfg.stages[-1].remedies == ['multipliers', 'ranges', 'biases']
+    cfg = config_of(tmp_path, '', '--max-drop', '0.005')
+    assert cfg.stages[1].remedies == ['multipliers', 'ranges', 'more_bits']

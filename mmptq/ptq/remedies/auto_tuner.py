@@ -56,7 +56,6 @@ class AutoTuner(Stage):
     """
 
     needs = frozenset({RANGES, FLOAT_MODEL, UNLEARNED})
-    breaks = frozenset({FLOAT_MODEL})
 
     def __init__(
         self,
@@ -76,6 +75,7 @@ class AutoTuner(Stage):
             )
         self.target = target
         self.remedies = tuple(remedies)
+        self.breaks = frozenset({FLOAT_MODEL} if 'biases' in remedies else ())
         self.num_samples = num_samples
         self.calibrator = Calibrator(weight_observer, act_observer)
         self.cache_budget = cache_budget
