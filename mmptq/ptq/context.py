@@ -11,9 +11,16 @@ from rich.progress import track
 from torch import nn
 
 from mmptq.ptq import parallel
-from mmptq.ptq.inputs.model_inputs import device_of, prepare_batch, run_model
+from mmptq.ptq.inputs.model_inputs import (
+    device_of,
+    is_detector,
+    prepare_batch,
+    run_model,
+    sample_name,
+)
 from mmptq.quantization import QuantizationError, QuantPlan, quantized_layers
 from mmptq.quantization.limits import SchemeLimits
+from mmptq.utils.messages import first_line
 
 from .calibration_data import select
 from .layer_state import LayerState
@@ -148,5 +155,18 @@ class PTQContext:
 
     @torch.no_grad()
     def predict(self, data: Any) -> Any:
-        """Run the model: a detector as the test loop does."""
-        return run_model(self.model, data)
+        """Run the model: a detector as the test loop does.
+
+        Raises:
+            QuantizationError: If the model cannot run this batch.
+        """
+        try:
+            return run_model(self.model, data)
+        except (torch.OutOfMemoryError, QuantizationError):
+            raise
+        except (RuntimeError, ValueError, IndexError) as error:  # of any model
+            name = f'sample {sample_name(data)}' if is_detector(self.model) else 'a batch'
+            raise QuantizationError(
+                f'the model cannot run {name} of the calibration data ({first_line(error)}): leave '
+                'it out, or give inputs like the others'
+            ) from error

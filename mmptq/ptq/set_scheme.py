@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin
-from mmptq.quantization.graph.parameter_owners import computed_weight
+from mmptq.quantization.graph.parameter_owners import computed_weight, weight_partners
 from mmptq.quantization.layers import quant_type_of
 from mmptq.quantization.placement import LayerPlan, is_grouped_transposed
 from mmptq.utils.globs import no_match
@@ -69,6 +69,12 @@ def set_scheme(
         )
     if computed_weight(module):
         raise QuantizationError(f"'{layer}' cannot be quantized: {computed_weight(module)}")
+    owners = weight_partners(ctx.model, {layer: module}).get(layer, set())
+    owners = owners - {other.name for other in ctx.plan.layers}
+    if owners:
+        raise QuantizationError(
+            f"'{layer}' cannot be quantized: its weight is shared with {', '.join(sorted(owners))}"
+        )
     if ctx.limits is not None:
         ctx.limits.check_plan([wanted])
     _quantize(ctx, layer, module)

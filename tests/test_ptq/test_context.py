@@ -52,3 +52,11 @@ def test_evaluation_needs_an_evaluator(tmp_path):
     assert ctx.evaluate() == dict(mAP=None)
     with pytest.raises(QuantizationError, match='num_batches=0 must be at least 1'):
         ctx.evaluate(0)
+
+
+def test_a_batch_that_the_model_cannot_run_is_one_sentence(tmp_path):
+    batches = [torch.zeros(1, 3), torch.zeros(1, 4)]
+    ctx = PTQContext(nn.Linear(3, 2).eval(), batches, tmp_path, seed=0)
+    ctx.predict(batches[0])
+    with pytest.raises(QuantizationError, match='cannot run a batch of the calibration data .*mat'):
+        ctx.predict(batches[1])

@@ -145,3 +145,21 @@ def test_limits_are_checked_after_the_stages(tmp_path):
     recipe = [dict(type='Calibrator'), Sneaky()]
     with pytest.raises(QuantizationError, match="'0' has 4 bits, and npu runs activations of 8"):
         mmptq.quantize(net(), batches(), recipe=recipe, backend=dict(name='npu'))
+
+
+def test_a_weight_that_an_embedding_owns_is_refused(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.mix = nn.Embedding(8, 4), nn.Linear(4, 4)
+            self.scores = nn.Linear(4, 8)
+            self.scores.weight = self.table.weight
+
+        def forward(self, x):
+            return self.scores(self.mix(self.table(x)))
+
+    ctx = PTQContext(Tied().eval(), [torch.arange(8)[None]], tmp_path, seed=0)
+    prepare_model(ctx, QUANTIZER)
+    with pytest.raises(QuantizationError, match="'scores' .* its weight is shared with table"):
+        set_scheme(ctx, 'scores', weight=dict(bits=8))
+    assert list(ctx.layers) == ['mix'] and type(ctx.model.scores) is nn.Linear

@@ -17,6 +17,7 @@ from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.replay.activation_cache import ActivationCache
+from mmptq.ptq.teacher.backward import backward
 from mmptq.ptq.teacher.task_objective import tell_step
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
@@ -191,7 +192,7 @@ class Distillation(Stage):
         for index in (teacher.found[position] for position in chosen):
             parts = teacher.parts(index, teacher.raw_outputs(index))
             loss = sum(parts.values()) / (sum(shares) / get_world_size())
-            loss.backward()
+            backward(loss)
             losses.append(parts)
             total += loss.item()
         self.loss.eval()

@@ -14,6 +14,7 @@ from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.sparse_rows import in_site_order
 from mmptq.utils.trees import is_sparse, rebuild
 
+from .backward import backward
 from .fixed_parameters import fixed_parameters
 from .teacher_outputs import TeacherOutputs
 
@@ -131,7 +132,7 @@ def collect_gradients(
                 raw = recorder.record('', 'output', raw)
             loss = teacher.distance(sample, raw)
             if loss.requires_grad:
-                loss.backward()
+                backward(loss)
             for (name, side), calls in recorder.found.items():
                 data = recorder.data[name, side]
                 pairs = zip(data, calls, strict=True)

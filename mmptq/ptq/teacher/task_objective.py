@@ -17,6 +17,7 @@ from mmptq.utils.hooks import replaced_forwards
 from mmptq.utils.sparse_rows import in_site_order
 from mmptq.utils.trees import clone_tensors, flatten, map_tensors
 
+from .backward import backward
 from .teacher_outputs import TeacherOutputs
 
 
@@ -80,7 +81,7 @@ class TaskObjective:
         # Modules after the unit may work in place, which a leaf does not allow.
         loss = self(unit, sample, clone_tensors(leaves))
         if loss.requires_grad:
-            loss.backward()
+            backward(loss)
         return [in_site_order(call, [x.grad for x in flatten(call)[0]]) for call in leaves]
 
     @contextmanager

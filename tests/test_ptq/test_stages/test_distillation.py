@@ -182,3 +182,13 @@ def test_samples_without_foreground_are_left_out(tmp_path):
 def test_bad_options():
     with pytest.raises(QuantizationError, match='num_iters=0'):
         Distillation(num_iters=0)
+
+
+def test_a_model_without_a_backward_is_refused(tmp_path):
+    ctx = toy_context(tmp_path)
+    forward = ctx.model.forward
+    ctx.model.forward = torch.no_grad()(forward)
+    first = tensors(ctx)
+    with pytest.raises(QuantizationError, match='no gradients go through the model .* such as mse'):
+        distill(ctx)
+    assert all(torch.equal(x, first[name]) for name, x in tensors(ctx).items())
