@@ -76,6 +76,7 @@ setup(
     package_data={
         'mmptq': ['.mim/configs/**/*.py'],
         'mmptq.deploy.sparse_engine': ['src/*'],
+        'mmptq.report.page': ['page.*'],
     },
     cmdclass={'build_py': BuildWithEngine},
     distclass=PlatformDistribution,

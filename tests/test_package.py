@@ -120,8 +120,10 @@ def test_every_import_is_declared(metadata):
     extras = metadata['extras_require']
     declared = metadata['install_requires'] + extras['mmcv'] + extras['3d'] + extras['deploy']
     declared = {Requirement(text).name for text in declared}
-    # mmdet3d depends on nuscenes-devkit for its metric, mmengine on rich, mmcv on Pillow.
-    known = {'mmptq', 'cv2', 'nuscenes', 'rich', 'PIL', *sys.stdlib_module_names, *declared}
+    # mmdet3d depends on nuscenes-devkit for its metric, mmengine on rich, mmcv on Pillow, torch on
+    # jinja2, and that on markupsafe.
+    others = {'cv2', 'nuscenes', 'rich', 'PIL', 'jinja2', 'markupsafe'}
+    known = {'mmptq', *others, *sys.stdlib_module_names, *declared}
     for path in SOURCES:
         unknown = {name.split('.')[0] for name in imported_modules(path)} - known
         assert not unknown, f'{relative(path)} imports {unknown}, which setup.py does not declare'

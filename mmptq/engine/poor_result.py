@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmptq.evaluation.resampling import interval_of, is_noise
 from mmptq.ptq.context import PTQContext
 from mmptq.report import find_record, main_metric
 from mmptq.utils.metrics import is_number
@@ -30,6 +31,9 @@ def warn_of_drop(ctx: PTQContext, stages: list[Any], before: dict, after: dict) 
     if drop <= LARGEST_DROP:
         return
     text = f'{name} fell by {drop:.1%}, from {numbers[name]:.4f} to {after[name]:.4f}'
+    row = interval_of(find_record(ctx.work_dir, 'intervals'))
+    if row is not None and is_noise(row):
+        text += f', within noise (the difference lies in [{row["low"]:+.4f}, {row["high"]:+.4f}])'
     ctx.logger.warning(f'{text}: {_mend(ctx, stages)}')
 
 

@@ -184,7 +184,7 @@ class PTQLoop(BaseLoop):
             f'with {result["num_samples"]} samples'
         )
         if self.evaluations.enabled:
-            report_run(ctx, self.evaluations.between(before, after))
+            report_run(ctx, self.evaluations.between(before, after), self.runner)
         warn_of_drop(ctx, self.stages, before, after)
 
 

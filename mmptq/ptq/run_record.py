@@ -1,6 +1,8 @@
 """What a PTQ run did, in one file that is complete at every moment."""
 
 import platform
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,9 @@ PACKAGES = ('torch', 'mmengine', 'mmdet', 'mmdet3d', 'mmcv')
 class RunRecord:
     """Collects records and timings, and writes ``run.json`` again after each of them.
 
-    The file holds ``version``, ``environment``, ``seed``, ``stages`` (name and seconds of each
-    finished stage) and ``records``, each with its ``kind``, the ``stage`` that made it (null for
-    the run itself) and ``rows``.
+    The file holds ``version``, ``command``, ``environment``, ``seed``, ``stages`` (name and seconds
+    of each finished stage) and ``records``, each with its ``kind``, the ``stage`` that made it
+    (null for the run itself) and ``rows``.
 
     Args:
         path (Path): The file; made with the first record.
@@ -62,14 +64,24 @@ class RunRecord:
         """Write everything so far, in the main process."""
         if not parallel.is_main():
             return
-        content = dict(
+        write_json(self.content(), self.path)
+
+    def content(self) -> dict[str, Any]:
+        """What the file holds."""
+        return dict(
             version=__version__,
+            command=command(),
             environment=environment(self.device),
             seed=self.seed,
             stages=self.stages,
             records=self.records,
         )
-        write_json(content, self.path)
+
+
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    program = ['python'] if sys.argv[0].endswith('.py') else []
+    return shlex.join([*program, *sys.argv])
 
 
 def environment(device: torch.device) -> dict[str, Any]:
