@@ -138,5 +138,10 @@ def fingerprint_of(ctx: PTQContext, num_samples: int) -> dict[str, str]:
 
 def _add(digest: Any, tensor: Tensor) -> None:
     digest.update(str((tensor.dtype, tuple(tensor.shape))).encode())
-    flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    flat = _flat(tensor).view(torch.uint8)
     digest.update(flat.cpu().numpy().data)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """A copy with one axis; an expanded tensor of one value has a stride that no view takes."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format).view(-1)

@@ -22,8 +22,10 @@ from mmptq.utils.trees import is_sparse
 from .layer_scores import LayerScores, between, score_key
 
 OBSERVER = dict(type='LpObserver', p=2.0, num_candidates=24, low=0.3)
-# Every so many-th width is measured.
-EVERY = 2
+# The width that is measured. Where the loss is larger than this, errors do not add up any more, so
+# the second next width is measured, too.
+ANCHOR = 4
+LARGE_LOSS = 0.05
 # Grids of a layer's tensors that are to be measured: (part, scheme).
 Wanted = Mapping[str, Sequence[tuple[str, QScheme]]]
 
@@ -33,8 +35,8 @@ def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_sampl
     """Measure what the scores lack, and write their file.
 
     Weights and inputs are measured apart, each alone: all other tensors are float. Ranges minimise
-    the squared error. Every second width is measured, and those between follow from the squared
-    error of the tensor, see ``between``.
+    the squared error. Few widths of a layer are measured: 4 bits, and wider ones as long as the
+    loss is large. The others follow from the squared error of the tensor, see ``between``.
 
     Args:
         ctx (PTQContext): Converted; nothing has to be calibrated.
@@ -89,19 +91,22 @@ def _score(
     layer, losses, estimated = ctx.layers[name].module, {}, []
     for part in ('weight', 'input'):
         schemes = sorted((s for tensor, s in grids if tensor == part), key=lambda s: s.bits)
-        errors, measured = {}, {}
-        for index, scheme in enumerate(schemes):
-            key = score_key(part, scheme)
-            if part == 'weight':
-                change, errors[key] = _weight_change(layer, scheme)
-            else:
-                change, errors[key] = _input_change(layer, scheme, observer)
-            if index % EVERY == 0:
-                with change:
-                    measured[key] = float(loss().mean())
+        if part == 'weight':
+            changes = [_weight_change(layer, scheme) for scheme in schemes]
+        else:
+            changes = [_input_change(layer, scheme, observer) for scheme in schemes]
+        keys = [score_key(part, scheme) for scheme in schemes]
+        errors = {key: error for key, (_, error) in zip(keys, changes, strict=True)}
+        measured: dict[str, float] = {}
+        index = min(range(len(keys)), key=lambda i: abs(schemes[i].bits - ANCHOR), default=None)
+        while index is not None:
+            with changes[index][0]:
+                measured[keys[index]] = float(loss().mean())
+            large, last = measured[keys[index]] > LARGE_LOSS, index == len(keys) - 1
+            index = min(index + 2, len(keys) - 1) if large and not last else None
         if measured:
             losses |= between(errors, measured)
-            estimated += [key for key in errors if key not in measured]
+            estimated += [key for key in keys if key not in measured]
     return dict(losses=losses, estimated=estimated)
 
 

@@ -75,7 +75,8 @@ def test_another_budget_needs_no_forward(tmp_path):
         assert list(losses) == [*keys, 'weight int8 sym narrow per-channel']
         values = list(losses.values())
         assert values[0] > values[2] > values[4] > values[5] > 0
-    assert set(first['estimated']['stem']) == {keys[1], keys[3], list(losses)[-1]}
+    assert all(2 <= len(names) <= 5 for names in first['estimated'].values())
+    assert not any(keys[2] in names for names in first['estimated'].values())
 
     for folder, scores in ((tmp_path, None), (tmp_path / 'b', tmp_path / 'layer_scores.json')):
         ctx = context(folder)
