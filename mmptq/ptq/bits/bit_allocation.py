@@ -17,14 +17,14 @@ from .bit_problem import ACT_BITS, WEIGHT_BITS, BitProblem
 from .budgets import NAMES, Budgets
 from .integer_programme import Option, choose_options, total_loss
 from .layer_scores import open_scores
-from .score_layers import score_layers
+from .score_layers import METHODS, score_layers
 
 
 @TASK_UTILS.register_module()
 class BitAllocation(Stage):
     """Chooses the bits of each layer so that the outputs change least within a budget.
 
-    For every layer and width the output loss is measured with this weight (or input) alone on its
+    For every layer and width the output loss is found with this weight (or input) alone on its
     grid, on a few calibration samples, without labels. An integer programme then finds the widths
     with the smallest sum of losses that keep the budget, as HAWQ-V3 does with second derivatives
     (https://arxiv.org/abs/2011.10680). Losses are kept in ``layer_scores.json``, so that another
@@ -49,6 +49,9 @@ class BitAllocation(Stage):
         fixed (Sequence[str]): Globs over layers that keep the bits of the scheme; these count.
         num_samples (int): Samples that losses are measured on. Defaults to 8.
         scores (str, optional): The ``layer_scores.json`` of another run of the same model.
+        method (str): 'gradients' estimates the losses of all layers and widths from a few backward
+            passes, see ``OutputGradients``; 'forwards' measures them, with forwards for each layer.
+            Defaults to 'gradients'.
 
     Example:
         >>> stages = [dict(type='BitAllocation', average_bits=5), dict(type='Calibrator')]
@@ -68,6 +71,7 @@ class BitAllocation(Stage):
         fixed: Sequence[str] = (),
         num_samples: int = 8,
         scores: str | None = None,
+        method: str = 'gradients',
     ):
         self.budgets = Budgets(
             dict(
@@ -79,10 +83,13 @@ class BitAllocation(Stage):
         )
         if num_samples < 1:
             raise QuantizationError(f'num_samples={num_samples!r} must be at least 1')
+        if method not in METHODS:
+            raise QuantizationError(f'method={method!r} is unknown: use {" or ".join(METHODS)}')
         if average_act_bits is not None and not act_bits:
             act_bits = (4, 6, 8)
         self.weight_bits, self.act_bits = sorted(set(weight_bits)), sorted(set(act_bits))
         self.fixed, self.num_samples, self.scores = list(fixed), num_samples, scores
+        self.method = method
 
     def check(self, ctx: PTQContext) -> None:
         """Refuse a file that does not exist, and what is impossible whatever the model."""
@@ -102,9 +109,9 @@ class BitAllocation(Stage):
         names = [plan.name for plan in ctx.plan.layers if plan.name in ctx.layers]
         fixed = {name for glob in self.fixed for name in match(glob, names, 'fixed', 'layer')}
         problem = BitProblem(ctx, *self._widths(ctx), fixed)
-        scores = open_scores(ctx, self.num_samples, self.scores)
+        scores = open_scores(ctx, self.num_samples, self.scores, self.method)
         self.budgets.check_possible(problem, problem.options(scores))
-        count = score_layers(ctx, scores, problem.wanted(), self.num_samples)
+        count = score_layers(ctx, scores, problem.wanted(), self.num_samples, self.method)
         options = problem.options(scores)
         chosen = choose_options(options, self.budgets.limits(problem))
         if chosen is None:

@@ -79,7 +79,9 @@ def between(errors: Mapping[str, float], measured: Mapping[str, float]) -> dict[
     return losses
 
 
-def open_scores(ctx: PTQContext, num_samples: int, path: str | Path | None) -> LayerScores:
+def open_scores(
+    ctx: PTQContext, num_samples: int, path: str | Path | None, method: str = 'forwards'
+) -> LayerScores:
     """Scores of an earlier run that fit this one, or empty ones.
 
     Args:
@@ -87,11 +89,12 @@ def open_scores(ctx: PTQContext, num_samples: int, path: str | Path | None) -> L
         num_samples (int): Samples that losses are measured on.
         path (str | Path, optional): The file of another run. None takes that of the work
             directory, if it fits.
+        method (str): How losses are found, see ``METHODS`` of ``score_layers``.
 
     Raises:
         QuantizationError: If ``path`` cannot be read, or was measured on something else.
     """
-    fingerprint = fingerprint_of(ctx, num_samples)
+    fingerprint = {**fingerprint_of(ctx, num_samples), 'method': method}
     empty = LayerScores(fingerprint)
 
     def read() -> LayerScores:

@@ -13,15 +13,20 @@ from torch import Tensor, nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.search.output_gradients import OutputGradients
 from mmptq.ptq.search.output_loss import OutputLoss
-from mmptq.quantization import QScheme, QuantMixin, quantizers_off
+from mmptq.quantization import QScheme, QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.functional import fake_quantize
 from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.messages import first_line
 from mmptq.utils.trees import is_sparse
 
 from .layer_scores import LayerScores, between, score_key
 
 OBSERVER = dict(type='LpObserver', p=2.0, num_candidates=24, low=0.3)
+# 'gradients': a few backward passes for all layers together; 'forwards': each layer changed, which
+# takes a forward per layer, width and sample. Models without gradients take the second.
+METHODS = ('gradients', 'forwards')
 # The width that is measured. Where the loss is larger than this, errors do not add up any more, so
 # the second next width is measured, too.
 ANCHOR = 4
@@ -31,18 +36,20 @@ Wanted = Mapping[str, Sequence[tuple[str, QScheme]]]
 
 
 @torch.no_grad()
-def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_samples: int) -> int:
-    """Measure what the scores lack, and write their file.
+def score_layers(
+    ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_samples: int, method: str
+) -> int:
+    """Find the losses that the scores lack, and write their file.
 
-    Weights and inputs are measured apart, each alone: all other tensors are float. Ranges minimise
-    the squared error. Few widths of a layer are measured: 4 bits, and wider ones as long as the
-    loss is large. The others follow from the squared error of the tensor, see ``between``.
+    Weights and inputs count apart, each alone: all other tensors are float. Ranges minimise the
+    squared error.
 
     Args:
         ctx (PTQContext): Converted; nothing has to be calibrated.
         scores (LayerScores): Losses are added.
         wanted (Mapping): Grids by layer.
         num_samples (int): Calibration samples, evenly spread.
+        method (str): See ``METHODS``.
 
     Returns:
         int: How many losses were found; without any, the model did not run.
@@ -56,12 +63,61 @@ def score_layers(ctx: PTQContext, scores: LayerScores, wanted: Wanted, num_sampl
         return 0
     with quantizers_off(ctx.model):
         observers = _observe_inputs(ctx, missing, num_samples)
-        with OutputLoss(ctx, num_samples) as loss:
-            for name in track(missing, 'score layers', disable=not parallel.is_main()):
-                args = ctx, name, missing[name], observers.get(name), loss
-                scores.put(name, **kept_piece(ctx, name, partial(_score, *args)))
+        if method == 'forwards' or not _differentiate(ctx, scores, missing, observers, num_samples):
+            _measure(ctx, scores, missing, observers, num_samples)
     scores.save(ctx.work_dir)
     return sum(map(len, missing.values()))
+
+
+def _differentiate(
+    ctx: PTQContext, scores: LayerScores, missing: Wanted, observers: dict, num_samples: int
+) -> bool:
+    """Losses from gradients of the outputs; False where they have none."""
+    grids = {
+        name: [
+            (part, scheme, *_qparams(ctx.layers[name].module, part, scheme, observers.get(name)))
+            for part, scheme in some
+            if part == 'weight' or observers[name].seen
+        ]
+        for name, some in missing.items()
+    }
+    problem = ''
+    try:
+        found = OutputGradients(ctx, num_samples).squared_changes(grids)
+    except (QuantizationError, RuntimeError, NotImplementedError) as error:
+        problem = first_line(error)
+    if not parallel.agree(not problem):
+        ctx.logger.warning(
+            f'losses of layers are measured with forwards, which takes longer, because {problem}'
+        )
+        return False
+    for name, some in grids.items():
+        keys = [score_key(part, scheme) for part, scheme, *_ in some]
+        scores.put(name, dict(zip(keys, found[name], strict=True)))
+    return True
+
+
+def _qparams(layer: QuantMixin, part: str, scheme: QScheme, observer: Any) -> tuple:
+    """Scale and zero point of a tensor on a grid."""
+    if part == 'weight':
+        observer = TASK_UTILS.build(dict(OBSERVER, scheme=scheme))
+        observer.update(layer.weight)
+    observer.scheme = scheme
+    return observer.qparams()
+
+
+def _measure(
+    ctx: PTQContext, scores: LayerScores, missing: Wanted, observers: dict, num_samples: int
+) -> None:
+    """Losses from forwards with one layer changed.
+
+    Few widths of a layer are measured: 4 bits, and wider ones as long as the loss is large. The
+    others follow from the squared error of the tensor, see ``between``.
+    """
+    with OutputLoss(ctx, num_samples) as loss:
+        for name in track(missing, 'score layers', disable=not parallel.is_main()):
+            args = ctx, name, missing[name], observers.get(name), loss
+            scores.put(name, **kept_piece(ctx, name, partial(_score, *args)))
 
 
 def kept_piece(ctx: PTQContext, name: str, make: Callable[[], dict]) -> dict:
@@ -112,9 +168,7 @@ def _score(
 
 def _weight_change(layer: QuantMixin, scheme: QScheme) -> tuple[Any, float]:
     """A context in which the weight is on a grid, and the squared error of the weight."""
-    observer = TASK_UTILS.build(dict(OBSERVER, scheme=scheme))
-    observer.update(layer.weight)
-    rounded = fake_quantize(layer.weight, *observer.qparams(), scheme)
+    rounded = fake_quantize(layer.weight, *_qparams(layer, 'weight', scheme, None), scheme)
     return _other_weight(layer, rounded), float((rounded - layer.weight).square().mean())
 
 
@@ -132,8 +186,7 @@ def _input_change(layer: QuantMixin, scheme: QScheme, observer: Any) -> tuple[An
     """A context in which the input is on a grid, and its squared step."""
     if observer is None or not observer.seen:  # the layer never runs on these samples
         return nullcontext(), 0.0
-    observer.scheme = scheme
-    scale, zero_point = observer.qparams()
+    scale, zero_point = _qparams(layer, 'input', scheme, observer)
     return _other_input(layer, scheme, (scale, zero_point)), float(scale.square().mean())
 
 

@@ -66,25 +66,42 @@ def test_the_mean_is_kept_and_the_most_is_made_of_it(tmp_path):
     finish_model(ctx)
 
 
-def test_another_budget_needs_no_forward(tmp_path):
-    ctx = context(tmp_path)
-    BitAllocation(average_bits=4, num_samples=2).run(ctx)
+@pytest.mark.parametrize('method', ['gradients', 'forwards'])
+def test_another_budget_needs_no_forward(tmp_path, method):
+    options = dict(num_samples=2, method=method)
+    BitAllocation(average_bits=4, **options).run(context(tmp_path))
     first = json.loads((tmp_path / 'layer_scores.json').read_text())
     keys = [f'weight uint{bits} asym per-channel' for bits in (2, 3, 4, 5, 6)]
     for losses in first['losses'].values():
         assert list(losses) == [*keys, 'weight int8 sym narrow per-channel']
         values = list(losses.values())
         assert values[0] > values[2] > values[4] > values[5] > 0
-    assert all(2 <= len(names) <= 5 for names in first['estimated'].values())
-    assert not any(keys[2] in names for names in first['estimated'].values())
+    if method == 'forwards':
+        assert all(2 <= len(names) <= 5 for names in first['estimated'].values())
+        assert not any(keys[2] in names for names in first['estimated'].values())
 
     for folder, scores in ((tmp_path, None), (tmp_path / 'b', tmp_path / 'layer_scores.json')):
         ctx = context(folder)
         ctx.model.calls = 0
-        BitAllocation(average_bits=6, num_samples=2, scores=scores and str(scores)).run(ctx)
+        BitAllocation(average_bits=6, scores=scores and str(scores), **options).run(ctx)
         assert ctx.model.calls == 1  # that counts multiplications
         assert mean_bits(ctx) > 5
     assert json.loads((tmp_path / 'layer_scores.json').read_text()) == first
+
+
+def test_gradients_find_what_forwards_measure(tmp_path):
+    found = {}
+    for method in ('gradients', 'forwards'):
+        ctx = context(tmp_path / method)
+        stage = BitAllocation(
+            average_bits=6, act_bits=[4, 6, 8], weight_bits=[4, 8], num_samples=4, method=method
+        )
+        stage.run(ctx)
+        found[method] = json.loads((tmp_path / method / 'layer_scores.json').read_text())['losses']
+    for name, losses in found['forwards'].items():
+        assert losses.keys() == found['gradients'][name].keys() and len(losses) == 5
+        for key, loss in losses.items():
+            assert 0.4 < found['gradients'][name][key] / loss < 2.5, (name, key)
 
 
 def test_scores_of_another_model(tmp_path):
