@@ -67,10 +67,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--float-outputs',
         type=int,
-        default=0,
         metavar='N',
         help='for backends with 8-bit layer outputs: keep the outputs of the N most sensitive '
-        'layers in float',
+        'layers in float (default: as many as the outputs of the network need)',
     )
     parser.add_argument(
         '--opset',
@@ -103,7 +102,7 @@ def parse_args() -> argparse.Namespace:
         help='leave a sparse voxel encoder in PyTorch, for layers that the sparse engine has not',
     )
     args = parser.parse_args()
-    if args.float_outputs < 0:
+    if args.float_outputs is not None and args.float_outputs < 0:
         parser.error(f'--float-outputs {args.float_outputs}: use a number ≥ 0')
     return args
 

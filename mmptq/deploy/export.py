@@ -8,18 +8,11 @@ from typing import Any
 
 import onnx
 import torch
-from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmptq.deploy.end_to_end import decoding_of
 from mmptq.deploy.engines import find_engine
 from mmptq.deploy.engines.packages import require_package
-from mmptq.deploy.graph.even_outputs import (
-    observe_even_outputs,
-    outputs_before_multipliers,
-    place_even_outputs,
-)
-from mmptq.deploy.graph.extra_quantizers import place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.multipliers import fold_multipliers
 from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
@@ -30,17 +23,17 @@ from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layer
 from mmptq.quantization.placement import LayerPlan
 from mmptq.version import __version__
 
+from .backend_pairs import BackendPairs
 from .engine_check import EngineCheck
 from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, find_family
 from .file_form import FileForm
 from .metadata import check_model
-from .observe import make_observe
 from .onnx_export import export_marked
 from .opset import FLOAT16_SCALES
 from .parity import MIN_DECIBEL
 from .raw_images import METADATA_KEY as RAW_IMAGES
-from .sensitivity import most_sensitive_outputs
+from .sensitivity import choose_float_outputs
 from .write_file import PARITY_SAMPLES, write_file
 
 
@@ -90,7 +83,7 @@ def build_model(
     profile: ExportProfile,
     inputs: list[Tensor],
     dynamic: bool,
-    float_outputs: int = 0,
+    float_outputs: int | None = 0,
     opset: int | None = None,
     open_batch: bool | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
@@ -101,8 +94,8 @@ def build_model(
         profile (ExportProfile): What the backend wants.
         inputs (list[Tensor]): Calibration inputs of the subgraph.
         dynamic (bool): Whether the input size is left open.
-        float_outputs (int): How many layers keep a float output where the backend wants 8 bits:
-            those whose rounding moves the network's outputs most. The log names them.
+        float_outputs (int, optional): How many layers keep a float output where the backend wants
+            8 bits; None stands for as many as are needed, see ``choose_float_outputs``.
         opset (int, optional): See ``export_marked``.
         open_batch (bool, optional): Whether the number of images is left open. Defaults to None:
             as ``dynamic``.
@@ -129,18 +122,8 @@ def build_model(
         unfold_transposed_convs(graph)
     fold_multipliers(graph)
     graph.finish()
-    even = {}
-    if profile.even_outputs:
-        before = outputs_before_multipliers(graph)
-        even = observe_even_outputs(graph, profile, before, inputs)
-    observe = make_observe(graph, profile, inputs)
-    kept = []
-    if float_outputs:
-        kept = most_sensitive_outputs(graph, profile, observe, inputs, float_outputs)
-        logger = MMLogger.get_current_instance()
-        logger.info(f'outputs kept in float, most sensitive first: {", ".join(kept)}')
-    observed = place_extra_quantizers(graph, profile, observe, [*kept, *even])
-    place_even_outputs(graph, {name: x for name, x in even.items() if name not in kept})
+    pairs = BackendPairs(graph, profile, inputs)
+    graph = pairs.placed(choose_float_outputs(pairs, inputs, float_outputs))
     if profile.int32_bias:
         quantize_biases(graph)
     model = graph.finish()
@@ -150,7 +133,7 @@ def build_model(
         if entry.domain:
             model.opset_import.remove(entry)
     check_model(model)
-    return model, {name: vars(qparams) for name, qparams in {**narrowed, **observed}.items()}
+    return model, {name: vars(qparams) for name, qparams in {**narrowed, **pairs.observed}.items()}
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,7 +23,7 @@ class FileForm:
             leaves it open and refuses a network that cannot do that. Defaults to None: open where
             height, width and network allow it, 1 otherwise.
         opset (int, optional): See ``export_marked``.
-        float_outputs (int): See ``build_model``.
+        float_outputs (int, optional): See ``build_model``. Defaults to None: as many as needed.
         raw (RawImages, optional): Takes raw images and normalises them itself. Defaults to None.
         end_to_end (bool): Whether it gives boxes, scores and labels. Defaults to False.
     """
@@ -31,7 +31,7 @@ class FileForm:
     dynamic: bool = True
     batch: int | str | None = None
     opset: int | None = None
-    float_outputs: int = 0
+    float_outputs: int | None = None
     raw: RawImages | None = None
     end_to_end: bool = False
 

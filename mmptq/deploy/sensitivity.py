@@ -1,77 +1,106 @@
-"""Which layers are most sensitive to an output in 8 bits."""
-
-from collections.abc import Callable
+"""Which layers are most sensitive to an output in 8 bits, and which of them stay float."""
 
 import numpy as np
-import onnx
+from mmengine.logging import MMLogger
 from torch import Tensor
 
-from mmptq.deploy.export_profile import ExportProfile
-from mmptq.deploy.graph.extra_quantizers import integer_layers, place_extra_quantizers
 from mmptq.deploy.graph.graph import Graph
-from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.ptq.search.sensitivity import measure_sensitivity
 
+from .backend_pairs import BackendPairs
 from .observe import open_unoptimized, runtime_errors
 from .parity import SignalToNoise
 
 SAMPLES = 2
+# The pairs of a backend may leave this signal-to-noise on every output of the network, in float
+# arithmetic: what they cost a detector is then within what evaluation sets of this size resolve.
+LEAST_DECIBEL = 20.0
 
 
-def most_sensitive_outputs(
-    graph: Graph,
-    profile: ExportProfile,
-    observe: Callable[..., dict[str, TensorQParams]],
-    inputs: list[Tensor],
-    count: int,
-) -> list[str]:
-    """The layers whose 8-bit outputs move the outputs of the network most.
-
-    Each layer in turn is the only one with a quantized output, in float arithmetic. The measure is
-    the ratio of noise to signal, summed over the outputs of the network.
+class OutputNoise:
+    """Noise that the pairs of a backend leave on the outputs of the network, in float arithmetic.
 
     Args:
-        graph (Graph): With pairs on layer inputs; not changed.
-        profile (ExportProfile): What the backend wants.
-        observe (Callable): Finds scales of tensors from calibration data.
-        inputs (list[Tensor]): Calibration inputs; the first two are used.
-        count (int): How many layers to name.
-
-    Returns:
-        list[str]: Output tensors of these layers, the most sensitive first.
+        pairs (BackendPairs): Of the graph.
+        inputs (list[Tensor]): Calibration inputs of the graph; the first two are used.
     """
-    model = graph.finish()
-    layers = integer_layers(_copy(model), profile)
-    known = place_extra_quantizers(_copy(model), profile, observe)
-    arrays = [x.detach().cpu().numpy() for x in inputs[:SAMPLES]]
 
-    def outputs(float_outputs: set[str]) -> list[list[np.ndarray]]:
-        variant = _copy(model)
-        place_extra_quantizers(
-            variant, profile, lambda names, _=None: {n: known[n] for n in names}, float_outputs
+    def __init__(self, pairs: BackendPairs, inputs: list[Tensor]):
+        self.pairs = pairs
+        self._arrays = [x.detach().cpu().numpy() for x in inputs[:SAMPLES]]
+        self._reference = self._outputs(pairs.placed(pairs.candidates))
+
+    def ratios(self, float_outputs: set[str]) -> list[float]:
+        """Noise over signal of each output, while these layer outputs stay float."""
+        meters = [SignalToNoise() for _ in self._reference[0]]
+        values = self._outputs(self.pairs.placed(float_outputs))
+        for sample, changed in zip(self._reference, values, strict=True):
+            for meter, expected, value in zip(meters, sample, changed, strict=True):
+                meter.update(expected, value)
+        return [meter.noise / max(meter.signal, 1e-30) for meter in meters]
+
+    def by_layer(self) -> dict[str, list[float]]:
+        """``ratios`` of each layer output where it alone is quantized, the largest first."""
+        everything = set(self.pairs.candidates)
+        found = measure_sensitivity(
+            {name: {name} for name in self.pairs.candidates},
+            lambda quantized: self.ratios(everything - quantized),
         )
-        session = open_unoptimized(variant, [])
+        return dict(sorted(found.items(), key=lambda item: -sum(item[1])))
+
+    def _outputs(self, graph: Graph) -> list[list[np.ndarray]]:
+        session = open_unoptimized(graph, [])
         with runtime_errors():
             name = session.get_inputs()[0].name
-            return [session.run(graph.outputs, {name: x}) for x in arrays]
-
-    reference = outputs(set(layers))
-    noise = measure_sensitivity(
-        {layer: {layer} for layer in layers},
-        lambda quantized: _relative_noise(reference, outputs(set(layers) - quantized)),
-    )
-    return sorted(layers, key=lambda layer: -noise[layer])[:count]
+            return [session.run(graph.outputs, {name: x}) for x in self._arrays]
 
 
-def _copy(model: onnx.ModelProto) -> Graph:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return Graph(copy)
+def choose_float_outputs(pairs: BackendPairs, inputs: list[Tensor], count: int | None) -> list[str]:
+    """The layer outputs that stay float, most sensitive first; the log names them.
+
+    Args:
+        pairs (BackendPairs): Of the graph.
+        inputs (list[Tensor]): Calibration inputs of the graph.
+        count (int, optional): How many; None takes as many as bring every output of the network
+            to ``LEAST_DECIBEL``, and none where it is there already.
+    """
+    if count == 0 or not pairs.candidates:
+        return []
+    noise, most = OutputNoise(pairs, inputs), 10 ** (-LEAST_DECIBEL / 10)
+    logger = MMLogger.get_current_instance()
+    if count is None:
+        ratio = max(noise.ratios(set()))
+        if ratio <= most:
+            return []
+        logger.info(f'the quantizers of the backend leave {_decibel(ratio)} dB: {RANKING}')
+    ranked = noise.by_layer()
+    kept = list(ranked)[:count]
+    if count is None:
+        kept, ratio = _fewest(noise, ranked, most)
+        logger.info(f'{_decibel(ratio)} dB with {len(kept)} outputs in float')
+    logger.info(f'outputs kept in float, most sensitive first: {", ".join(kept)}')
+    return kept
 
 
-def _relative_noise(reference: list[list[np.ndarray]], values: list[list[np.ndarray]]) -> float:
-    meters = [SignalToNoise() for _ in reference[0]]
-    for sample, changed in zip(reference, values, strict=True):
-        for meter, expected, value in zip(meters, sample, changed, strict=True):
-            meter.update(expected, value)
-    return sum(meter.noise / max(meter.signal, 1e-30) for meter in meters)
+RANKING = 'looking for the layers whose output in 8 bits costs most'
+
+
+def _fewest(
+    noise: OutputNoise, ranked: dict[str, list[float]], most: float
+) -> tuple[list[str], float]:
+    """The shortest beginning of the ranking that leaves little enough noise, and that noise.
+
+    Noise of layers adds up about, which gives the first guess; then the number grows.
+    """
+    names, ratios = list(ranked), np.array(list(ranked.values()))
+    left = ratios.sum(0) - ratios.cumsum(0)  # (layer, output)
+    count = 1 + int(np.argmax((left <= most).all(1)))
+    while True:
+        ratio = max(noise.ratios(set(names[:count])))
+        if ratio <= most or count == len(names):
+            return names[:count], ratio
+        count = min(len(names), count + max(1, count // 4))
+
+
+def _decibel(ratio: float) -> str:
+    return f'{-10 * np.log10(max(ratio, 1e-20)):.1f}'

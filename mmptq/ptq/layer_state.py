@@ -14,8 +14,11 @@ class LayerState:
         module (nn.Module): The module.
         p (float, optional): Exponent of the error that its scales minimise; None leaves it to
             the observer's config. Defaults to None.
+        input_range (tuple[float, float], optional): Ends of the input's range, found together
+            with something else; None leaves them to the observer. Defaults to None.
     """
 
     name: str
     module: nn.Module
     p: float | None = None
+    input_range: tuple[float, float] | None = None

@@ -136,6 +136,7 @@ def set_multiplier(ctx: PTQContext, layer: str, multiplier: Tensor | None) -> No
         raise QuantizationError(f"'{layer}' gets no channel multiplier: {problem}")
     ctx.model.get_submodule(layer).set_multiplier(multiplier)
     plan.multiplier = multiplier is not None
+    ctx.layers[layer].input_range = None
 
 
 def multiplier_problem(ctx: PTQContext, layer: str) -> str | None:

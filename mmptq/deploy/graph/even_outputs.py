@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.observe import SILU_FLOOR, feeds_silu, values_of
-from mmptq.ptq.search.channel_factors import channel_factors, channel_widths
-from mmptq.quantization import QScheme, choose_qparams
+from mmptq.ptq.search.channel_grid import NUM_VALUES, find_grid, sampled_rows
+from mmptq.quantization import QScheme
+from mmptq.quantization.functional import SMALLEST_SCALE
 
 from .graph import Graph
 from .multipliers import PRODUCERS, find_multipliers, insert_even_pair
@@ -56,31 +56,29 @@ def observe_even_outputs(
 
     Args:
         graph (Graph): With pairs on layer inputs; not changed.
-        profile (ExportProfile): Its ``observer`` finds the range of each channel.
+        profile (ExportProfile): Its ``limits.act`` is the scheme.
         tensors (list[str]): Outputs of layers.
         inputs (list[Tensor]): Calibration inputs of the graph.
     """
     if not tensors:
         return {}
-    act = profile.limits.act
-    scheme = QScheme(bits=8, channel_axis=1)
-    observers = {name: TASK_UTILS.build(dict(profile.observer, scheme=scheme)) for name in tensors}
+    count = -(-NUM_VALUES // len(inputs))
+    rows: dict[str, list[Tensor]] = {name: [] for name in tensors}
     silu_inputs = {name for name in tensors if feeds_silu(graph, name)}
     for values in values_of(graph, tensors, inputs):
-        for name, observer in observers.items():
-            value = values[name]
-            observer.update(value.clamp(min=SILU_FLOOR) if name in silu_inputs else value)
-    return {name: _even(observer, QScheme(bits=8, **act)) for name, observer in observers.items()}
+        for name in tensors:
+            value = values[name].clamp(min=SILU_FLOOR) if name in silu_inputs else values[name]
+            rows[name].append(sampled_rows(value, 1, count))
+    scheme = QScheme(bits=8, **profile.limits.act)
+    return {name: _even(torch.cat(found, 1), scheme) for name, found in rows.items()}
 
 
-def _even(observer, scheme: QScheme) -> EvenOutput:
-    scale, zero_point = observer.qparams()
-    low, high = ((end - zero_point) * scale for end in (0, 255))
-    factors = channel_factors(channel_widths(low, high, scheme), 1.0)
-    ends = (low * factors).min().view(1), (high * factors).max().view(1)
-    scale, zero_point = choose_qparams(*ends, scheme)
-    qparams = TensorQParams(scale.item(), int(zero_point.item()), bool(scheme.signed))
-    return EvenOutput(factors.to(torch.float64).numpy(), qparams)
+def _even(rows: Tensor, scheme: QScheme) -> EvenOutput:
+    grid = find_grid(rows, scheme)
+    factors = grid.factors()
+    scale = max((grid.steps * factors).max().item(), SMALLEST_SCALE)
+    qparams = TensorQParams(scale, grid.zero_point, bool(scheme.signed))
+    return EvenOutput(factors.double().numpy(), qparams)
 
 
 def place_even_outputs(graph: Graph, outputs: dict[str, EvenOutput]) -> int:

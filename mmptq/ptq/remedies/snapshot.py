@@ -26,6 +26,7 @@ class Snapshot:
         self._plans = [
             (plan, {name: getattr(plan, name) for name in names}) for plan in ctx.plan.layers
         ]
+        self._ranges = [(state, state.input_range) for state in ctx.layers.values()]
         self._layers = [(state.module, _state(state.module)) for state in ctx.layers.values()]
 
     @torch.no_grad()
@@ -34,6 +35,8 @@ class Snapshot:
         for plan, values in self._plans:
             for name, value in values.items():
                 setattr(plan, name, value)
+        for state, ends in self._ranges:
+            state.input_range = ends
         for layer, state in self._layers:
             for name, value in state['parameters'].items():
                 getattr(layer, name).copy_(value)

@@ -13,7 +13,13 @@ from mmptq.ptq.checks.diagnosis import ChannelSpread, diagnose
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.ptq.set_scheme import detach
-from mmptq.quantization import FakeQuantizer, QuantizationError, QuantMixin, quantizers_off
+from mmptq.quantization import (
+    FakeQuantizer,
+    QuantizationError,
+    QuantMixin,
+    choose_qparams,
+    quantizers_off,
+)
 from mmptq.utils.hooks import temporary_hooks
 
 from .observing import merge_observers, observe
@@ -123,7 +129,15 @@ class Calibrator(Stage):
                 'calibration samples'
             )
         found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
-        _set_scales(quantizers, lambda index: found[index].qparams(), [1] * len(found))
+        ranges = [ctx.layers[name].input_range for name in observers]
+
+        def search(index: int) -> tuple[Tensor, Tensor]:
+            if ranges[index] is None:
+                return found[index].qparams()
+            ends = (quantizers[index].scale.new_tensor([end]) for end in ranges[index])
+            return choose_qparams(*ends, quantizers[index].scheme)
+
+        _set_scales(quantizers, search, [1] * len(found))
         _report_clipped(ctx, lowest)
         return spread
 

@@ -10,16 +10,11 @@ from torch import Tensor, nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.channel_factors import (
-    bits_gained,
-    channel_factors,
-    channel_widths,
-    trial_error,
-)
+from mmptq.ptq.search.channel_grid import NUM_VALUES, ChannelGrid, find_grid, sampled_rows
+from mmptq.ptq.search.layer_trial import trial_error
 from mmptq.ptq.set_scheme import multiplier_problem, set_multiplier
 from mmptq.quantization import (
     FakeQuantizer,
-    QScheme,
     QuantizationError,
     QuantMixin,
     quantizers_off,
@@ -27,7 +22,6 @@ from mmptq.quantization import (
 from mmptq.utils.globs import match
 from mmptq.utils.hooks import temporary_hooks
 
-from .observing import merge_observers, observe
 from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
@@ -48,6 +42,10 @@ class ChannelMultiplier(Stage):
     Unlike :class:`CrossLayerEqualization` it passes any activation and concatenation, at the price
     of one multiplication, which engines compute together with what comes before.
 
+    Factors, zero point and range of the input are found together, so that the error of every
+    channel is small against its own variance; the stage that calibrates keeps that range (on a
+    range for all channels together, those with much would clip those with little).
+
     Put it before the stage that calibrates: it changes weights, and ranges with them. Layers with
     less to gain than ``min_gain``, and those that share their weight, are left alone.
 
@@ -63,7 +61,6 @@ class ChannelMultiplier(Stage):
             0.5, 0.75 and 1.
         min_gain (float): Bits that one scale per tensor must leave unused, on the mean of the
             channels of a depthwise convolution. Defaults to 1.0.
-        observer (dict): Config of the observer that finds the range of each channel.
 
     Example:
         >>> stages = [dict(type='ChannelMultiplier'), dict(type='Calibrator')]
@@ -79,7 +76,6 @@ class ChannelMultiplier(Stage):
         layers: Sequence[str] = (),
         alpha: float | None = None,
         min_gain: float = 1.0,
-        observer: dict[str, Any] = dict(type='LpObserver', p=2.0),  # noqa: B006 (never changed)
     ):
         if alpha is not None and not 0 < alpha <= 1:
             raise QuantizationError(
@@ -89,28 +85,28 @@ class ChannelMultiplier(Stage):
         self.layers = [layers] if isinstance(layers, str) else list(layers)
         self.alpha = alpha
         self.min_gain = min_gain
-        self.observer = observer
 
     @torch.no_grad()
     def run(self, ctx: PTQContext) -> None:
         """Find the factors of every chosen layer and set them."""
         chosen = self._chosen(ctx)
-        ends = self._ranges(ctx, chosen)
-        widths = {
-            name: channel_widths(*ends[name], chosen[name].input_quantizer.scheme) for name in ends
+        grids = _find_grids(_sample(ctx, chosen), chosen)
+        alphas = {
+            name: self.alpha or 1.0 for name, grid in grids.items() if grid.unused >= self.min_gain
         }
-        gains = {name: bits_gained(*ends[name], widths[name]) for name in ends}
-        alphas = {name: self.alpha or 1.0 for name in ends if gains[name] >= self.min_gain}
         if self.alpha is None:
-            searched = {name: layer for name, layer in chosen.items() if not is_depthwise(layer)}
-            alphas.update(_search(ctx, searched, ends, widths))
+            others = {name: chosen[name] for name in grids if not is_depthwise(chosen[name])}
+            alphas.update(_search(ctx, others, grids))
         rows = []
-        for name, alpha in alphas.items():
-            if alpha:
-                factors = channel_factors(widths[name], alpha)
-                set_multiplier(ctx, name, factors)
-                ratio = (factors.max() / factors.min()).item()
-                rows.append(dict(layer=name, alpha=alpha, bits=gains[name], ratio=ratio))
+        for name in (name for name in grids if alphas.get(name)):
+            grid, alpha = grids[name], alphas[name]
+            factors = grid.factors(alpha)
+            set_multiplier(ctx, name, factors)
+            if alpha == 1:
+                scheme = chosen[name].input_quantizer.scheme
+                ctx.layers[name].input_range = grid.ends(scheme, factors)
+            ratio = (factors.max() / factors.min()).item()
+            rows.append(dict(layer=name, alpha=alpha, unused_bits=grid.unused, ratio=ratio))
         ctx.record('channel_multipliers', rows)
         ctx.logger.info(
             f'{len(rows)} of {len(chosen)} layer inputs are multiplied by channel '
@@ -135,23 +131,6 @@ class ChannelMultiplier(Stage):
                     ctx.logger.info(f"'{plan.name}' gets no channel multiplier: {problem}")
         return chosen
 
-    def _ranges(
-        self, ctx: PTQContext, layers: dict[str, QuantMixin]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Lower and upper end (C,) of each channel of each layer input that was seen."""
-        observers, hooks = {}, {}
-        for name, layer in layers.items():
-            bits = layer.input_quantizer.scheme.bits
-            scheme = QScheme(bits=bits, channel_axis=layer.channel_axis)
-            observers[name] = TASK_UTILS.build(dict(self.observer, scheme=scheme))
-            hooks[layer.input_quantizer] = _hook(observers[name], name)
-        if layers:
-            with quantizers_off(ctx.model), temporary_hooks(before=hooks):
-                for data in ctx.batches('channel ranges'):
-                    ctx.predict(data)
-        merge_observers(observers.values())
-        return _ends({name: found for name, found in observers.items() if found.seen})
-
 
 def is_depthwise(layer: nn.Module) -> bool:
     """Whether each input channel of a convolution meets filters of its own."""
@@ -163,45 +142,58 @@ def _one_scale(layer: QuantMixin) -> bool:
     return isinstance(quantizer, FakeQuantizer) and quantizer.scheme.channel_axis is None
 
 
-def _hook(observer: Any, name: str) -> Callable:
-    return lambda module, args: observe(observer, args[0].detach(), name, 'input')
+def _sample(ctx: PTQContext, layers: dict[str, QuantMixin]) -> dict[str, Tensor]:
+    """Values (C, K) of the input channels of each layer that runs, from all samples."""
+    count = -(-NUM_VALUES // max(1, len(ctx.loader)))
+    batches: list[dict[str, list[Tensor]]] = []
+
+    def hook(name: str, layer: QuantMixin) -> Callable:
+        def take(module: nn.Module, args: tuple) -> None:
+            rows = sampled_rows(args[0], layer.channel_axis, count)
+            batches[-1].setdefault(name, []).append(rows)
+
+        return take
+
+    hooks = {layer.input_quantizer: hook(name, layer) for name, layer in layers.items()}
+    if layers:
+        with quantizers_off(ctx.model), temporary_hooks(before=hooks):
+            for data in ctx.batches('channel ranges'):
+                batches.append({})
+                ctx.predict(data)
+    found: dict[str, list[Tensor]] = {}
+    for batch in parallel.gather_shards(batches):
+        for name, rows in batch.items():
+            found.setdefault(name, []).extend(rows)
+    rows = {name: torch.cat(found[name], 1) for name in layers if name in found}
+    return {name: x for name, x in rows.items() if x.shape[1]}
 
 
-def _ends(observers: dict[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Ends of the channels; each process searches those of some layers."""
-    names = list(observers)
-    own = {}
-    for index in parallel.fair_shares([1] * len(names)):
-        scale, zero_point = observers[names[index]].qparams()
-        scheme = observers[names[index]].scheme
-        ends = ((end - zero_point) * scale for end in (scheme.qmin, scheme.qmax))
-        own[index] = tuple(end.cpu() for end in ends)
-    found = {index: ends for part in parallel.gather(own) for index, ends in part.items()}
-    return {name: found[index] for index, name in enumerate(names)}
+def _find_grids(rows: dict[str, Tensor], layers: dict[str, QuantMixin]) -> dict[str, ChannelGrid]:
+    """Steps and zero point of each layer input; each process searches those of some."""
+    names, own = list(rows), {}
+    for index in parallel.fair_shares([x.numel() for x in rows.values()]):
+        name = names[index]
+        own[name] = vars(find_grid(rows[name], layers[name].input_quantizer.scheme))
+    found = {name: grid for part in parallel.gather(own) for name, grid in part.items()}
+    grids = {name: ChannelGrid(**found[name]) for name in names}
+    return {name: grid for name, grid in grids.items() if bool((grid.steps > 0).any())}
 
 
 def _search(
-    ctx: PTQContext,
-    layers: dict[str, QuantMixin],
-    ends: dict[str, tuple[Tensor, Tensor]],
-    widths: dict[str, Tensor],
+    ctx: PTQContext, layers: dict[str, QuantMixin], grids: dict[str, ChannelGrid]
 ) -> dict[str, float]:
     """The share alpha with the smallest error of each layer's output; 0 where none is worth it."""
-    names = {layer: name for name, layer in layers.items() if name in ends}
-    errors = {
-        name: torch.zeros(1 + len(ALPHAS), dtype=torch.float64, device='cpu')
-        for name in names.values()
-    }
-    factors = {
-        name: [channel_factors(widths[name], alpha) for alpha in (0.0, *ALPHAS)] for name in errors
-    }
+    names = {layer: name for name, layer in layers.items()}
+    zeros = torch.zeros(1 + len(ALPHAS), dtype=torch.float64, device='cpu')
+    errors = {name: zeros.clone() for name in layers}
+    factors = {name: [grids[name].factors(alpha) for alpha in (0.0, *ALPHAS)] for name in layers}
 
     def hook(layer: QuantMixin, args: tuple, kwargs: dict[str, Any], output: Tensor) -> None:
         name = names[layer]
         for index, candidate in enumerate(factors[name]):
-            errors[name][index] += trial_error(
-                layer, (args, kwargs), output, candidate.to(output.device), ends[name]
-            )
+            ends = grids[name].ends(layer.input_quantizer.scheme, candidate)
+            candidate = candidate.to(output.device)
+            errors[name][index] += trial_error(layer, (args, kwargs), output, candidate, ends)
 
     if names:
         with quantizers_off(ctx.model), ExitStack() as stack:

@@ -17,7 +17,7 @@ from uneven_models import (
 from mmptq.engine.checkpoint import read_checkpoint, save_quantized
 from mmptq.engine.load_weights import load_quantized
 from mmptq.ptq import BiasCorrection, Calibrator, ChannelMultiplier, build_stages
-from mmptq.ptq.search.channel_factors import channel_factors, channel_widths
+from mmptq.ptq.search.channel_grid import find_grid
 from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import QScheme, QuantizationError, coverage_rows, quantizers_off
 
@@ -46,22 +46,35 @@ def test_with_quantizers_off_the_model_is_the_float_one(tmp_path):
 
 
 def test_the_factors_of_one_sided_channels_by_hand():
-    low, high = torch.zeros(4), torch.tensor([1.0, 4.0, 16.0, 0.0])
-    widths = channel_widths(low, high, QScheme(bits=8))
-    torch.testing.assert_close(widths, high)
-    torch.testing.assert_close(channel_factors(widths, 1.0), torch.tensor([4.0, 1, 0.25, 1]))
-    torch.testing.assert_close(channel_factors(widths, 0.5), torch.tensor([2.0, 1, 0.5, 1]))
+    rows = torch.tensor([1.0, 4.0, 16.0, 0.0])[:, None] * torch.linspace(0, 1, 256)
+    grid = find_grid(rows, QScheme(bits=8))
+    assert grid.zero_point == 0
+    torch.testing.assert_close(grid.steps, torch.tensor([1.0, 4.0, 16.0, 0.0]) / 255)
+    assert grid.unused == 2  # 4, 2 and 0 bits
+    torch.testing.assert_close(grid.factors(), torch.tensor([4.0, 1, 0.25, 1]))
+    torch.testing.assert_close(grid.factors(0.5), torch.tensor([2.0, 1, 0.5, 1]))
+    low, high = grid.ends(QScheme(bits=8), grid.factors())
+    assert low == 0
+    assert high == pytest.approx(4)
 
 
 def test_one_zero_point_suits_channels_with_different_lower_ends():
-    low, high = -torch.ones(4), torch.tensor([3.0, 99.0, 99.0, 99.0])
-    widths = channel_widths(low, high, QScheme(bits=8))
-    share = max(1 / widths[0], 1 / widths[1]).item()  # of the levels below zero
-    assert (widths * share >= 1 - 1e-5).all()
-    assert (widths * (1 - share) >= high * (1 - 1e-5)).all()
-    assert 0.15 < share < 0.24  # 0.25 suits the first channel, 0.01 the others
-    symmetric = channel_widths(low, high, QScheme(bits=8, symmetric=True, signed=True))
-    torch.testing.assert_close(symmetric, high)
+    ends = [(-1, 3), *[(-1, 99)] * 3]
+    rows = torch.stack([torch.linspace(low, high, 500) for low, high in ends])
+    grid = find_grid(rows, QScheme(bits=8))
+    # A quarter of the levels suits the first channel, a hundredth the others.
+    assert 255 / 100 < grid.zero_point < 255 / 4
+    assert (grid.steps[1:] == grid.steps[1]).all()
+    assert 4 / 255 <= grid.steps[0] < 99 / 255
+    signed = find_grid(rows, QScheme(bits=8, symmetric=True, signed=True))
+    assert signed.zero_point == 0
+    torch.testing.assert_close(signed.steps, torch.tensor([3.0, 99, 99, 99]) / 127)
+
+
+def test_a_lower_end_may_be_clipped_where_it_is_rare():
+    rows = torch.linspace(0, 1, 1000).repeat(2, 1)
+    rows[:, 0] = -0.001
+    assert find_grid(rows, QScheme(bits=8)).zero_point == 0
 
 
 def test_channels_of_zeros_keep_their_numbers(tmp_path):

@@ -1,0 +1,125 @@
+"""Factors that let the channels of a tensor share one grid, from samples of their values."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmptq.quantization import QScheme
+
+# A channel with a range below this share of the largest one holds nothing but zeros.
+DEAD = 1e-7
+# Values of each channel that are looked at, about, over all samples.
+NUM_VALUES = 2048
+# Steps that are tried: these shares of the step that covers all values of the channel.
+FRACTIONS = torch.logspace(0, -0.9, 16).tolist()
+# Zero points that are tried, as shares of the levels; then those between, around the best one.
+SHARES = tuple(index / 16 for index in range(16))
+REFINEMENTS = (1 / 32, 1 / 64)
+
+
+@dataclass
+class ChannelGrid:
+    """Steps of the channels of a tensor on grids with one zero point.
+
+    Attributes:
+        steps (Tensor): (C,); 0 for a channel of zeros.
+        zero_point (int): The integer that stands for 0, for all channels.
+        unused (float): Bits that one step for all values of the tensor would leave unused, on the
+            mean of the channels.
+    """
+
+    steps: Tensor
+    zero_point: int
+    unused: float
+
+    def factors(self, alpha: float = 1.0) -> Tensor:
+        """Factors (C,) that even out the steps: wholly for ``alpha=1``, not at all for 0.
+
+        Their geometric mean is 1. Channels of zeros keep their numbers.
+        """
+        alive = self.steps > 0
+        logs = self.steps.clamp(min=torch.finfo(self.steps.dtype).tiny).log()
+        mean = logs[alive].mean() if alive.any() else 0.0
+        return torch.where(alive, ((mean - logs) * alpha).exp(), torch.ones_like(logs))
+
+    def ends(self, scheme: QScheme, factors: Tensor) -> tuple[float, float]:
+        """Lower and upper end of the tensor after multiplication by some factors."""
+        steps = (self.steps * factors).max().item()
+        return (scheme.qmin - self.zero_point) * steps, (scheme.qmax - self.zero_point) * steps
+
+
+def sampled_rows(x: Tensor, axis: int, count: int) -> Tensor:
+    """About ``count`` values (C, count) of each channel, at evenly spread positions."""
+    rows = x.detach().transpose(0, axis).flatten(1)
+    return rows[:, :: max(1, rows.shape[1] // max(1, count))].clone()
+
+
+def find_grid(rows: Tensor, scheme: QScheme) -> ChannelGrid:
+    """The steps and the zero point with the smallest error, relative to the channels' variances.
+
+    For each zero point every channel finds its own best step. One zero point has to suit channels
+    with different lower ends: after SiLU all reach down to -0.28, and up to 0.1 or to 100.
+
+    Args:
+        rows (Tensor): (C, K) values.
+        scheme (QScheme): The grid of the tensor.
+    """
+    rows = rows.float()
+    low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
+    ranges = high - low
+    alive = ranges > DEAD * ranges.max()
+    steps = torch.zeros_like(ranges)
+    if not alive.any():
+        return ChannelGrid(steps, scheme.middle, 0.0)
+    unused = (ranges.max() / ranges[alive]).log2().mean().item()
+    search = _Search(rows[alive], low[alive], high[alive], scheme)
+    steps[alive], zero_point = search.run()
+    return ChannelGrid(steps, zero_point, unused)
+
+
+class _Search:
+    """The search over zero points, for channels that hold something."""
+
+    def __init__(self, rows: Tensor, low: Tensor, high: Tensor, scheme: QScheme):
+        self.rows, self.low, self.high, self.scheme = rows, low, high, scheme
+        self.variance = rows.var(1, correction=0).clamp(min=1e-30)
+        self.found: dict[int, tuple[float, Tensor]] = {}
+
+    def run(self) -> tuple[Tensor, int]:
+        """Steps (C,) and zero point."""
+        scheme = self.scheme
+        if scheme.symmetric:
+            one_sided = scheme.signed is None and bool((self.low >= 0).all())
+            best = 0 if one_sided or scheme.signed is False else scheme.middle
+            self._try(best)
+        else:
+            levels = scheme.qmax - scheme.qmin
+            for share in SHARES:
+                self._try(scheme.qmin + round(share * levels))
+            for distance in REFINEMENTS:
+                best = min(self.found, key=lambda z: self.found[z][0])
+                for sign in (-1, 1):
+                    self._try(best + sign * max(1, round(distance * levels)))
+            best = min(self.found, key=lambda z: self.found[z][0])
+        return self.found[best][1], best
+
+    def _try(self, zero_point: int) -> None:
+        scheme = self.scheme
+        if zero_point in self.found or not scheme.qmin <= zero_point <= scheme.qmax:
+            return
+        least, most = scheme.qmin - zero_point, scheme.qmax - zero_point
+        whole = torch.zeros_like(self.high)
+        for end, levels in ((self.low, least), (self.high, most)):
+            if levels:  # a side without levels is clipped to 0
+                whole = torch.maximum(whole, end / levels)
+        best_error = torch.full_like(whole, torch.inf)
+        best_step = whole
+        for fraction in FRACTIONS:
+            step = (whole * fraction).clamp(min=1e-30)
+            value = (self.rows / step[:, None]).round_().clamp_(least, most).mul_(step[:, None])
+            error = value.sub_(self.rows).square_().mean(1)
+            better = error < best_error
+            best_error = torch.where(better, error, best_error)
+            best_step = torch.where(better, step, best_step)
+        self.found[zero_point] = (best_error / self.variance).mean().item(), best_step
