@@ -18,6 +18,7 @@ from uneven_models import (
 from mmptq.deploy import build_model
 from mmptq.deploy.engines import find_engine
 from mmptq.deploy.export import export_quantized
+from mmptq.deploy.file_form import FileForm
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.multipliers import find_multipliers, scale_outputs
 from mmptq.ptq import ChannelMultiplier
@@ -37,7 +38,8 @@ def outputs(run):
 )
 def test_engines_compute_what_is_simulated(backend, activation, layers, tmp_path):
     ctx, path = quantized_with_multiplier(tmp_path, activation), tmp_path / 'a.onnx'
-    export_quantized(ctx.model, profile_of(backend), uneven_inputs(), path, {}, dynamic=False)
+    form = FileForm(dynamic=False)
+    export_quantized(ctx.model, profile_of(backend), uneven_inputs(), path, {}, form)
     engine = find_engine(backend)(path, threads=1)
     with torch.no_grad():
         simulated = outputs(ctx.model)
