@@ -67,7 +67,8 @@ class PTQLoop(BaseLoop):
         evaluations (EvaluationRecord): What the evaluations left of each sample.
 
     Note:
-        Writes ``quantized.pth``, ``coverage.json`` and ``run.json`` to the work directory.
+        Writes ``quantized.pth``, ``coverage.json``, ``run.json``, ``samples.npz`` and
+        ``report.html`` to the work directory.
     """
 
     quantizes = True

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmptq.evaluation.predictions import LANES, Predictions
 from mmptq.evaluation.resampling import load_table, table_arrays
+from mmptq.evaluation.resampling.metric_table import BY_ITSELF
 from mmptq.quantization import QuantizationError
 from mmptq.utils.files import complete_file
 
@@ -54,6 +55,8 @@ def load_samples(work_dir: str | Path) -> Evaluated:
             for name, array in arrays.items()
             if name.startswith('table.')
         }
+        if not table and about['method'] == BY_ITSELF:
+            about['method'] = 'the metric keeps its results only while its run lasts'
         return Evaluated(**about, table=load_table(table), predictions=_unpacked(arrays))
     except (OSError, ValueError, KeyError) as error:
         raise QuantizationError(

@@ -68,11 +68,12 @@ def layer_content(records: dict[str, Any]) -> dict[str, Any]:
 
 
 def coverage_content(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The coverage table: ``header`` and ``rows`` of texts, and how many layers stay float."""
+    """The coverage table: ``header`` and ``rows`` of texts, and a ``summary``."""
     header = list(rows[0]) if rows else []
     floats = sum(row.get('weight') == 'float' for row in rows)
     cells = [[str(row.get(key) or '') for key in header] for row in rows]
-    return dict(header=header, rows=cells, floats=floats)
+    summary = f'{len(rows)} layers, {floats} of them float'
+    return dict(title='Coverage', header=header, rows=cells, summary=summary, open=False)
 
 
 def _rows(rows: Any) -> list[dict[str, Any]]:

@@ -39,13 +39,13 @@ def run_content(run: dict[str, Any], work_dir: str | Path, **found: Any) -> dict
         metrics=metric_tables(result.get('float') or {}, result.get('quantized') or {}, intervals),
         metrics_note=interval_note(intervals),
         classes=class_rows(intervals),
-        shift=_shift(records.get('score_shift')),
+        shift=describe_shift(records.get('score_shift'), ('float', 'quantized')),
         samples=found.get('samples') or [],
         samples_note=found.get('samples_note') or '',
         layers=layer_content(records),
         coverage=coverage_content(coverage),
         timings=_timings(run, records),
-        environment=_environment(run),
+        environment=describe_environment(run),
         command=run.get('command') or '',
         files=_files(work_dir),
     )
@@ -72,16 +72,21 @@ def _facts(result: dict, records: dict, coverage: list) -> list[dict[str, str]]:
     return facts
 
 
-def _shift(shift: dict[str, Any] | None) -> dict[str, Any] | None:
+def describe_shift(shift: dict[str, Any] | None, names: tuple[str, str]) -> dict[str, str] | None:
+    """A score shift in words: ``text``, and ``advice`` where another threshold helps.
+
+    Args:
+        shift (dict, optional): The record 'score_shift'.
+        names (tuple[str, str]): Of the two models.
+    """
     if shift is None:
         return None
-    text = shift_text(shift)
-    advice = ''
+    text, advice = shift_text(shift, names), ''
     place = shift.get('same_count_at')
     if place is not None and abs(place - shift['threshold']) >= 0.005:
         advice = (
-            f'Where the float model is used with a threshold of {shift["threshold"]:g}, use '
-            f'{place:.3f} with the quantized one.'
+            f'Where the {names[0]} model is used with a threshold of {shift["threshold"]:g}, use '
+            f'{place:.3f} with the {names[1]} one.'
         )
     return dict(text=text[:1].upper() + text[1:] + '.', advice=advice)
 
@@ -98,7 +103,8 @@ def _timings(run: dict, records: dict) -> list[dict[str, Any]]:
     ]
 
 
-def _environment(run: dict) -> list[tuple[str, str]]:
+def describe_environment(run: dict[str, Any]) -> list[tuple[str, str]]:
+    """Versions, seed and machine of a run."""
     rows = [('mmptq', str(run['version'])), ('seed', str(run['seed']))]
     rows += [(key, str(value)) for key, value in run['environment'].items() if value is not None]
     return rows
