@@ -12,7 +12,7 @@ DEAD = 1e-7
 # Values of each channel that are looked at, about, over all samples.
 NUM_VALUES = 2048
 # Steps that are tried: these shares of the step that covers all values of the channel.
-FRACTIONS = torch.logspace(0, -0.9, 16).tolist()
+FRACTIONS = tuple(10 ** (-0.06 * index) for index in range(16))
 # Zero points that are tried, as shares of the levels; then those between, around the best one.
 SHARES = tuple(index / 16 for index in range(16))
 REFINEMENTS = (1 / 32, 1 / 64)
