@@ -33,6 +33,17 @@ def float_reason(module: nn.Module) -> str | None:
     return next((reason for name, reason in REASONS.items() if name in names), None)
 
 
+def attention_layers(model: nn.Module) -> set[nn.Module]:
+    """Layers directly inside of an attention: its projections."""
+    return {
+        child
+        for module in model.modules()
+        if any(base.__name__.endswith(('Attention', 'MSA')) for base in type(module).__mro__)
+        for child in module.children()
+        if quant_type_of(type(child)) is not None
+    }
+
+
 def find_float_parts(model: nn.Module) -> dict[str, tuple[str, str]]:
     """Modules that compute in float by design: name to class name and reason."""
     return {

@@ -11,11 +11,22 @@ from mmptq.quantization.layers.registry import quant_type_of
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.globs import matches, no_match
 
+from .float_parts import attention_layers
 from .scheme import QScheme
 
 FEW_CHANNELS = 16
 RULE_KEYS = ('name', 'role', 'weight', 'act', 'reason')
-ROLES = ('first', 'last', 'few_channels', 'depthwise')
+ROLES = ('first', 'last', 'few_channels', 'depthwise', 'attention', 'coordinates')
+# Before the rules of a scheme, which can say otherwise. Positions in metres and inverse sigmoids of
+# them have heavy tails, and what is the same for all images costs a float layer next to nothing.
+BUILT_IN = (
+    dict(
+        role='coordinates',
+        weight=None,
+        act=None,
+        reason='its input comes from no image and no layer (positions, learned queries)',
+    ),
+)
 NEVER_EXECUTED = 'never executed in predict mode'
 
 
@@ -45,14 +56,22 @@ class LayerPlan:
         return self.weight is not None or self.act is not None
 
 
-def roles_of(module: nn.Module, record: LayerTrace | None) -> set[str]:
-    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise.
+def roles_of(module: nn.Module, record: LayerTrace | None, in_attention: bool = False) -> set[str]:
+    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise, and two more.
+
+    ``attention`` is a layer directly inside of an attention: a projection. ``coordinates`` is a
+    layer whose input comes neither from the input of the model nor from a layer: position
+    encodings, reference points, learned queries. It is not ``first``.
 
     Linear layers have no role few_channels: engines pad channels of convolutions, and a Linear
     layer with few outputs is ``last`` where they are the outputs of a head.
     """
     roles = set()
-    if record is not None and record.is_first:
+    if in_attention:
+        roles.add('attention')
+    if record is not None and record.coordinates:
+        roles.add('coordinates')
+    elif record is not None and record.is_first:
         roles.add('first')
     if record is not None and not record.feeds_layer:
         roles.add('last')
@@ -73,8 +92,8 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
         model (nn.Module): The float model.
         quantizer (dict): ``weight`` and ``act`` are scheme dicts (keys of QScheme plus
             ``per_channel``), or None for float. ``rules`` is a list of dicts with ``name`` (glob
-            on module names), or ``role`` (first, last, few_channels, depthwise), or both, and
-            with ``weight`` and/or ``act``: a dict updates the default, None is float.
+            on module names), or ``role`` (see ``roles_of``), or both, and with ``weight`` and/or
+            ``act``: a dict updates the default, None is float. ``BUILT_IN`` rules come before them.
         trace (Trace): What the model ran, for the roles.
 
     Returns:
@@ -85,7 +104,8 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
         QuantizationError: For an unknown key or role, or a rule whose name matches nothing.
     """
     _check(quantizer)
-    rules = quantizer.get('rules') or []
+    rules = [*BUILT_IN, *(quantizer.get('rules') or [])]
+    projections = attention_layers(model)
     names: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if quant_type_of(type(module)) is not None:
@@ -96,7 +116,7 @@ def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[Lay
     for module, aliases in names.items():
         chosen = {'weight': quantizer.get('weight'), 'act': quantizer.get('act')}
         reason = ''
-        roles = roles_of(module, trace.layers.get(aliases[0]))
+        roles = roles_of(module, trace.layers.get(aliases[0]), module in projections)
         for index, rule in enumerate(rules):
             if not _applies(rule, aliases, roles):
                 continue

@@ -15,6 +15,7 @@ from mmptq.utils.agree import agree
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
+from .constants import Constants
 from .parameter_owners import memory_of, parameter_owners
 
 
@@ -29,6 +30,8 @@ class LayerTrace:
         feeds_layer (bool): Whether an output reached another traced layer.
         norms (set[str]): BatchNorms that took its output directly.
         other_uses (int): Direct uses of its outputs by anything but a BatchNorm.
+        coordinates (bool): Whether every call took an input that comes neither from the input of
+            the model nor from a layer, see ``Constants``.
     """
 
     name: str
@@ -37,6 +40,7 @@ class LayerTrace:
     feeds_layer: bool = False
     norms: set[str] = field(default_factory=set)
     other_uses: int = 0
+    coordinates: bool = True
 
 
 @dataclass
@@ -74,10 +78,11 @@ class _Tracer(TorchDispatchMode):
     that Python allocates for them (``x.new_zeros``) and through the hooks on layers.
     """
 
-    def __init__(self, trace: Trace, owners: dict[int, set[str]]):
+    def __init__(self, trace: Trace, owners: dict[int, set[str]], constants: Constants):
         super().__init__()
         self.trace = trace
         self.owners = owners  # of parameters, by their memory
+        self.constants = constants
         self.maker = WeakTensorKeyDictionary()  # direct output of a layer -> its name
         self.sources = WeakTensorKeyDictionary()  # tensor -> layers it was computed from
         self.running: list[str] = []  # layers and norms being executed
@@ -92,6 +97,7 @@ class _Tracer(TorchDispatchMode):
                 self.trace.used_outside |= owners
         if self.running:
             return result
+        self.constants.note(func.overloadpacket, inputs, result)
         sources = set().union(*(self.sources.get(x, ()) for x in inputs))
         for x in inputs:
             if x in self.maker:
@@ -110,8 +116,9 @@ class _Tracer(TorchDispatchMode):
         if any(map(torch._C._functorch.is_batchedtensor, inputs)):
             self.trace.vectorized.add(name)
         if self.running:  # inside another layer, like the offset branch of a deformable one
-            layer.feeds_layer = True
+            layer.feeds_layer, layer.coordinates = True, False
             return
+        layer.coordinates &= self.constants.are(inputs)
         sources = set().union(*(self.sources.get(x, ()) for x in inputs))
         layer.is_first |= not sources
         for source in sources:
@@ -121,6 +128,7 @@ class _Tracer(TorchDispatchMode):
                 self.trace.layers[self.maker[x]].other_uses += 1
 
     def leave_layer(self, name: str, output: Any) -> None:
+        self.constants.forget(output)
         for y in tensors_in(output):
             self.maker[y] = name
             self.sources[y] = {name}
@@ -170,10 +178,12 @@ def trace_layers(model: nn.Module, layer_types: tuple[type, ...], run: Callable[
     before, after = {}, {}
     traced = (_BatchNorm, *layer_types)
     named = {name: m for name, m in model.named_modules() if isinstance(m, traced)}
-    tracer = _Tracer(trace, parameter_owners(named))
+    tracer = _Tracer(trace, parameter_owners(named), Constants(model))
     for name, module in named.items():
         make = _norm_hooks if isinstance(module, _BatchNorm) else _layer_hooks
         before[module], after[module] = make(tracer, name)
+    if model not in before:
+        before[model] = lambda _, args, kwargs: tracer.constants.forget((args, kwargs))
     with temporary_hooks(before, after, with_kwargs=True), torch.no_grad(), tracer:
         tracer.finish(run())
     return trace

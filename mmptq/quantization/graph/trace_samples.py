@@ -91,6 +91,7 @@ def _merge_layers(records: list[LayerTrace]) -> LayerTrace:
         any(record.feeds_layer for record in records),
         set().union(*(record.norms for record in records)),
         max(record.other_uses for record in records),
+        all(record.coordinates for record in records),
     )
 
 
