@@ -31,7 +31,7 @@ COORDINATES = {
 }
 
 # Quantized layers of the stock configs.
-STOCK_LAYERS = dict(deformable_detr=0, dino=183)
+STOCK_LAYERS = dict(deformable_detr=174, dino=183)
 
 
 @pytest.mark.parametrize('family', QUERY_STOCK)
