@@ -13,7 +13,7 @@ devices do not raise.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from unittest import mock
 
@@ -321,6 +321,18 @@ def _differentiable(function: Callable) -> Callable:
     return call
 
 
+def _keeps_tensors(function: Callable) -> Callable:
+    """mmdet3d's ``ArrayConverter.convert``, which copies what is of a subclass of a tensor."""
+
+    def convert(self, input_array, target_type=None, target_array=None):
+        wanted = target_type is torch.Tensor or _is_tensor(target_array)
+        if wanted and isinstance(input_array, SimulatedTensor):
+            return input_array
+        return function(self, input_array, target_type, target_array)
+
+    return convert
+
+
 def _module_apply(function: Callable) -> Callable:
     """Moves a module; parameters of several owners stay shared."""
 
@@ -368,6 +380,9 @@ def simulated_cuda() -> Iterator[torch.device]:
         functional = torch.nn.functional
         patch(functional, 'one_hot', _differentiable(functional.one_hot))
         patch(torch._C._nn, 'pad_sequence', _differentiable(torch._C._nn.pad_sequence))
+        with suppress(ImportError):
+            converter = importlib.import_module('mmdet3d.utils.array_converter').ArrayConverter
+            patch(converter, 'convert', _keeps_tensors(converter.convert))
         for name, keys in EXTENSIONS.items():
             try:
                 module = importlib.import_module(name)

@@ -121,13 +121,10 @@ def results(make: Callable[[], Case], device: str) -> dict[str, list[Tensor]]:
     return {name: [x.cpu() for x in tensors_in(value)] for name, value in found.items()}
 
 
-LOST = pytest.mark.xfail(
-    strict=True, reason="the pretended GPU loses the gradient of SMOKE's boxes; the loss is equal"
-)
 MOVED = pytest.mark.xfail(
     strict=True, reason='type_as moves a tensor to a real GPU, and not to the pretended one'
 )
-MARKS = dict(smoke=[LOST], vfnet=[MOVED], reppoints=[MOVED])
+MARKS = dict(vfnet=[MOVED], reppoints=[MOVED])
 LONG = (*MONO, 'rtmdet', 'rtmdet_ins', 'ssd', 'tood', 'vfnet', 'reppoints', 'yolof', 'yolov3')
 LONG += ('mask_rcnn', 'cascade_rcnn', 'cascade_mask_rcnn')
 SLOW = [pytest.param(name, marks=[pytest.mark.slow, *MARKS.get(name, [])]) for name in LONG]
