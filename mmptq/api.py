@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
+from mmptq.engine.auto_config import keep_what_was_asked
 from mmptq.engine.budget_options import with_allocation
 from mmptq.engine.checkpoint import save_quantized
 from mmptq.engine.config_types import check_types
@@ -86,7 +87,9 @@ def quantize(
     stages = [stages] if isinstance(stages, dict) else stages
     check_types(dict(quantizer=quantizer, stages=stages))
     if average_bits is not None:
+        stages = [dict(stage) if isinstance(stage, dict) else stage for stage in stages]
         stages = with_allocation(stages, dict(type='BitAllocation', average_bits=average_bits))
+        keep_what_was_asked([stage for stage in stages if isinstance(stage, dict)])
     stages = build_stages(stages)
     limits = None
     if backend is not None:

@@ -28,7 +28,7 @@ def prepare_auto(cfg: Any) -> None:
     """
     if not tunes_itself(cfg.get('stages')):
         return
-    _keep_what_was_asked(cfg.stages)
+    keep_what_was_asked(cfg.stages)
     cfg.calibration = dict(dict(default_samples=DEFAULT_SAMPLES), **(cfg.get('calibration') or {}))
     backend = cfg.get('backend')
     if not backend or backend.get('per_channel_act'):
@@ -38,7 +38,7 @@ def prepare_auto(cfg: Any) -> None:
             entry['act'].pop('per_channel', None)
 
 
-def _keep_what_was_asked(stages: Any) -> None:
+def keep_what_was_asked(stages: Any) -> None:
     """Leave out remedies that a budget, or a stage that needs the float model, rules out."""
     kinds = {stage.get('type') for stage in stages}
     left_out = {'more_bits'} if 'BitAllocation' in kinds else set()

@@ -8,6 +8,7 @@ from helpers import QUANTIZER
 from torch import nn
 
 import mmptq
+from mmptq.engine.checkpoint import plan_of
 from mmptq.ptq import BitAllocation, Calibrator, PTQContext
 from mmptq.ptq.bits.bit_problem import BitProblem
 from mmptq.ptq.bits.layer_scores import between
@@ -144,6 +145,15 @@ def test_the_size_is_that_of_the_packed_weights(tmp_path):
     state = torch.load(tmp_path / 'q/quantized.pth', weights_only=True)['state_dict']
     stored = sum(x.nbytes for x in state.values())
     assert 0.95 * 2.2 * 1024 < stored <= 2.2 * 1024
+
+
+@pytest.mark.parametrize('recipe', ['auto', [Calibrator()]])
+def test_without_a_config(tmp_path, recipe):
+    batches = [torch.randn(1, 3, 8, 8) for _ in range(2)]
+    mmptq.quantize(Net().eval(), batches, recipe=recipe, work_dir=tmp_path, average_bits=4)
+    plan = plan_of(torch.load(tmp_path / 'quantized.pth', weights_only=True))
+    bits = {layer.name: layer.weight.bits for layer in plan.layers}
+    assert sum(bits[name] * count for name, count in COUNTS.items()) <= 4 * sum(COUNTS.values())
 
 
 def test_bit_operations_and_shared_inputs(tmp_path):
