@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import torch
 from mmengine.registry import TASK_UTILS
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
 from mmptq.utils import trees
@@ -47,13 +47,18 @@ class Anchor3DHeadAdapter(Adapter):
         cfg = copy.deepcopy(self.head.test_cfg)
         cfg.update(score_thr=score_thr, max_num=top_k)
         samples = data['data_samples']
-        results = self.head.predict_by_feat(
-            *trees.copy_tensors(raw), batch_input_metas=get_metainfo(samples), cfg=cfg
-        )
         return [
             as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
-            for sample, result in zip(samples, results, strict=True)
+            for sample, result in zip(samples, self.detect(raw, samples, cfg), strict=True)
         ]
+
+    def detect(
+        self, raw: Any, samples: list[BaseDataElement], cfg: dict[str, Any]
+    ) -> list[InstanceData]:
+        """Decoded bboxes_3d, scores_3d and labels_3d of each scan."""
+        return self.head.predict_by_feat(
+            *trees.copy_tensors(raw), batch_input_metas=get_metainfo(samples), cfg=cfg
+        )
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]

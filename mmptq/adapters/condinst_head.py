@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
+from mmdet.models.dense_heads import CondInstMaskHead
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmptq.utils import trees
 from mmptq.utils.hooks import replaced_forwards
@@ -29,6 +30,14 @@ class CondInstHeadAdapter(FCOSHeadAdapter):
 
     head_types: ClassVar = ('CondInstBboxHead',)
     output_names: ClassVar = ('cls', 'bbox', 'quality', 'kernel', 'mask_feat')
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        # BoxInst has the same box head, and a mask loss that needs the image itself.
+        mask_head = type(getattr(model, 'mask_head', None))
+        return super().accepts(model) and getattr(mask_head, 'loss_by_feat', None) is (
+            CondInstMaskHead.loss_by_feat
+        )
 
     def raw_outputs(self, data: dict[str, Any]) -> tuple:
         features = self.model.extract_feat(data['inputs'])

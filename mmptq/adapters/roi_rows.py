@@ -36,7 +36,7 @@ def of_class(values: Tensor, labels: Tensor) -> Tensor:
 def boxes_of_class(head: nn.Module, rois: Tensor, deltas: Tensor, labels: Tensor) -> Tensor:
     """Decoded boxes (n, 4) of the labelled classes."""
     boxes = head.bbox_coder.decode(rois[:, 1:], deltas)
-    return of_class(boxes.view(len(boxes), -1, 4), labels)
+    return of_class(boxes.view(len(boxes), deltas.shape[1] // 4, 4), labels)
 
 
 def box_output(
@@ -53,7 +53,8 @@ def box_output(
     """
     rois = rows['rois']
     boxes = boxes_of_class(head, rois, rows['bbox_pred'], labels)
-    deltas = rows['bbox_pred'].view(len(boxes), -1, 4)
+    deltas = rows['bbox_pred']
+    deltas = deltas.view(len(boxes), deltas.shape[1] // 4, 4)
     return HeadOutput(
         name,
         rows_by_image(rois, rows['cls_score'], num_images),

@@ -15,8 +15,9 @@ from .float_parts import attention_layers
 from .scheme import QScheme
 
 FEW_CHANNELS = 16
+IMAGE_CHANNELS = 3
 RULE_KEYS = ('name', 'role', 'weight', 'act', 'reason')
-ROLES = ('first', 'last', 'few_channels', 'depthwise', 'attention', 'coordinates')
+ROLES = ('first', 'points', 'last', 'few_channels', 'depthwise', 'attention', 'coordinates')
 # Before the rules of a scheme, which can say otherwise. Positions in metres and inverse sigmoids of
 # them have heavy tails, and what is the same for all images costs a float layer next to nothing.
 BUILT_IN = (
@@ -57,11 +58,12 @@ class LayerPlan:
 
 
 def roles_of(module: nn.Module, record: LayerTrace | None, in_attention: bool = False) -> set[str]:
-    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise, and two more.
+    """Roles of a layer: first, last (a head output), few_channels (< 16), depthwise; and others.
 
     ``attention`` is a layer directly inside of an attention: a projection. ``coordinates`` is a
     layer whose input comes neither from the input of the model nor from a layer: position
-    encodings, reference points, learned queries. It is not ``first``.
+    encodings, reference points, learned queries. It is not ``first``. ``points`` is a first layer
+    that reads no image.
 
     Linear layers have no role few_channels: engines pad channels of convolutions, and a Linear
     layer with few outputs is ``last`` where they are the outputs of a head.
@@ -73,6 +75,8 @@ def roles_of(module: nn.Module, record: LayerTrace | None, in_attention: bool = 
         roles.add('coordinates')
     elif record is not None and record.is_first:
         roles.add('first')
+        if not reads_images(module):
+            roles.add('points')
     if record is not None and not record.feeds_layer:
         roles.add('last')
     channels = [getattr(module, f'{end}_channels', None) for end in ('in', 'out')]
@@ -83,6 +87,11 @@ def roles_of(module: nn.Module, record: LayerTrace | None, in_attention: bool = 
     elif channels and min(channels) < FEW_CHANNELS:
         roles.add('few_channels')
     return roles
+
+
+def reads_images(module: nn.Module) -> bool:
+    """Whether a first layer reads images of three channels."""
+    return isinstance(module, nn.Conv2d) and module.in_channels == IMAGE_CHANNELS
 
 
 def place(model: nn.Module, quantizer: dict[str, Any], trace: Trace) -> list[LayerPlan]:

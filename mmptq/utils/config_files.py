@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIGS = Path('.mim/configs')  # below the folder of a package; mmptq's is a link in a checkout
+PROJECTS = 'projects'  # code of mmdet and mmdet3d that their wheels leave out
 BASE_CONFIGS = PACKAGE / CONFIGS / '_base_'
 
 
@@ -59,9 +60,14 @@ def read_config(name: str) -> Config:
         cause: BaseException = error
         while cause.__cause__ or cause.__context__:
             cause = cause.__cause__ or cause.__context__
+        fix = 'install it, or put the folder of the module on PYTHONPATH'
+        if (getattr(cause, 'name', None) or '').split('.')[0] == PROJECTS:
+            fix = (
+                'packages install their code without it, so clone the repository of the config '
+                'and put its folder on PYTHONPATH'
+            )
         raise FileNotFoundError(
-            f"config '{name}' imports what cannot be imported ({cause}): install it, or put the "
-            'folder of the module on PYTHONPATH'
+            f"config '{name}' imports what cannot be imported ({cause}): {fix}"
         ) from error
 
 

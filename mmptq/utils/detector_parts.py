@@ -20,6 +20,9 @@ MIDDLE_ENCODERS = ('middle_encoder', 'pts_middle_encoder')
 # Globs over the layers in them.
 ENCODER_LAYERS = tuple(f'*{name}.*' for name in (VOXEL_ENCODERS[0], MIDDLE_ENCODERS[0]))
 
+# The cameras of a detector that fuses them with LiDAR.
+IMAGE_BRANCH = ('img_backbone.', 'img_neck.')
+
 # Backbone, neck and head of detectors with one dense head; the neck may be absent.
 SINGLE_STAGE = (
     ('pts_backbone', 'pts_neck', 'pts_bbox_head'),

@@ -128,3 +128,19 @@ def test_gradients_reach_the_backbone(detector):
     for output in outputs:
         (gradient,) = torch.autograd.grad(output.scores.sum(), weight, retain_graph=True)
         assert gradient.abs().sum() > 0
+
+
+def test_images_without_proposals(detector):
+    _, data, adapter = detector
+    data = copy.deepcopy(data)
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(img_shape=(0, 0)))  # the RPN clips all boxes away
+    with torch.no_grad():
+        raw = adapter.raw_outputs(data)
+    assert len(raw['labels']) == 0
+    outputs = adapter.outputs(raw)
+    assert all(output.scores.shape[:2] == (2, 0) for output in outputs[1:])
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(img_shape=sample.batch_input_shape))
+    labels = adapter.pseudo_labels(raw, data, score_thr=0.0, top_k=3)
+    assert all(loss.isfinite() for loss in adapter.loss(raw, data, labels).values())

@@ -49,6 +49,28 @@ def test_roles(role, names):
     assert ''.join(n for n, plan in got.items() if not plan.quantized) == names
 
 
+class Fused(nn.Module):
+    """A camera branch and a point branch, as in MVX-Net."""
+
+    def __init__(self):
+        super().__init__()
+        self.img_backbone = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1))
+        self.voxel_encoder = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 16))
+
+    def forward(self, x):
+        image = self.img_backbone(x).mean((2, 3))
+        return image + self.voxel_encoder(x[:, :1, 0, :4].flatten(1))
+
+
+@pytest.mark.parametrize(
+    ('role', 'names'),
+    [('first', ['img_backbone.0', 'voxel_encoder.0']), ('points', ['voxel_encoder.0'])],
+)
+def test_cameras_are_no_points(role, names):
+    got = plans([dict(role=role, weight=None, act=None)], Fused())
+    assert sorted(name for name, plan in got.items() if not plan.quantized) == names
+
+
 def test_rule_by_any_name_of_a_shared_module():
     net = nn.Sequential()
     conv = nn.Conv2d(3, 3, 1)

@@ -4,7 +4,13 @@ import pytest
 from helpers import ROOT
 from mmengine.config import Config
 
-from mmptq.utils.config_files import BASE_CONFIGS, base_config, config_path, config_stem
+from mmptq.utils.config_files import (
+    BASE_CONFIGS,
+    base_config,
+    config_path,
+    config_stem,
+    read_config,
+)
 
 
 def test_a_path_stays_as_it_is():
@@ -37,3 +43,10 @@ def test_base_configs_are_those_of_the_checkout():
     assert base_config('scheme', 'w4a8').quantizer.weight.bits == 4
     with pytest.raises(FileNotFoundError, match="no backend 'abacus': use one of onnxruntime,"):
         base_config('backend', 'abacus')
+
+
+def test_a_config_of_projects_without_its_code(tmp_path):
+    path = tmp_path / 'petr.py'
+    path.write_text("custom_imports = dict(imports=['projects.PETR.petr'])\n")
+    with pytest.raises(FileNotFoundError, match="No module named 'projects.*clone the repository"):
+        read_config(str(path))

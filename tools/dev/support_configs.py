@@ -32,6 +32,7 @@ CHOSEN = {
     'mmdet/cascade_rcnn': 'cascade-rcnn_r50_fpn_1x_coco',
     'mmdet/mask_rcnn': 'mask-rcnn_r50_fpn_1x_coco',
     'mmdet/rtmdet': 'rtmdet_tiny_8xb32-300e_coco',
+    'mmdet/cascade_rpn': 'cascade-rpn_faster-rcnn_r50-caffe_fpn_1x_coco',
     'mmdet/dcn': 'faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco',
     'mmdet/dcnv2': 'faster-rcnn_r50-mdconv-c3-c5_fpn_1x_coco',
     'mmdet/detectors': 'detectors_cascade-rcnn_r50_1x_coco',
@@ -59,6 +60,7 @@ STUDENTS = ('KnowledgeDistillationSingleStageDetector', 'LAD')
 CHANNEL_KEYS = (
     *('in_channels', 'out_channels', 'mid_channels', 'base_channels', 'channels', 'num_channels'),
     *('feat_channels', 'point_feat_channels', 'conv_out_channels', 'roi_in_channels'),
+    *('aspp_out_channels', 'rfp_inplanes', 'inter_channels', 'conv_channels', 'concat_channels'),
     *('fc_out_channels', 'fc_channels', 'feedforward_channels', 'embed_dims', 'num_feats'),
 )
 # What changes no layer of a detector at test time.
@@ -68,6 +70,9 @@ FOR_TRAINING = (
     *('seg_pad_value', 'target_means', 'target_stds', 'score_thr', 'batch_augments', 'style'),
 )
 RANGES = ('point_cloud_range', 'pc_range', 'post_center_range', 'limit_range')
+
+
+RESNETS = ('ResNet', 'ResNetV1d', 'ResNeXt', 'Res2Net', 'DetectoRS_ResNet', 'TridentResNet')
 
 
 @dataclass
@@ -190,15 +195,19 @@ def limit_detections(model: ConfigDict) -> None:
 def narrow(model: ConfigDict, factor: int) -> ConfigDict:
     """A copy with 1/``factor`` of all channels from 64 on; it may not fit together."""
     model = copy.deepcopy(model)
-    if model.get('backbone') and 'base_channels' not in model.backbone:
-        resnets = ('ResNet', 'ResNetV1d', 'ResNeXt', 'Res2Net', 'DetectoRS_ResNet', 'TridentResNet')
-        if model.backbone.type.rpartition('.')[2] in resnets:
-            model.backbone.base_channels = 64
+    for node in _nodes(model):
+        if 'depth' in node and str(node.get('type')).rpartition('.')[2] in RESNETS:
+            node.setdefault('base_channels', 64)
     backbone = model.get('backbone') or {}
     if backbone.get('widen_factor', 0) > 1 and model.get('neck'):
         backbone.update(widen_factor=0.25, deepen_factor=0.33)
         model.neck.update(in_channels=[64, 128, 256], out_channels=64, num_csp_blocks=1)
         model.bbox_head.update(in_channels=64, feat_channels=64)
+        return model
+    if backbone.get('type') == 'HourglassNet':
+        small = dict(num_stacks=1, downsample_times=2, feat_channel=16, stage_blocks=[1, 1, 1])
+        backbone.update(stage_channels=[16, 16, 24], **small)
+        model.bbox_head.update(in_channels=16, num_feat_levels=1)
         return model
     for node in _nodes(model):
         for key in CHANNEL_KEYS:
@@ -207,7 +216,7 @@ def narrow(model: ConfigDict, factor: int) -> ConfigDict:
     return model
 
 
-def shrink_range(model: ConfigDict, factor: int) -> ConfigDict:
+def shrink_range(model: ConfigDict, factor: float) -> ConfigDict:
     """A copy on 1/``factor`` of the length and width of the point clouds."""
     model = copy.deepcopy(model)
     for node in _nodes(model):
@@ -223,11 +232,11 @@ def shrink_range(model: ConfigDict, factor: int) -> ConfigDict:
     return model
 
 
-def _shrunk(key: str, value: Any, factor: int) -> Any:
+def _shrunk(key: str, value: Any, factor: float) -> Any:
     if len(value) == 2:
-        return [x // factor for x in value]
+        return [int(x / factor) for x in value]
     flat = 0 if key == 'sparse_shape' else 2  # the axis of the height
-    return [x if i == flat else x // factor for i, x in enumerate(value)]
+    return [x if i == flat else int(x / factor) for i, x in enumerate(value)]
 
 
 def _divided(value: Any, factor: int) -> Any:

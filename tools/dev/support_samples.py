@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 SIZE = (96, 128)  # of images, in pixels
+LARGE = (384, 384)  # where the coarsest map must not be smaller than a kernel
 INDOOR = [-2.0, -2.0, 0.0, 2.0, 2.0, 2.0]
 CORNER = 24.0  # metres; a lane ahead of the sensor is enough
 NUM_POINTS = 2000
@@ -51,6 +52,8 @@ def _image_size(model: ConfigDict) -> tuple[int, int]:
     if isinstance(head, dict) and head.get('type') == 'SSDHead':
         side = head.anchor_generator.get('input_size', 300)
         return side, side
+    if isinstance(head, dict) and head.get('type') == 'DDODHead':
+        return LARGE
     return SIZE
 
 
@@ -79,6 +82,7 @@ def _image_info(size: tuple[int, int]) -> dict[str, Any]:
         input_shape=size,
         scale_factor=(1.0, 1.0),
         flip=False,
+        border=np.array([0, size[0], 0, size[1]], dtype=np.float32),
         frame_id=0,
         ori_video_length=1,
     )

@@ -3,5 +3,5 @@
 # move points by half a metre.
 _base_ = './int8.py'
 quantizer = dict(
-    rules=[dict(role='first', weight=None, act=None, reason='first layer: raw points, float')]
+    rules=[dict(role='points', weight=None, act=None, reason='first layer: raw points, float')]
 )

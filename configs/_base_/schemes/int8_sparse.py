@@ -3,5 +3,5 @@
 # and time. 16 bits keep their steps at millimetres (8 bits: half a metre); its weights have 8 bits.
 _base_ = './int8.py'
 quantizer = dict(
-    rules=[dict(role='first', act=dict(bits=16), reason='first layer: raw points, 16-bit input')]
+    rules=[dict(role='points', act=dict(bits=16), reason='first layer: raw points, 16-bit input')]
 )

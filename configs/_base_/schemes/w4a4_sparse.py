@@ -4,8 +4,9 @@ _base_ = './w4a8_sparse.py'
 quantizer = dict(
     act=dict(bits=4),
     rules=[
+        dict(role='first', weight=dict(bits=8), act=dict(bits=8), reason='first layer: 8 bit'),
         dict(
-            role='first',
+            role='points',
             weight=dict(bits=8),
             act=dict(bits=16),
             reason='first layer: raw points, 8-bit weight, 16-bit input',

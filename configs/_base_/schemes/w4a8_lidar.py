@@ -2,7 +2,8 @@
 _base_ = './w4a8.py'
 quantizer = dict(
     rules=[
-        dict(role='first', weight=None, act=None, reason='first layer: raw points, float'),
+        dict(role='first', weight=dict(bits=8), reason='first layer: 8 bit'),
+        dict(role='points', weight=None, act=None, reason='first layer: raw points, float'),
         dict(role='last', weight=dict(bits=8), reason='head output: 8 bit'),
     ]
 )

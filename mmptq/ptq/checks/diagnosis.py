@@ -10,6 +10,8 @@ from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
 from mmptq.quantization import FakeQuantizer, QuantMixin
 from mmptq.quantization.layers.sparse import SPARSE_CONVS
+from mmptq.quantization.placement import reads_images
+from mmptq.utils.detector_parts import IMAGE_BRANCH
 
 # A layer is reported where the step is larger than the standard deviation of this share of its
 # channels, and they make up that share of its output: what the weights ignore costs nothing.
@@ -158,10 +160,10 @@ def points_layer(ctx: PTQContext) -> str | None:
     bases = type(getattr(ctx.model, 'data_preprocessor', None)).__mro__
     if not ctx.plan.layers or 'Det3DDataPreprocessor' not in [base.__name__ for base in bases]:
         return None
-    name = ctx.plan.layers[0].name  # in order of execution
-    layer = ctx.model.get_submodule(name)
-    images = isinstance(layer, nn.Conv2d) and layer.in_channels == 3
-    return None if images else name
+    # In order of execution; the cameras of a detector that fuses both come first.
+    names = (layer.name for layer in ctx.plan.layers)
+    name = next((name for name in names if not name.startswith(IMAGE_BRANCH)), None)
+    return None if name is None or reads_images(ctx.model.get_submodule(name)) else name
 
 
 def _line(ctx: PTQContext, kind: str, text: str, found: list[dict]) -> str:

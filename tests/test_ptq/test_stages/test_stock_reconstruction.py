@@ -31,10 +31,10 @@ class Unchanged(nn.Module):
         return batch
 
 
-def context(family, folder):
+def context(family, folder, num_images=1, size=32):
     MMLogger.get_instance('test_stock_reconstruction')
     model = build_stock(stock_config(family), spread=2.0)
-    batch = image_batch(model, size=32)
+    batch = image_batch(model, num_images, size)
     model.data_preprocessor = Unchanged()
     ctx = PTQContext(model, [batch], folder, seed=0)
     prepare_model(ctx, W4A4)
@@ -62,4 +62,26 @@ def test_family_is_distilled(family, tmp_path):
     Distillation(LOSS, num_iters=10, batch_size=1).run(ctx)
     result = read_record(tmp_path, 'distillation')
     assert 0 < result['after'] < result['before'] and result['kept']
+    assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())
+
+
+MORE = ['tood', 'vfnet', 'reppoints', 'yolof', 'yolov3', 'rtmdet_ins', 'condinst']
+MORE += ['mask_rcnn', 'cascade_rcnn', 'cascade_mask_rcnn']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('family', MORE)
+def test_head_losses_of_more_families(family, tmp_path):
+    """Parts of ``brecq``, ``inlierq`` and ``lidar_ptq``, then distillation by ``detptq``'s loss."""
+    ctx = context(family, tmp_path, num_images=2, size=64)
+    importance = dict(type='InlierImportance', loss=dict(type='TopKConfidenceLoss', k=20))
+    positive = dict(type='GlobalPositiveLoss', score_thr=0.0)
+    settings = dict(num_iters=1, batch_size=1, act_lr=1e-3, importance=importance)
+    Reconstructor(**settings, task_loss=positive).run(ctx)
+    rows = read_record(tmp_path, 'reconstruction')
+    assert {'backbone', 'neck'} <= {row['unit'].split('.')[0] for row in rows}
+    heads = ('bbox_head', 'rpn_head', 'roi_head')
+    assert any(row['unit'].startswith(heads) for row in rows)
+    Distillation(LOSS, num_iters=2, batch_size=1).run(ctx)
+    assert read_record(tmp_path, 'distillation')['before'] > 0
     assert all(torch.isfinite(x).all() for x in ctx.model.state_dict().values())
