@@ -72,7 +72,7 @@ def quantize(name: str, recipe: str, args: argparse.Namespace) -> dict[str, Any]
         given = [config, *([checkpoint] if checkpoint else []), *COMMANDS[recipe]]
         given += ['--backend', args.backend] if args.backend else []
         options = [] if args.policy else ['ptq=None']
-        options += [] if args.policy else ['calibration.num_samples=64']
+        options += [] if args.policy else ['calibration.default_samples=64']
         given += ['--cfg-options', *options] if options else []
         run_tool('ptq', *given, '--work-dir', folder, log=folder / 'log.txt')
     result, found = find_record(folder, 'result'), find_record(folder, 'auto') or {}

@@ -8,7 +8,7 @@ from mmengine.registry import TASK_UTILS
 from mmptq.compat.spconv_cpu import remembered_pairs
 from mmptq.ptq.checks.layer_diagnosis import diagnosis_rows
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.output_loss import OutputLoss
+from mmptq.ptq.search.output_loss import IncomparableError, OutputLoss
 from mmptq.ptq.stages.calibrator import Calibrator
 from mmptq.ptq.stages.stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 from mmptq.quantization import QuantizationError
@@ -20,6 +20,7 @@ from .ranges import choose_ranges
 from .report import report
 from .snapshot import Snapshot
 from .tuning import Tuning
+from .weight_ranges import choose_weight_ranges
 
 REMEDIES = ('multipliers', 'ranges', 'biases', 'more_bits')
 OBSERVER = dict(type='LpObserver', p=2.0)
@@ -34,7 +35,8 @@ class AutoTuner(Stage):
     the loss is at most ``target``:
 
     1. channel multipliers on depthwise convolutions and on layers with uneven channels;
-    2. for each layer input the range with the smallest error of the layer's output;
+    2. for each weight of fewer than 8 bits, and then for each layer input, the range with the
+       smallest error of the layer's output;
     3. bias correction;
     4. more bits for the layers with the largest loss per cost: 8 in place of fewer, then a 16-bit
        input, float where the backend has no 16 bits; then bias correction again.
@@ -83,11 +85,12 @@ class AutoTuner(Stage):
     def run(self, ctx: PTQContext) -> None:
         """Diagnose, decide, and say what was done."""
         try:
-            loss = OutputLoss(ctx, self.num_samples, self.cache_budget)
-        except QuantizationError as error:
-            ctx.logger.warning(f'no remedy is tried, because {error}')
-            return
-        with loss, remembered_pairs():
+            self._tune(ctx)
+        except IncomparableError as error:
+            ctx.logger.warning(f'the search for remedies ends, because {error}')
+
+    def _tune(self, ctx: PTQContext) -> None:
+        with OutputLoss(ctx, self.num_samples, self.cache_budget) as loss, remembered_pairs():
             tuning = Tuning(ctx, loss, self.calibrator, self.target)
             tuning.start()
             first = tuning.value, list(tuning.facts)
@@ -99,7 +102,11 @@ class AutoTuner(Stage):
         report(tuning, first[0], rows)
 
     def _apply(self, tuning: Tuning) -> None:
-        for name, remedy in (('multipliers', even_out_channels), ('ranges', choose_ranges)):
+        for name, remedy in (
+            ('multipliers', even_out_channels),
+            ('ranges', choose_weight_ranges),
+            ('ranges', choose_ranges),
+        ):
             if name in self.remedies and not tuning.good:
                 remedy(tuning)
         before, value = Snapshot(tuning.ctx), tuning.value

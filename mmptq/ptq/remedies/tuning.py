@@ -7,7 +7,7 @@ from typing import Any
 from mmptq.ptq.checks.layer_diagnosis import collect_facts
 from mmptq.ptq.checks.layer_facts import LayerFacts
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.output_loss import OutputLoss
+from mmptq.ptq.search.output_loss import IncomparableError, OutputLoss
 from mmptq.ptq.stages.calibrator import Calibrator
 
 from .snapshot import Snapshot
@@ -67,7 +67,11 @@ class Tuning:
         """
         snapshot, before = Snapshot(self.ctx), self.value
         names = sorted(set(change()))
-        after = self.measure() if names else before
+        try:
+            after = self.measure() if names else before
+        except IncomparableError:
+            snapshot.restore()
+            raise
         kept = bool(names) and after < before * (1 - LEAST_GAIN)
         if kept:
             self.value = after

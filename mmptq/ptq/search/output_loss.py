@@ -26,6 +26,10 @@ T = TypeVar('T')
 Key = tuple[str, str]  # name and kind of parts
 
 
+class IncomparableError(QuantizationError):
+    """The outputs of a model hold nothing that can be compared with those of the float model."""
+
+
 class OutputLoss:
     """Relative squared error of the outputs on some calibration samples; 0 for the float model.
 
@@ -58,7 +62,7 @@ class OutputLoss:
         left_out (set[str]): Parts that cannot be compared, because their rows differ.
 
     Raises:
-        QuantizationError: If there is nothing to compare.
+        IncomparableError: If there is nothing to compare.
 
     Example:
         >>> with OutputLoss(ctx, num_samples=8) as loss:
@@ -79,7 +83,7 @@ class OutputLoss:
         if reader is None or not self._fit(reader):
             self._targets.close()
             if not self._fit(layer_reader(ctx)):
-                raise QuantizationError(
+                raise IncomparableError(
                     'the outputs of the model hold no numbers that can be compared: name a recipe '
                     'that does not compare them, with --recipe mse'
                 )
@@ -107,7 +111,7 @@ class OutputLoss:
             Tensor: (N,) float64 on the CPU, in the order of the samples.
 
         Raises:
-            QuantizationError: If no part can be compared.
+            IncomparableError: If no part can be compared.
         """
         rows = [_total(row) for row in self._measure(names, parts)]
         return torch.tensor(rows, dtype=torch.float64, device='cpu')
@@ -167,7 +171,7 @@ class OutputLoss:
             return
         self.left_out |= new
         if all(name in self.left_out for name, _ in self._norms):
-            raise QuantizationError(
+            raise IncomparableError(
                 f"the outputs of '{min(new)}' have other rows than those of the float model and "
                 'nothing else can be compared: register an adapter for the model, see '
                 'docs/development/add_adapter.md'

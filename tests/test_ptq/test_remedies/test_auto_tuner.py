@@ -115,19 +115,48 @@ def test_four_bits_become_eight_first(tmp_path):
     finish_model(ctx)
 
 
-def test_a_model_whose_outputs_cannot_be_compared(tmp_path):
-    class Text(DepthwiseNet):
-        def forward(self, x):
-            return str(super().forward(x).sum())
+def test_weights_of_four_bits_get_the_range_that_suits_the_output(tmp_path):
+    quantizer = dict(QUANTIZER, weight=dict(QUANTIZER['weight'], bits=4))
+    model = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
+    # A column of zeros has the largest weight, which decides about the range of the weight alone.
+    x = torch.randn(400, 32)
+    x[:, 0] = 0.0
+    with torch.no_grad():
+        model[0].weight[:, 0] = 1.0
+    ctx = calibrated(model, [x], tmp_path, quantizer)
+    before = ctx.layers['0'].module.weight_quantizer.scale.clone()
+    AutoTuner(remedies=('ranges',)).run(ctx)
+    found = read_record(tmp_path, 'auto')
+    assert found['steps'][0]['remedy'] == 'weight range by the error of the output'
+    assert found['steps'][0]['kept'] and found['after'] < found['before'] / 2
+    assert (ctx.layers['0'].module.weight_quantizer.scale < before / 2).all()
+    finish_model(ctx)
 
-    ctx = calibrated(Text(), images(), tmp_path)
+
+class Text(DepthwiseNet):
+    def forward(self, x):
+        return str(super().forward(x).sum())
+
+
+class ChosenRows(DepthwiseNet):
+    def forward(self, x):
+        y = super().forward(x)
+        return y[y > 0]
+
+
+@pytest.mark.parametrize(
+    ('odd', 'why'), [(Text, 'hold no numbers'), (ChosenRows, 'have other rows')]
+)
+def test_a_model_whose_outputs_cannot_be_compared(tmp_path, odd, why):
+    ctx = calibrated(odd(), images(), tmp_path)
     warnings = []
     ctx.logger.warning = warnings.append
     try:
         AutoTuner().run(ctx)
     finally:
         del ctx.logger.warning
-    assert warnings[0].startswith('no remedy is tried, because the outputs of the model hold no')
+    assert warnings[-1].startswith('the search for remedies ends, because the outputs')
+    assert why in warnings[-1]
     finish_model(ctx)
 
 
