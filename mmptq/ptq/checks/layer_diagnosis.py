@@ -74,20 +74,17 @@ def typed_remedy(ctx: PTQContext, name: str, cause: Cause | None) -> str:
     return f'--recipe auto, or {scheme}{wide}'
 
 
-def diagnosis_rows(
-    ctx: PTQContext, facts: list[LayerFacts], losses: dict[str, float] | None = None
-) -> list[dict[str, Any]]:
+def diagnosis_rows(ctx: PTQContext, facts: list[LayerFacts]) -> list[dict[str, Any]]:
     """A row per layer, the largest error first.
 
     Args:
         ctx (PTQContext): The run.
         facts (list[LayerFacts]): From ``collect_facts``.
-        losses (dict[str, float], optional): Output loss of single layers.
 
     Returns:
         list[dict]: layer, own_error, input_error, weight_error, accumulated_error, output_loss
-        (None where it was not measured), cause, causes (a sentence each), ratio, remedy (None
-        where nothing has to be mended).
+        (None; for who measures it), cause, causes (a sentence each), ratio, remedy (None where
+        nothing has to be mended).
     """
     rows = []
     for item in facts:
@@ -101,7 +98,7 @@ def diagnosis_rows(
                 input_error=item.own_input,
                 weight_error=item.own_weight,
                 accumulated_error=item.accumulated,
-                output_loss=(losses or {}).get(item.name),
+                output_loss=None,
                 cause=first.kind if first else None,
                 causes=[cause.text for cause in causes],
                 ratio=first.ratio if first else None,

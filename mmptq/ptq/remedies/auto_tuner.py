@@ -45,7 +45,7 @@ class AutoTuner(Stage):
     was tried ('auto').
 
     Args:
-        target (float): Loss that is small enough. Defaults to 0.002.
+        target (float): Loss that is small enough. Defaults to 0.001.
         num_samples (int): Calibration samples for the loss. Defaults to 8.
         remedies (Sequence[str]): Those that may be tried: 'multipliers', 'ranges', 'biases' and
             'more_bits'. Defaults to all.
@@ -54,14 +54,14 @@ class AutoTuner(Stage):
         cache_budget (int): Bytes of memory for samples and float outputs. Defaults to 1 GiB.
 
     Example:
-        >>> stages = [dict(type='Calibrator'), dict(type='AutoTuner', target=0.002)]
+        >>> stages = [dict(type='Calibrator'), dict(type='AutoTuner', target=0.001)]
     """
 
     needs = frozenset({RANGES, FLOAT_MODEL, UNLEARNED})
 
     def __init__(
         self,
-        target: float = 0.002,
+        target: float = 0.001,
         num_samples: int = 8,
         remedies: Sequence[str] = REMEDIES,
         weight_observer: dict[str, Any] = OBSERVER,
@@ -93,13 +93,14 @@ class AutoTuner(Stage):
         with OutputLoss(ctx, self.num_samples, self.cache_budget) as loss, remembered_pairs():
             tuning = Tuning(ctx, loss, self.calibrator, self.target)
             tuning.start()
-            first = tuning.value, list(tuning.facts)
+            before, rows = tuning.value, diagnosis_rows(ctx, tuning.facts)
             self._apply(tuning)
             if not tuning.good:
                 measure_layers(tuning)
-        rows = diagnosis_rows(ctx, first[1], tuning.losses)
+        for row in rows:
+            row['output_loss'] = tuning.losses.get(row['layer'])
         ctx.record('diagnosis', rows)
-        report(tuning, first[0], rows)
+        report(tuning, before, rows)
 
     def _apply(self, tuning: Tuning) -> None:
         for name, remedy in (
