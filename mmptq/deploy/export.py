@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from mmptq.version import __version__
 from .backend_pairs import BackendPairs
 from .engine_check import EngineCheck
 from .export_profile import ExportProfile
-from .exported_subgraph import ExportedSubgraph, find_family
+from .exported_subgraph import ExportedSubgraph, parts_of
 from .file_form import FileForm
 from .metadata import check_model
 from .onnx_export import export_marked
 from .opset import FLOAT16_SCALES
 from .parity import MIN_DECIBEL
+from .query_detector import is_query_detector
 from .raw_images import METADATA_KEY as RAW_IMAGES
 from .sensitivity import choose_float_outputs
 from .write_file import PARITY_SAMPLES, write_file
@@ -60,7 +62,7 @@ def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: Expo
         QuantizationError: For a layer that is not calibrated or has a scheme that the backend does
             not support, and where no layer is quantized or a package is missing.
     """
-    prefixes = tuple(f'{name}.' for name in find_family(detector))
+    prefixes = tuple(f'{name}.' for name in parts_of(detector))
     inside = [layer for layer in layers if layer.name.startswith(prefixes)]
     if not any(layer.quantized for layer in inside):
         raise QuantizationError(
@@ -178,7 +180,7 @@ def export_quantized(
     Raises:
         QuantizationError: If an operator or the engine fails, or the outputs differ.
     """
-    path, engine, form = Path(path), find_engine(profile.engine), form or FileForm()
+    path, engine, form = Path(path), find_engine(profile.engine), _possible(form, detector)
     if path.suffix not in engine.suffixes:
         raise QuantizationError(
             f"output file '{path}' must end in {' or '.join(engine.suffixes)} for {profile.name}"
@@ -213,7 +215,7 @@ def export_float(
     Returns:
         list[dict]: The parity table.
     """
-    form = form or FileForm()
+    form = _possible(form, detector)
     batches = form.batches([x.detach().cpu() for x in inputs])
     with on_cpu(detector):
         model = export_marked(
@@ -224,6 +226,18 @@ def export_float(
         check_model(model)
         engine = 'onnxruntime'
         return _write(model, detector, engine, batches, Path(path), metadata or {}, form)
+
+
+def _possible(form: FileForm | None, detector: nn.Module) -> FileForm:
+    """The form that a file of this detector can have."""
+    form = form or FileForm()
+    if form.dynamic and is_query_detector(detector):
+        MMLogger.get_current_instance().info(
+            'the positions of a transformer become constants: the input size is fixed to that of '
+            'the first sample'
+        )
+        return replace(form, dynamic=False)
+    return form
 
 
 def _write(

@@ -11,6 +11,13 @@ from mmptq.utils.detector_parts import OTHER_STAGES, SINGLE_STAGE
 from mmptq.utils.trees import flatten, from_json, to_json, unflatten
 
 from .head_watch import HeadWatch
+from .query_detector import (
+    PARTS,
+    exported_parts,
+    head_outputs,
+    is_query_detector,
+    replace_queries,
+)
 
 
 class ExportedSubgraph(nn.Module):
@@ -24,6 +31,7 @@ class ExportedSubgraph(nn.Module):
 
     Attributes:
         names (tuple[str, str, str]): Attribute names of backbone, neck and head.
+        fixed_size (bool): Whether the size of the first input becomes part of a file.
         structure (Any): How the flat outputs nest, as plain data; set by the first forward.
 
     Raises:
@@ -33,10 +41,14 @@ class ExportedSubgraph(nn.Module):
     def __init__(self, detector: nn.Module):
         super().__init__()
         self.names = find_family(detector)
-        for name in self.names:
-            part = getattr(detector, name, None)
-            if part is not None:
-                setattr(self, name, part)
+        self.fixed_size = is_query_detector(detector)
+        for name, part in parts_of(detector).items():
+            setattr(self, name, part)
+        if self.fixed_size:
+            for name, parameter in detector.named_parameters(recurse=False):
+                self.register_parameter(name, parameter)
+        # Not as a module, whose layers would have other names.
+        self._detector = (detector,)
         self.structure: Any = None
 
     def parts(self) -> list[nn.Module]:
@@ -44,15 +56,28 @@ class ExportedSubgraph(nn.Module):
         return [getattr(self, name) for name in self.names if hasattr(self, name)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        for part in self.parts():
-            x = part(x)
+        if self.fixed_size:
+            x = head_outputs(self._detector[0], x)
+        else:
+            for part in self.parts():
+                x = part(x)
         tensors, structure = flatten(x)
         self.structure = to_json(structure)
         return tuple(tensors)
 
 
+def parts_of(detector: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a detector that become a file, by attribute."""
+    if is_query_detector(detector):
+        return exported_parts(detector)
+    parts = {name: getattr(detector, name, None) for name in find_family(detector)}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
 def find_family(detector: nn.Module) -> tuple[str, str, str]:
     """Attribute names of backbone, neck and head of a detector."""
+    if is_query_detector(detector):
+        return PARTS
     for part in OTHER_STAGES:
         if getattr(detector, part, None) is not None:
             raise QuantizationError(
@@ -89,7 +114,7 @@ def subgraph_inputs(detector: nn.Module) -> Iterator[list[Tensor]]:
     Raises:
         QuantizationError: If the detector computes its head outputs in another way.
     """
-    watch = HeadWatch(detector, find_family(detector))
+    watch = HeadWatch(detector, find_family(detector), list(parts_of(detector)))
     with watch.watching():
         yield watch.inputs
     watch.check(ExportedSubgraph(detector).eval())
@@ -107,7 +132,11 @@ def replace_subgraph(
     """
     backbone, neck, head = find_family(detector)
     nesting = from_json(structure)
-    setattr(detector, backbone, _Call(lambda x: unflatten(nesting, run(x))))
+    network = _Call(lambda x: unflatten(nesting, run(x)))
+    if is_query_detector(detector):
+        replace_queries(detector, network)
+        return
+    setattr(detector, backbone, network)
     if getattr(detector, neck, None) is not None:
         setattr(detector, neck, nn.Identity())
     getattr(detector, head).forward = lambda outputs: outputs

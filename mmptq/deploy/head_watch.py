@@ -21,14 +21,18 @@ class HeadWatch:
     Args:
         detector (nn.Module): In eval mode.
         names (tuple[str, str, str]): Attribute names of backbone, neck and head.
+        inside (list[str], optional): Attribute names of all exported parts. Defaults to ``names``.
 
     Attributes:
         inputs (list[Tensor]): What entered the backbone, call by call.
     """
 
-    def __init__(self, detector: nn.Module, names: tuple[str, str, str]):
+    def __init__(
+        self, detector: nn.Module, names: tuple[str, str, str], inside: list[str] | None = None
+    ):
         self.detector = detector
         self.names = names
+        self.inside = inside or list(names)
         self.inputs: list[Tensor] = []
         self._finished = False
         self._outputs: list[list[Tensor]] = []
@@ -62,8 +66,8 @@ class HeadWatch:
         self._finished = bool(self.inputs)
 
     def _outside(self) -> Iterator[tuple[str, nn.Module]]:
-        """Modules that are in none of the three parts."""
-        parts = [getattr(self.detector, name, None) for name in self.names]
+        """Modules that are in none of the exported parts."""
+        parts = [getattr(self.detector, name, None) for name in self.inside]
         inside = {id(m) for part in parts if part is not None for m in part.modules()}
         for name, module in self.detector.named_modules():
             if name and id(module) not in inside:
@@ -103,6 +107,12 @@ class HeadWatch:
             ) from error
         (expected,) = self._outputs
         if len(found) != len(expected) or not all(map(_equal, found, expected)):
+            if self.inside != list(self.names):
+                raise QuantizationError(
+                    f'{type(self.detector).__name__} cannot be exported: it masks padded pixels, '
+                    'and a file has one input, without a mask: export with images that need no '
+                    'padding (--cfg-options model.data_preprocessor.pad_size_divisor=1)'
+                )
             raise self._error(f'{self._between()} changes what the head gets or gives')
 
     def _error(self, problem: str) -> QuantizationError:
