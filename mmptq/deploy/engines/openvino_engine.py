@@ -50,7 +50,7 @@ class OpenVinoEngine(Engine):
             for end in self.compiled.inputs[0].partial_shape
         )
         self._request = self.compiled.create_infer_request()
-        self.output_names = [port.get_any_name() for port in self.compiled.outputs]
+        self.output_names = [output_name(port.get_names()) for port in self.compiled.outputs]
         self.metadata = self.read_metadata(path)
 
     def run(self, x: np.ndarray) -> list[np.ndarray]:
@@ -92,6 +92,14 @@ class OpenVinoEngine(Engine):
         if not model.has_rt_info([RT_INFO_KEY]):
             return {}
         return parse_metadata(json.loads(model.get_rt_info([RT_INFO_KEY]).value))
+
+
+def output_name(names: set[str]) -> str:
+    """The name of an output, of those of the tensor that it became in the engine.
+
+    Names of tensors inside of an exported network are paths of modules.
+    """
+    return min(names, key=lambda name: (name.startswith('/'), name))
 
 
 @functools.cache
