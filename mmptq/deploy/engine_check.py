@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from mmptq.deploy.engines import Engine, SimulationEngine, find_engine, run_engine
 from mmptq.quantization import QuantizationError
@@ -81,19 +82,38 @@ class EngineCheck:
         """
         pair = stacked(self.inputs, 2)[0].clone()
         pair[1] = pair[1].flip(2)  # other values, where one sample stands for both
-        try:
-            check_parity(self._measure(self.open(file), file, [pair]), self.name, self.least)
-        except Exception as error:  # of the model, of the engine, or by the numbers
-            problem = f'two images at a time fail ({first_line(error)})'
-            if self.form.batch == OPEN:
-                raise QuantizationError(
-                    f'--batch {OPEN}: {problem}: fix the number of images with --batch N'
-                ) from error
-            MMLogger.get_current_instance().warning(
-                f'{problem}: the file takes one image; --batch N makes one for N images'
+        problem = self._problem(file, pair)
+        if problem and self.form.batch == OPEN:
+            raise QuantizationError(
+                f'--batch {OPEN}: two images at a time fail ({problem}): fix the number of images '
+                'with --batch N'
             )
-            return False
-        return True
+        if problem:
+            MMLogger.get_current_instance().warning(
+                f'the file takes one image, because two at a time fail ({problem}): --batch N '
+                'makes one for N images'
+            )
+        return not problem
+
+    def takes_other_sizes(self, file: Path) -> bool:
+        """Whether a file with an open input size computes the same for another size."""
+        x = self.inputs[0]
+        size = [-(-end // 128) * 64 if end > 128 else end + 64 for end in x.shape[2:]]
+        problem = self._problem(file, interpolate(x, size))
+        if problem:
+            MMLogger.get_current_instance().warning(
+                f'the file has the fixed input size of the first sample, because another one '
+                f'fails ({problem})'
+            )
+        return not problem
+
+    def _problem(self, file: Path, x: Tensor) -> str:
+        """What is wrong with a file for an input; '' where nothing is."""
+        try:
+            check_parity(self._measure(self.open(file), file, [x]), self.name, self.least)
+        except Exception as error:  # of the model, of the engine, or by the numbers
+            return first_line(error)
+        return ''
 
     def _measure(self, engine: Engine, file: Path, inputs: list[Tensor]):
         simulation = SimulationEngine(file)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import FakeQuantizer, QuantizationError
+from mmptq.utils.attributes import replaced_attribute
 from mmptq.utils.hooks import replaced_forwards
 
 from .exported_subgraph import ExportedSubgraph, output_names
@@ -20,6 +21,7 @@ from .opset import DEFORMABLE, HIGHEST, LOWEST, check_opset, later_opset, needed
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
 INPUT_NAME = 'input'
+LINSPACE = torch.linspace
 
 
 class _Mark(torch.autograd.Function):
@@ -110,7 +112,8 @@ def _export(
     subgraph: ExportedSubgraph, sample: Tensor, axes: dict[int, str], opset: int
 ) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    with marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    single = replaced_attribute(torch, 'linspace', _linspace)
+    with single, marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(
@@ -132,6 +135,14 @@ def _export(
         except Exception as error:  # of many types, from Python and C++
             raise exporter_error(error, subgraph, sample) from error
     return onnx.load_from_string(buffer.getvalue())
+
+
+def _linspace(start, end, steps, **kwargs) -> Tensor:
+    """``torch.linspace``; as ONNX its step of a single value would be 0 / 0."""
+    if int(steps) == 1:
+        kwargs.setdefault('device', 'cpu')
+        return torch.full((1,), float(start), **kwargs)
+    return LINSPACE(start, end, steps, **kwargs)
 
 
 def standardize_deform_convs(model: onnx.ModelProto) -> None:

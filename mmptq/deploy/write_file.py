@@ -52,12 +52,10 @@ def write_file(
         file = Path(folder, 'model.onnx')
         onnx.save(model, file)
         rows = check.check(file)
-        open_batch = check.form.open_batch and check.takes_two_images(file)
-        if check.form.open_batch and not open_batch:
-            fix_batch(model)
+        axes = _open_axes(check, file)
+        fix_axes(model, check.inputs[0].shape, axes)
         if decoding is not None:
             found = check.outputs(file)
-            axes = open_axes(check.form.dynamic, open_batch)
             raw = tuple(check.subgraph(check.inputs[0]))
             attach_decoding(model, decoding, check.inputs[0], raw, axes)
             check_model(model)
@@ -86,9 +84,23 @@ def _compare(
     )
 
 
-def fix_batch(model: onnx.ModelProto) -> None:
-    """Let a file with an open batch take one image, in place."""
+def _open_axes(check: EngineCheck, file: Path) -> dict[int, str]:
+    """The axes of the input that may stay open; those of a file without decoding are checked."""
+    form = check.form
+    size = form.dynamic and check.takes_other_sizes(file)
+    return open_axes(size, form.open_batch and check.takes_two_images(file))
+
+
+def fix_axes(model: onnx.ModelProto, shape: tuple[int, ...], axes: dict[int, str]) -> None:
+    """Fix the open axes of a file that are not among ``axes``, in place.
+
+    Args:
+        model (onnx.ModelProto): With one input.
+        shape (tuple[int]): What the input gets there.
+        axes (dict[int, str]): Open axes.
+    """
+    fixed = {name: shape[axis] for axis, name in open_axes(True, True).items() if axis not in axes}
     for entry in (*model.graph.input, *model.graph.output):
         for dim in entry.type.tensor_type.shape.dim:
-            if dim.dim_param == 'batch':
-                dim.dim_value = 1
+            if dim.dim_param in fixed:
+                dim.dim_value = fixed[dim.dim_param]

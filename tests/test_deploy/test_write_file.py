@@ -23,6 +23,13 @@ class OneImage(nn.Module):
         return x.reshape(int(x.shape[0]), 32, -1)
 
 
+class OneSize(nn.Module):
+    """A reshape whose size becomes a constant of the file."""
+
+    def forward(self, x):
+        return x.reshape(x.shape[0], 32, int(x.shape[2]) * int(x.shape[3]))
+
+
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
 @torch.no_grad()
 def test_three_images_at_a_time(tmp_path, backend):
@@ -54,6 +61,17 @@ def test_a_network_for_one_image(tmp_path):
     export_float(detector, inputs, path)
     assert open_engine_file(path).input_shape[0] == 1
     onnx.checker.check_model(onnx.load(path))
+    assert open_engine_file(path).input_shape[2:] == ('height', 'width')
     with pytest.raises(QuantizationError, match='--batch dynamic: two images at a time fail'):
         export_float(detector, inputs, tmp_path / 'b.onnx', FileForm(batch='dynamic'))
     assert not (tmp_path / 'b.onnx').exists()
+
+
+@pytest.mark.parametrize(
+    ('layer', 'shape'), [(nn.Identity(), ('height', 'width')), (OneSize(), (32, 48))]
+)
+def test_an_open_size_is_checked_with_another_one(tmp_path, layer, shape):
+    detector = TinyDetector().eval()
+    detector.bbox_head = nn.Sequential(nn.Conv2d(32, 32, 1), layer).eval()
+    export_float(detector, sample_inputs(), tmp_path / 'a.onnx')
+    assert open_engine_file(tmp_path / 'a.onnx').input_shape == ('batch', 3, *shape)

@@ -14,7 +14,8 @@ class Graph:
         model (onnx.ModelProto): Edited in place, by ``finish``.
 
     Attributes:
-        nodes (list[NodeProto]): In any order until ``finish``.
+        nodes (list[NodeProto]): In any order until ``finish``. Names of their tensors change
+            through the methods of the graph only, which knows who takes what.
         outputs (list[str]): Names of the outputs of the graph.
     """
 
@@ -23,14 +24,32 @@ class Graph:
         self.nodes: list[NodeProto] = list(model.graph.node)
         self.outputs = [output.name for output in model.graph.output]
         self._arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._makers: dict[str, NodeProto] = {}
+        self._takers: dict[str, list[NodeProto]] = {}
+        self._indexed = False
 
     def producer(self, tensor: str) -> NodeProto | None:
         """The node that makes a tensor; None for inputs and constants."""
-        return next((node for node in self.nodes if tensor in node.output), None)
+        self._index()
+        return self._makers.get(tensor)
 
     def consumers(self, tensor: str) -> list[NodeProto]:
         """The nodes that take a tensor, each once."""
-        return [node for node in self.nodes if tensor in node.input]
+        self._index()
+        return list(self._takers.get(tensor, ()))
+
+    def _index(self) -> None:
+        """Find out again who makes and takes what, after names have changed."""
+        if not self._indexed:
+            self._makers, self._takers, self._indexed = {}, {}, True
+            for node in self.nodes:
+                self._enter(node)
+
+    def _enter(self, node: NodeProto) -> None:
+        for name in node.output:
+            self._makers.setdefault(name, node)
+        for name in dict.fromkeys(node.input):
+            self._takers.setdefault(name, []).append(node)
 
     def of_type(self, *kinds: str) -> Iterator[NodeProto]:
         """The nodes of some operator types."""
@@ -54,18 +73,31 @@ class Graph:
         """Add a node with one output; returns the name of the output."""
         node = onnx.helper.make_node(kind, inputs, [output], name=output, **attributes)
         self.nodes.append(node)
+        if self._indexed:
+            self._enter(node)
         return output
 
     def remove(self, node: NodeProto) -> None:
         """Remove a node; its output is left without a producer."""
         self.nodes = [other for other in self.nodes if other is not node]
+        self._indexed = False
+
+    def set_input(self, node: NodeProto, index: int, tensor: str) -> None:
+        """Let a node take another tensor."""
+        node.input[index] = tensor
+        self._indexed = False
+
+    def set_output(self, node: NodeProto, tensor: str) -> None:
+        """Let the first output of a node have another name; nothing else changes."""
+        node.output[0] = tensor
+        self._indexed = False
 
     def rewire(self, old: str, new: str, consumers: list[NodeProto] | None = None) -> None:
         """Let consumers (default: all) of one tensor take another one."""
         for node in self.consumers(old) if consumers is None else consumers:
             for index, name in enumerate(node.input):
                 if name == old:
-                    node.input[index] = new
+                    self.set_input(node, index, new)
 
     def rename(self, old: str, new: str) -> None:
         """Give a computed tensor another name, for its producer and all its consumers."""
@@ -73,6 +105,7 @@ class Graph:
             for index, name in enumerate(node.output):
                 if name == old:
                     node.output[index] = new
+        self._indexed = False
         self.rewire(old, new)
 
     def bypass(self, node: NodeProto) -> None:
@@ -97,7 +130,7 @@ class Graph:
 
     def finish(self) -> onnx.ModelProto:
         """Drop what no output needs, sort, and write everything back into the model."""
-        self.nodes = self._sorted()
+        self.nodes, self._indexed = self._sorted(), False
         needed = set(self.outputs).union(*(node.input for node in self.nodes))
         self._arrays = {name: tensor for name, tensor in self._arrays.items() if name in needed}
         graph = self.model.graph

@@ -99,13 +99,13 @@ def scale_outputs(graph: Graph, layer: NodeProto, factors: np.ndarray) -> bool:
             return False
         shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
         scaled = weight * factors.reshape(shape).astype(weight.dtype)
-        layer.input[1] = graph.store(f'{layer.output[0]}_scaled_weight', scaled)
+        graph.set_input(layer, 1, graph.store(f'{layer.output[0]}_scaled_weight', scaled))
     elif not _scale_integers(graph, layer, source, axis, factors):
         return False
     for index, name in enumerate(layer.input[2:3], 2):
         bias = graph.array(name)
         scaled = (bias * factors).astype(bias.dtype)
-        layer.input[index] = graph.store(f'{layer.output[0]}_scaled_bias', scaled)
+        graph.set_input(layer, index, graph.store(f'{layer.output[0]}_scaled_bias', scaled))
     return True
 
 
@@ -132,7 +132,8 @@ def _scale_integers(
         graph.store(f'{name}_scale', (scale * factors).astype(scale.dtype)),
         graph.store(f'{name}_zero_point', np.broadcast_to(zero_point, factors.shape)),
     ]
-    layer.input[1] = graph.add('DequantizeLinear', names, name + DEQUANTIZED, axis=axis)
+    scaled = graph.add('DequantizeLinear', names, name + DEQUANTIZED, axis=axis)
+    graph.set_input(layer, 1, scaled)
     return True
 
 
@@ -157,7 +158,7 @@ def insert_even_pair(
     if not scale_outputs(graph, layer, factors):
         return False
     even = f'{output}_even'
-    layer.output[0] = even
+    graph.set_output(layer, even)
     zero_point = np.array(qparams.zero_point, qparams.dtype)
     step = graph.store(f'{even}_scale', np.array(qparams.scale, np.float32))
     zero = graph.store(f'{even}_zero_point', zero_point)

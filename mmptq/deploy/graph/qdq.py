@@ -180,4 +180,5 @@ def quantize_biases(graph: Graph) -> None:
             graph.store(name + '_scale', scale.astype(np.float32)),
             graph.store(name + '_zero_point', np.zeros(bias.shape, np.int32)),
         ]
-        node.input[2] = graph.add('DequantizeLinear', names, name + DEQUANTIZED, axis=0)
+        bias = graph.add('DequantizeLinear', names, name + DEQUANTIZED, axis=0)
+        graph.set_input(node, 2, bias)

@@ -58,6 +58,7 @@ def _unfold(graph: Graph, node: NodeProto, weight: NodeProto) -> None:
     if len(consumers) == 1 and consumers[0].op_type in FUSED:
         (last,) = consumers
         output = last.output[0]
-        last.input[0], last.output[0] = result, f'{output}_unfolded'
+        graph.set_input(last, 0, result)
+        graph.set_output(last, f'{output}_unfolded')
         result = last.output[0]
     graph.add('DepthToSpace', [result], output, blocksize=attribute(node, 'strides')[0], mode='CRD')

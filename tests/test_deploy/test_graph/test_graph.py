@@ -60,3 +60,21 @@ def test_with_outputs_leaves_the_graph_as_it_is(graph):
     copy = graph.with_outputs(['relu'])
     assert [output.name for output in copy.graph.output] == ['y', 'relu']
     assert [output.name for output in graph.finish().graph.output] == ['y']
+
+
+def test_neighbours_after_edits(graph):
+    assert graph.consumers('sum') and graph.producer('y')
+    leaky = graph.producer('y')
+    graph.add('Abs', ['relu'], 'abs')
+    assert [node.op_type for node in graph.consumers('relu')] == ['Add', 'Abs']
+    graph.set_input(leaky, 0, 'abs')
+    assert graph.consumers('sum') == []
+    assert graph.consumers('abs') == [leaky]
+    graph.set_output(leaky, 'z2')
+    assert graph.producer('y') is None
+    assert graph.producer('z2') is leaky
+    graph.rename('abs', 'absolute')
+    assert graph.producer('absolute').op_type == 'Abs'
+    assert graph.consumers('absolute') == [leaky]
+    graph.remove(leaky)
+    assert graph.consumers('absolute') == []
