@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from mmptq.deploy.end_to_end import decoding_of
