@@ -137,12 +137,11 @@ def _export(
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _linspace(start, end, steps, **kwargs) -> Tensor:
+def _linspace(start, end, steps, *, device=None, **kwargs) -> Tensor:
     """``torch.linspace``; as ONNX its step of a single value would be 0 / 0."""
     if int(steps) == 1:
-        kwargs.setdefault('device', 'cpu')
-        return torch.full((1,), float(start), **kwargs)
-    return LINSPACE(start, end, steps, **kwargs)
+        return torch.full((1,), float(start), device=device, **kwargs)
+    return LINSPACE(start, end, steps, device=device, **kwargs)
 
 
 def standardize_deform_convs(model: onnx.ModelProto) -> None:
