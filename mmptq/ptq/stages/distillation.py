@@ -16,6 +16,7 @@ from mmptq.losses import TaskLoss
 from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.inputs.varied_images import varied_batch
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.backward import backward
 from mmptq.ptq.teacher.task_objective import tell_step
@@ -63,6 +64,9 @@ class Distillation(Stage):
         num_iters (int): Steps. Defaults to 2500.
         batch_size (int): Samples per step, of all processes together. Defaults to 2.
         cache_budget (int): Bytes of memory for recorded samples and targets. Defaults to 4 GiB.
+        copies (int): Copies of each image that are mirrored, moved, zoomed and lit otherwise (see
+            ``varied_batch``), and learned from as well: against overfitting where there are few
+            images. Detectors of images only. Defaults to 0.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]
@@ -79,17 +83,18 @@ class Distillation(Stage):
         num_iters: int = 2500,
         batch_size: int = 2,
         cache_budget: int = 4 * 2**30,
+        copies: int = 0,
     ):
-        if min(num_iters, batch_size, cache_budget) < 1 or lr < 0:
+        if min(num_iters, batch_size, cache_budget) < 1 or min(lr, copies) < 0:
             raise QuantizationError(
                 f'Distillation got num_iters={num_iters!r}, batch_size={batch_size!r}, '
-                f'cache_budget={cache_budget!r}, lr={lr!r}: num_iters, batch_size and '
-                'cache_budget must be >= 1 and lr >= 0'
+                f'cache_budget={cache_budget!r}, lr={lr!r}, copies={copies!r}: num_iters, '
+                'batch_size and cache_budget must be >= 1, lr and copies >= 0'
             )
         self.loss = build_component(loss, 'Distillation: loss', MODELS, TaskLoss)
         self.lr, self.act_lr = lr, act_lr
         self.num_iters, self.batch_size = num_iters, batch_size
-        self.cache_budget = cache_budget
+        self.cache_budget, self.copies = cache_budget, copies
 
     def check(self, ctx: PTQContext) -> None:
         """Refuse a model that the loss is not for."""
@@ -102,6 +107,9 @@ class Distillation(Stage):
         with ActivationCache(half, directory) as samples, remembered_pairs():
             for data in ctx.batches('load'):
                 samples.append(data, exact=True)
+            for index in range(self.copies * len(samples)):
+                seed = parallel.own_seed(stream_seed(ctx.seed, index))
+                samples.append(varied_batch(samples[index // self.copies], seed), exact=True)
             with TeacherOutputs(ctx.model, adapter, self.loss, samples, half, True) as teacher:
                 before, after = self._distill(ctx, teacher)
         note = '' if after <= before else ', reverted: loss did not decrease'
@@ -113,7 +121,7 @@ class Distillation(Stage):
     def _distill(self, ctx: PTQContext, teacher: TeacherOutputs) -> tuple[float, float]:
         """Train at the highest learning rate that works; the loss before and after."""
         with torch.no_grad():
-            first = next(ctx.batches_at(teacher.everywhere[:1]))
+            first = next(ctx.batches_at([teacher.everywhere[0] % len(ctx.loader)]))
             forward = teacher.adapter.raw_outputs
             (unit,) = find_units(ctx.model, lambda: forward(first), 'network')
         student = Student(ctx.model, UnitQuantizers(unit))

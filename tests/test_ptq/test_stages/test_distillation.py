@@ -192,3 +192,22 @@ def test_a_model_without_a_backward_is_refused(tmp_path):
     with pytest.raises(QuantizationError, match='no gradients go through the model .* such as mse'):
         distill(ctx)
     assert all(torch.equal(x, first[name]) for name, x in tensors(ctx).items())
+
+
+def test_copies_of_images_are_learned_from_as_well(tmp_path, monkeypatch):
+    ctx = toy_context(tmp_path)
+    seen, parts = set(), TeacherOutputs.parts
+
+    def watched(self, index, raw):
+        seen.add(index)
+        return parts(self, index, raw)
+
+    monkeypatch.setattr(TeacherOutputs, 'parts', watched)
+    result = distill(ctx, copies=2)
+    assert seen == set(range(3 * len(ctx.loader)))
+    assert result['kept'] and result['after'] < result['before']
+
+
+def test_copies_cannot_be_negative():
+    with pytest.raises(QuantizationError, match='lr and copies >= 0'):
+        Distillation(copies=-1)
