@@ -66,7 +66,7 @@ class OutputGradients:
                 own += self._sample(index, data, layers, grids)
         rows = [row for part in parallel.gather(own) for row in part]
         if not rows:
-            raise QuantizationError('no output of the model has a gradient')
+            raise QuantizationError('no output with a confidence above 0.05 has a gradient')
         return {
             name: [sum(row[name][i] for row in rows) / len(rows) for i in range(len(some))]
             for name, some in grids.items()
