@@ -72,7 +72,7 @@ class BitProblem:
         self.plans = {plan.name: plan for plan in ctx.plan.layers if plan.name in ctx.layers}
         modules = {name: ctx.layers[name].module for name in self.plans}
         sample = ctx.first_batch()
-        self.costs = measure_costs(modules, lambda: ctx.predict(sample))
+        self.costs = measure_costs(modules, lambda: ctx.predict(sample), bool(act_bits))
         first: dict[int, str] = {}
         self.owners = {
             name: first.setdefault(id(module.weight), name) for name, module in modules.items()

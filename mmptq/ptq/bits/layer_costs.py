@@ -25,7 +25,8 @@ class LayerCost:
         macs (float): Multiplications with weights; of a sparse convolution those of a kernel whose
             positions are all occupied.
         inputs (float): Number of values that it reads.
-        sources (frozenset): The tensors that it reads; layers with a common one share its scale.
+        sources (set[int]): The tensors that it reads, if asked for; layers with a common one share
+            its scale.
     """
 
     weights: int
@@ -35,22 +36,28 @@ class LayerCost:
 
 
 @torch.no_grad()
-def measure_costs(layers: dict[str, nn.Module], run: Any) -> dict[str, LayerCost]:
+def measure_costs(
+    layers: dict[str, nn.Module], run: Any, with_sources: bool
+) -> dict[str, LayerCost]:
     """Costs of quantized layers, counted while ``run()`` runs one sample.
 
     Args:
         layers (dict[str, nn.Module]): Layers by name.
         run (Callable): Runs the model on one sample.
+        with_sources (bool): Whether inputs are told apart; they stay in memory meanwhile.
     """
     costs = {name: LayerCost(layer.weight.numel()) for name, layer in layers.items()}
     names = {layer: name for name, layer in layers.items()}
     held = []  # so that no memory is used twice, and tensors can be told apart by it
 
     def note(layer: nn.Module, args: tuple, output: Any) -> None:
+        if not args:  # called by keyword
+            return
         x, y = (item.features if is_sparse(item) else item for item in (args[0], output))
         cost = costs[names[layer]]
-        held.append(x)
-        cost.sources.add(x.untyped_storage().data_ptr())
+        if with_sources:
+            held.append(x)
+            cost.sources.add(x.untyped_storage().data_ptr())
         cost.inputs += x.numel()
         cost.macs += _positions(layer, x, y) * layer.weight.numel()
 

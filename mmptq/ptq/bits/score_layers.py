@@ -18,7 +18,6 @@ from mmptq.ptq.search.output_loss import OutputLoss
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin, quantizers_off
 from mmptq.quantization.functional import fake_quantize
 from mmptq.utils.hooks import temporary_hooks
-from mmptq.utils.messages import first_line
 from mmptq.utils.trees import is_sparse
 
 from .layer_scores import LayerScores, between, score_key
@@ -81,14 +80,11 @@ def _differentiate(
         ]
         for name, some in missing.items()
     }
-    problem = ''
     try:
         found = OutputGradients(ctx, num_samples).squared_changes(grids)
-    except (QuantizationError, RuntimeError, NotImplementedError) as error:
-        problem = first_line(error)
-    if not parallel.agree(not problem):
+    except QuantizationError as error:  # in all processes
         ctx.logger.warning(
-            f'losses of layers are measured with forwards, which takes longer, because {problem}'
+            f'losses of layers are measured with forwards, which takes longer, because {error}'
         )
         return False
     for name, some in grids.items():

@@ -16,6 +16,7 @@ from mmptq.quantization import QScheme
 from mmptq.quantization.functional import fake_quantize
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.messages import first_line
 from mmptq.utils.trees import is_sparse, tensors_in
 
 from .output_loss import SCORE_THR
@@ -53,20 +54,27 @@ class OutputGradients:
             grids (Mapping[str, Sequence[Grid]]): Grids by layer.
 
         Raises:
-            QuantizationError: If no output has a gradient.
+            QuantizationError: If no output has a gradient, or the model cannot be differentiated.
         """
         layers = {name: self.ctx.layers[name].module for name in grids}
         own: list[dict[str, list[float]]] = []
+        problem = ''
         with ExitStack() as stack:
             stack.enter_context(fixed_parameters(self.ctx.model))
             for layer in layers.values():
                 layer.weight.requires_grad_(True)
                 stack.callback(layer.weight.requires_grad_, False)
-            for index, data in enumerate(self.ctx.batches('gradients', self.num_samples)):
-                own += self._sample(index, data, layers, grids)
-        rows = [row for part in parallel.gather(own) for row in part]
-        if not rows:
-            raise QuantizationError('no output with a confidence above 0.05 has a gradient')
+            try:
+                for index, data in enumerate(self.ctx.batches('gradients', self.num_samples)):
+                    own += self._sample(index, data, layers, grids)
+            except (RuntimeError, NotImplementedError) as error:  # of an operator without gradient
+                problem = first_line(error)
+        parts = parallel.gather((own, problem))
+        rows = [row for part, _ in parts for row in part]
+        problems = [text for _, text in parts if text]
+        if problems or not rows:
+            nothing = f'no output with a confidence above {SCORE_THR} has a gradient'
+            raise QuantizationError(problems[0] if problems else nothing)
         return {
             name: [sum(row[name][i] for row in rows) / len(rows) for i in range(len(some))]
             for name, some in grids.items()
