@@ -21,6 +21,8 @@ KINDS = ('own', 'own_input', 'own_weight', 'accumulated')
 PARTS = dict(own=('input', 'weight'), own_input=('input',), own_weight=('weight',))
 # Values of an output that are compared, at evenly spread positions.
 NUM_VALUES = 2**14
+# What a constant output counts, as a share of its power.
+CONSTANT = 1e-3
 
 
 class LayerErrors:
@@ -104,7 +106,9 @@ class LayerErrors:
         self._float.setdefault(name, []).append(target)
         self._sums[name]['cost'] += layer.weight.numel() * _positions(layer, output)
         centred = target - target.mean(1, keepdim=True)
-        self._sums[name]['power'] += float(centred.square().sum())
+        # Outputs that never change are measured by their size.
+        power = centred.square().sum() + CONSTANT * target.square().sum()
+        self._sums[name]['power'] += float(power)
         self._alone = True
         for kind, parts in PARTS.items():
             with switched_on(layer, parts):

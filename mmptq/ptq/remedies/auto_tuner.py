@@ -17,6 +17,7 @@ from .biases import correct_biases
 from .more_bits import give_more_bits, measure_layers
 from .multipliers import even_out_channels
 from .ranges import choose_ranges
+from .raw_points import refine_points
 from .report import report
 from .snapshot import Snapshot
 from .tuning import Tuning
@@ -34,6 +35,7 @@ class AutoTuner(Stage):
     :class:`OutputLoss` on a few calibration samples by 5 % or more, and the search ends as soon as
     the loss is at most ``target``:
 
+    0. more bits for layers that read raw points, whatever the loss;
     1. channel multipliers on depthwise convolutions and on layers with uneven channels;
     2. for each weight of fewer than 8 bits, and then for each layer input, the range with the
        smallest error of the layer's output;
@@ -103,6 +105,8 @@ class AutoTuner(Stage):
         report(tuning, before, rows)
 
     def _apply(self, tuning: Tuning) -> None:
+        if 'more_bits' in self.remedies:
+            refine_points(tuning)
         for name, remedy in (
             ('multipliers', even_out_channels),
             ('ranges', choose_weight_ranges),

@@ -35,7 +35,7 @@ def give_more_bits(tuning: Tuning) -> None:
             dict(remedy='more bits', layers=chosen, before=before, after=value, kept=False)
         )
         return
-    _widen(tuning, chosen)
+    widen_layers(tuning, chosen)
     tuning.value = tuning.measure()
     tuning.steps.append(
         dict(remedy='more bits', layers=chosen, before=before, after=tuning.value, kept=True)
@@ -68,7 +68,8 @@ def _by_gain(tuning: Tuning) -> list[str]:
     return chosen
 
 
-def _widen(tuning: Tuning, names: list[str]) -> None:
+def widen_layers(tuning: Tuning, names: list[str]) -> None:
+    """Give these layers more bits, with their causes in the coverage table, and calibrate them."""
     facts = {item.name: item for item in tuning.facts}
     for name in names:
         causes = causes_of(facts[name])
