@@ -63,10 +63,11 @@ def changed_samples(
         title = f'{rank}. {_name(pair, index)}'
         lanes = LANES in (pair[0].kind, pair[1].kind)
         rows.append(dict(title=title, picture=url, caption=caption, lanes=lanes))
-    note = f'Detections with a score of {threshold:.3g} or more.'
+    lanes = any(row['lanes'] for row in rows)
+    notes = [] if lanes else [f'Detections with a score of {threshold:.3g} or more.']
     if reasons:
-        note += f' Left out: {", ".join(reasons)}.'
-    return rows, note
+        notes.append(f'Left out: {", ".join(reasons)}.')
+    return rows, ' '.join(notes)
 
 
 def _name(pair: Sequence[Predictions], index: int) -> str:

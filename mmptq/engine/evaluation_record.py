@@ -132,7 +132,7 @@ class EvaluationPair:
         one, other = self.first, self.second
         if one is None or other is None:
             name = self.names[one is not None]
-            return dict(metric='', reason=f'the evaluation of the {name} model was not kept')
+            return dict(metric='', reason=f'no evaluation of the {name} model was kept')
         if one.table is None or other.table is None:
             return dict(metric=one.main, reason=(one if one.table is None else other).method)
         try:

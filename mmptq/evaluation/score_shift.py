@@ -26,11 +26,12 @@ def score_shift(
         threshold (float): Pairs count where one of both has at least this score. Defaults to 0.3.
 
     Returns:
-        dict: ``threshold``; ``pairs`` K; ``mean`` change of the score (second minus first) and
-        ``mean_absolute`` over pairs, None without pairs; ``first_count`` and ``second_count``,
-        detections at the threshold; ``matched``, the share of them that is in a pair;
-        ``same_count_at``, the threshold at which the second model has ``first_count`` detections,
-        None where it never has as many. Lanes have no scores: only counts and ``matched``.
+        dict: ``what`` was found ('detections' or 'lanes'); ``threshold``; ``pairs`` K; ``mean``
+        change of the score (second minus first) and ``mean_absolute`` over pairs, None without
+        pairs; ``first_count`` and ``second_count`` at the threshold; ``matched``, the share of them
+        that is in a pair; ``same_count_at``, the threshold at which the second model finds
+        ``first_count``, None where it never finds as many. Lanes have no scores: only counts and
+        ``matched``.
     """
     changes: list[np.ndarray] = []
     counts, in_pairs = [0, 0], 0
@@ -44,6 +45,7 @@ def score_shift(
     lanes = any(sample.kind == LANES for sample in (*first, *second))
     known = len(change) and not lanes
     return dict(
+        what='lanes' if lanes else 'detections',
         threshold=threshold,
         pairs=len(change),
         mean=float(change.mean()) if known else None,
@@ -85,13 +87,11 @@ def shift_text(shift: dict[str, Any], names: tuple[str, str] = ('float', 'quanti
     """
     limit = shift['threshold']
     counts = (
-        f'{shift["first_count"]} detections of the {names[0]} model, {shift["second_count"]} of '
-        f'the {names[1]} one'
+        f'{shift["first_count"]} {shift["what"]} of the {names[0]} model, '
+        f'{shift["second_count"]} of the {names[1]} one'
     )
     if shift['mean'] is None:
-        return (
-            f'{counts}' if shift['matched'] is None else f'{counts}; {shift["matched"]:.1%} match'
-        )
+        return counts if shift['matched'] is None else f'{counts}; {shift["matched"]:.1%} match'
     text = (
         f'scores change by {shift["mean"]:+.4f} on average (absolute {shift["mean_absolute"]:.4f}) '
         f'over {shift["pairs"]} matched detections; {counts} at threshold {limit:g}'

@@ -90,9 +90,7 @@ def test_the_float_evaluation_is_kept_while_a_stage_evaluates_many_times(record)
 def test_why_there_are_no_intervals(record):
     after = evaluate(record)
     pair = record.between({}, after)
-    assert pair.intervals() == dict(
-        metric='', reason='the evaluation of the float model was not kept'
-    )
+    assert pair.intervals() == dict(metric='', reason='no evaluation of the float model was kept')
     assert pair.shift() is None
     part = record.evaluate(lambda num_batches: dict(batches=num_batches), 2)
     assert part == dict(batches=2) and record.between(part, after).first is None

@@ -73,7 +73,7 @@ def _facts(result: dict, records: dict, coverage: list) -> list[dict[str, str]]:
 
 
 def describe_shift(shift: dict[str, Any] | None, names: tuple[str, str]) -> dict[str, str] | None:
-    """A score shift in words: ``text``, and ``advice`` where another threshold helps.
+    """A score shift in words: ``title``, ``text``, ``advice`` where another threshold helps.
 
     Args:
         shift (dict, optional): The record 'score_shift'.
@@ -88,7 +88,8 @@ def describe_shift(shift: dict[str, Any] | None, names: tuple[str, str]) -> dict
             f'Where the {names[0]} model is used with a threshold of {shift["threshold"]:g}, use '
             f'{place:.3f} with the {names[1]} one.'
         )
-    return dict(text=text[:1].upper() + text[1:] + '.', advice=advice)
+    title = 'Score shift' if shift['mean'] is not None else f'Number of {shift["what"]}'
+    return dict(title=title, text=text[:1].upper() + text[1:] + '.', advice=advice)
 
 
 def _timings(run: dict, records: dict) -> list[dict[str, Any]]:

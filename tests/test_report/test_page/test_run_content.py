@@ -45,7 +45,9 @@ def full() -> dict:
         ],
         result=dict(float=before, quantized=after, **sizes),
         intervals=intervals,
-        score_shift=dict(threshold=0.3, pairs=7, mean=-0.05, mean_absolute=0.06, first_count=9)
+        score_shift=dict(
+            what='detections', threshold=0.3, pairs=7, mean=-0.05, mean_absolute=0.06, first_count=9
+        )
         | dict(second_count=6, matched=0.5, same_count_at=0.25),
         input_ranges=[dict(layer='conv1', **ranges, counts=[100, 10, 1], edges=[0.0, 3.0])],
         diagnosis=[dict(layer='conv1', own_error=0.2, causes=['a', 'b'], remedy='--float conv1')],
