@@ -52,6 +52,7 @@ def compare_content(
         shift=describe_shift(found.get('shift'), names),
         samples=found.get('samples') or [],
         samples_note=found.get('samples_note') or '',
+        decisions=[],
         layers=None,
         coverage=differing_layers(names, coverage, scales),
         timings=[],

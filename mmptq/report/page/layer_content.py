@@ -47,6 +47,8 @@ def layer_content(records: dict[str, Any]) -> dict[str, Any]:
             known = layers.setdefault(row['layer'], {})
             known.update({key: row[key] for key in COLUMNS if row.get(key) not in (None, '', [])})
     keys = [key for key in COLUMNS if any(key in row for row in layers.values())]
+    if 'causes' in keys and 'cause' in keys:
+        keys.remove('cause')  # the same in one word
     order = next((key for key in ORDER if key in keys), None)
     ranked = sorted(layers.items(), key=lambda item: -_number(item[1].get(order)))
     highest = max((_number(row.get(order)) for row in layers.values()), default=0.0)

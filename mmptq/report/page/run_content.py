@@ -1,15 +1,21 @@
 """What the page of one run shows, from ``run.json``."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmptq.evaluation.score_shift import shift_text
 from mmptq.report.verdict import number, scheme_name, verdict
 
+from .decision_content import decision_content
 from .layer_content import coverage_content, layer_content
 from .metric_content import class_rows, interval_note, metric_tables
 
 KIND_TITLES = dict(same='Within noise', worse='Worse', better='Better', unknown='Not compared')
+
+UNREADABLE = dict(
+    header=[], shown=[], folded=[], histograms=[], note='The records of layers cannot be read.'
+)
 
 
 def run_content(run: dict[str, Any], work_dir: str | Path, **found: Any) -> dict[str, Any]:
@@ -42,13 +48,22 @@ def run_content(run: dict[str, Any], work_dir: str | Path, **found: Any) -> dict
         shift=describe_shift(records.get('score_shift'), ('float', 'quantized')),
         samples=found.get('samples') or [],
         samples_note=found.get('samples_note') or '',
-        layers=layer_content(records),
+        decisions=_of_records(decision_content, records, []),
+        layers=_of_records(layer_content, records, UNREADABLE),
         coverage=coverage_content(coverage),
         timings=_timings(run, records),
         environment=describe_environment(run),
         command=run.get('command') or '',
         files=_files(work_dir),
     )
+
+
+def _of_records(function: Callable[[dict], Any], records: dict, otherwise: Any) -> Any:
+    """Other versions and stages of others may have recorded anything."""
+    try:
+        return function(records)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return otherwise
 
 
 def _facts(result: dict, records: dict, coverage: list) -> list[dict[str, str]]:

@@ -38,6 +38,7 @@ def full() -> dict:
     after = {'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_s': 0.21, 'note': 'text'}
     sizes = dict(float_bytes=4 * 2**20, quantized_bytes=2**20, seconds=0.5, num_samples=32)
     ranges = dict(noise=0.01, clipped=0.02, low=0.0, high=1.0, smallest=0.0, largest=3.0)
+    step = dict(remedy='ranges', layers=list('abcd'), before=0.2, after=0.05, kept=True)
     return run_of(
         coverage=[
             dict(layer='conv1', kind='Conv2d', weight='int8 sym', input='uint8 asym', note=''),
@@ -52,6 +53,13 @@ def full() -> dict:
         input_ranges=[dict(layer='conv1', **ranges, counts=[100, 10, 1], edges=[0.0, 3.0])],
         diagnosis=[dict(layer='conv1', own_error=0.2, causes=['a', 'b'], remedy='--float conv1')],
         checks=[dict(check='layers run', seconds=0.25)],
+        auto=dict(before=0.2, after=0.05, target=0.1, steps=[step]),
+        accuracy_control=dict(metric='a/mAP', max_drop=0.005, layers=['a'])
+        | dict(trials=[dict(reverted=3, value=0.44, drop=0.007, passed=False)]),
+        bit_allocation=[
+            dict(layer='conv1', bits='W4A8', weights=30, loss=0.1),
+            dict(layer='head', bits='W8A8', weights=10, loss=0.2),
+        ],
         unknown=[1, 'a', dict(b=None)],
     )
 
@@ -76,6 +84,9 @@ def test_everything_that_was_recorded(full, tmp_path):
         '2.5 min',
         "python tools/ptq.py 'a b.py'",
         'Left out: b.',
+        'ranges a, b, c and 1 more 0.2 → 0.05 kept',
+        '3 0.4400 +0.0070 not reached',
+        'W4A8 1 75.0% W8A8 1 25.0%',
         'torch 2.13.0',
     ):
         assert text in page.text, text
@@ -91,6 +102,12 @@ def test_a_run_that_recorded_next_to_nothing(tmp_path):
     result = dict(float={'a/mAP': 0.5}, quantized={'a/mAP': 0.4})
     page = Page(render_page(run_content(run_of(intervals=reason, result=result), tmp_path)))
     assert 'No intervals: the metric takes too long.' in page.text
+
+
+def test_records_of_another_version(tmp_path):
+    records = dict(auto=dict(steps=[dict(other=1)]), input_ranges=[dict(layer='a', counts=[1])])
+    page = Page(render_page(run_content(run_of(**records), tmp_path)))
+    assert 'cannot be read' in page.text and 'What was decided' not in page.text
 
 
 def test_it_is_written_at_once(full, tmp_path):
