@@ -1,5 +1,6 @@
 """Metrics of two models as tables with intervals."""
 
+from os.path import commonprefix
 from typing import Any
 
 from mmptq.report.tables import comparison_rows
@@ -10,6 +11,7 @@ from .svg import forest, forest_limit
 
 # Rows that are shown at once; the others are folded.
 SHOWN = 12
+LONG = 32  # letters of a name
 SIZES = {'_s': 'small objects', '_m': 'medium objects', '_l': 'large objects'}
 
 
@@ -28,8 +30,11 @@ def metric_tables(
     rows = [row for row in rows if is_number(row['float']) or is_number(row['quantized'])]
     # The main metric and all others with an interval first.
     rows.sort(key=lambda row: row['metric'] not in known)
-    limit = forest_limit(list(known.values()))
+    limit = forest_limit([row for row in known.values() if is_number(row['low'])])
+    common = _common_part([row['metric'] for row in rows])
     found = [_row(row, known.get(row['metric']), limit) for row in rows]
+    for row in found:
+        row['name'] = row['name'].removeprefix(common)
     sizes = [row for row in found if row['size']]
     others = [row for row in found if not row['size']]
     return dict(shown=others[:SHOWN], folded=others[SHOWN:], sizes=sizes)
@@ -43,7 +48,12 @@ def class_rows(intervals: dict[str, Any] | None) -> list[dict[str, Any]]:
     limit = forest_limit([row for row in rows if is_number(row['low'])])
     rows = sorted(rows, key=lambda row: row['difference'])
     shown = [
-        dict(metric=row['name'], float=row['first'], quantized=row['second'], **_difference(row))
+        dict(
+            metric=row['name'],
+            float=row['first'],
+            quantized=row['second'],
+            difference=row['difference'],
+        )
         for row in rows
     ]
     return [_row(row, known, limit) for row, known in zip(shown, rows, strict=True)]
@@ -63,8 +73,12 @@ def interval_note(intervals: dict[str, Any] | None) -> str:
     )
 
 
-def _difference(row: dict[str, Any]) -> dict[str, float]:
-    return dict(difference=row['difference'])
+def _common_part(names: list[str]) -> str:
+    """What all names begin with, up to a slash; nothing where names are short."""
+    if not names or max(map(len, names)) < LONG:
+        return ''
+    shared = commonprefix(names)
+    return shared[: shared.rfind('/') + 1]
 
 
 def _row(row: dict[str, Any], known: dict[str, Any] | None, limit: float) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _bev_panels(
         states = _states(own, other, threshold)
         groups = [
             BoxGroup(name, own.shapes[states == state], COLOURS[state], 1 + (state > 0))
-            for state, name in enumerate(('in both', 'below the threshold in the other', 'alone'))
+            for state, name in enumerate(('in both', 'below threshold in the other', 'only here'))
         ]
         panels.append(draw_bev(points, groups, area, scale))
     return panels
