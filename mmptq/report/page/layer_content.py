@@ -53,7 +53,7 @@ def layer_content(records: dict[str, Any]) -> dict[str, Any]:
     ranked = sorted(layers.items(), key=lambda item: -_number(item[1].get(order)))
     highest = max((_number(row.get(order)) for row in layers.values()), default=0.0)
     rows = [
-        [dict(text=name, name=True)]
+        [dict(text=name, name=True, number=False)]
         + [_cell(key, row.get(key), highest if key == order else 0.0) for key in keys]
         for name, row in ranked
     ]
@@ -86,9 +86,9 @@ def _rows(rows: Any) -> list[dict[str, Any]]:
 
 def _cell(key: str, value: Any, highest: float) -> dict[str, Any]:
     if value is None:
-        return dict(text='')
+        return dict(text='', number=False)
     if key == 'noise' and _number(value) > 0:
-        text = f'{-10 * math.log10(value):.1f} dB below' if value < 1 else f'{value:.3g}'
+        text = f'{10 * math.log10(value):.1f} dB'
     elif key in ('clipped', 'output_share'):
         text = f'{value:.2%}'
     elif key == 'kind':

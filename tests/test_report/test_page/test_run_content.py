@@ -7,9 +7,11 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
+from helpers import ROOT
 from pages import Page
 
 from mmptq.report.page import picture_url, render_page, run_content, write_page
+from mmptq.report.page.metric_content import metric_tables
 
 ROWS = [
     dict(name='coco/bbox_mAP', first=0.447, second=0.4, difference=-0.047, low=-0.06, high=-0.03),
@@ -77,7 +79,7 @@ def test_everything_that_was_recorded(full, tmp_path):
         'small objects',
         'car <b>',
         'use 0.250 with the quantized one',
-        '20.0 dB below',
+        '-20.0 dB',
         'a; b',
         '--float conv1',
         '2 layers, 1 of them float',
@@ -138,3 +140,18 @@ def test_it_looks_right_in_a_browser(full, tmp_path, width):
     assert red[:200, : image.shape[1] // 4].sum() > 100
     # Nothing runs over the right edge: a strip of page background is there from top to bottom.
     assert (image[:, -3:].reshape(-1, 3) == image[2, -3]).all()
+
+
+def test_templates_are_part_of_the_package():
+    folder = ROOT / 'mmptq/report/page'
+    others = [path for path in folder.iterdir() if path.is_file() and path.suffix != '.py']
+    assert {path.name.split('.')[0] for path in others} == {'page'} and len(others) == 3
+    assert "'mmptq.report.page': ['page.*']" in (ROOT / 'setup.py').read_text()
+
+
+def test_long_names_of_metrics_lose_what_they_share():
+    names = ['NuScenes metric/pred_instances_3d_NuScenes/mAP', 'NuScenes metric/pred_other/NDS']
+    tables = metric_tables(dict.fromkeys(names, 0.5), dict.fromkeys(names, 0.25), None)
+    shown = [row['name'] for row in tables['shown']]
+    assert shown == ['pred_instances_3d_NuScenes/mAP', 'pred_other/NDS']
+    assert metric_tables({'a/b': 1.0}, {'a/b': 2.0}, None)['shown'][0]['name'] == 'a/b'
