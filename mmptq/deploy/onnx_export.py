@@ -11,17 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from mmptq.quantization import FakeQuantizer, QuantizationError
-from mmptq.utils.attributes import replaced_attribute
 from mmptq.utils.hooks import replaced_forwards
 
 from .exported_subgraph import ExportedSubgraph, output_names
 from .exporter_error import exporter_error
 from .opset import DEFORMABLE, HIGHEST, LOWEST, check_opset, later_opset, needed_opset
+from .traced_calls import exportable_calls
 
 DOMAIN = 'mmptq'
 MARKER = 'Quantizer'
 INPUT_NAME = 'input'
-LINSPACE = torch.linspace
 
 
 class _Mark(torch.autograd.Function):
@@ -112,8 +111,8 @@ def _export(
     subgraph: ExportedSubgraph, sample: Tensor, axes: dict[int, str], opset: int
 ) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    single = replaced_attribute(torch, 'linspace', _linspace)
-    with single, marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    calls = exportable_calls(subgraph)
+    with calls, marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(
@@ -135,13 +134,6 @@ def _export(
         except Exception as error:  # of many types, from Python and C++
             raise exporter_error(error, subgraph, sample) from error
     return onnx.load_from_string(buffer.getvalue())
-
-
-def _linspace(start, end, steps, *, device=None, **kwargs) -> Tensor:
-    """``torch.linspace``; as ONNX its step of a single value would be 0 / 0."""
-    if int(steps) == 1:
-        return torch.full((1,), float(start), device=device, **kwargs)
-    return LINSPACE(start, end, steps, device=device, **kwargs)
 
 
 def standardize_deform_convs(model: onnx.ModelProto) -> None:

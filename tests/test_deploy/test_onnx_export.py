@@ -70,24 +70,3 @@ def test_deformable_convolutions_run_in_onnxruntime(tmp_path, modulated):
     (value,) = open_engine('onnxruntime', tmp_path / 'a.onnx').run(x.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(value, subgraph(x)[0].numpy(), atol=1e-4)
-
-
-def test_a_linspace_of_one_value(tmp_path):
-    import onnx
-
-    from mmptq.deploy import open_engine
-
-    class Points(nn.Module):
-        """Points of a map that is one pixel high, as deformable attention makes them."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            height = x.shape[2] // 16
-            return x[:, :, :height] + torch.linspace(0.5, height - 0.5, height)
-
-    detector = TinyDetector().eval()
-    detector.bbox_head = Points()
-    subgraph, (x,) = ExportedSubgraph(detector).eval(), sample_inputs(1, (64, 64))
-    onnx.save(export_marked(subgraph, x, dynamic=False), tmp_path / 'a.onnx')
-    (value,) = open_engine('onnxruntime', tmp_path / 'a.onnx').run(x.numpy())
-    with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(value), subgraph(x)[0], rtol=1e-4, atol=1e-4)
