@@ -37,7 +37,8 @@ def set_scheme(
             ``per_channel`` for one scale per output channel; None makes the weight float. Without
             it the weight stays as it is.
         act (QScheme | dict, optional): The same for the input of the layer.
-        reason (str): Note in the coverage table. Defaults to the stage that runs.
+        reason (str): Note in the coverage table, also where the schemes stay. Defaults to the stage
+            that runs.
 
     Raises:
         QuantizationError: If there is no such layer, or the backend cannot run the scheme; nothing
@@ -57,6 +58,7 @@ def set_scheme(
     }
     schemes = {part: new for part, new in schemes.items() if new != getattr(plan, part)}
     if not schemes:
+        plan.reason = reason or plan.reason
         return None
     reason = reason or _set_by(ctx)
     wanted = replace(plan, **schemes, reason=reason)

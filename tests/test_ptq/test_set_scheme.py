@@ -54,6 +54,8 @@ def test_the_same_scheme_changes_nothing(ctx):
     set_scheme(ctx, '0', weight=dict(bits=8), act=QScheme(8))
     assert ctx.model[0].weight_quantizer is quantizer
     assert ctx.plan.layers[0].reason == reason
+    set_scheme(ctx, '0', weight=dict(bits=8), reason='8 bits suffice')
+    assert ctx.plan.layers[0].reason == '8 bits suffice'
 
 
 def test_float_and_quantized_slots(ctx):
