@@ -12,7 +12,11 @@ MODELS = {
     'demo/retinanet_r18_fpn_demo-coco': 6,
     'bccd/retinanet_r18_fpn_bccd': 3,
 }
-OTHERS = ('demo/atss_r18_fpn_demo-coco', 'demo/faster-rcnn_r18_fpn_demo-coco')
+OTHERS = (
+    'demo/atss_r18_fpn_demo-coco',
+    'demo/deformable-detr_r18_demo-coco',
+    'demo/faster-rcnn_r18_fpn_demo-coco',
+)
 CHECKPOINTS = {**MODELS, **dict.fromkeys(OTHERS, 6)}
 
 
@@ -48,7 +52,7 @@ def test_published_checkpoint_fits(name, classes):
     assert set(checkpoint) == {'state_dict', 'meta'}
     assert len(checkpoint['meta']['dataset_meta']['classes']) == classes
     config = Config.fromfile(CONFIGS / f'{name}.py')
-    assert checkpoint['meta']['dataset_meta']['classes'] == config.metainfo.classes
+    assert tuple(checkpoint['meta']['dataset_meta']['classes']) == config.metainfo.classes
     model = build(config)
     model.load_state_dict(checkpoint['state_dict'], strict=True)
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
