@@ -36,6 +36,17 @@ def test_subclasses_that_compute_something_else_are_refused():
         build_adapter(build_stock(cfg))
 
 
+def test_students_of_a_teacher_are_refused():
+    class LDHead(nn.Module):
+        pass
+
+    model = nn.Module()
+    model.bbox_head = LDHead()
+    assert not matches_head(model.bbox_head, ('LDHead', 'GFLHead'))
+    with pytest.raises(QuantizationError, match='no adapter for Module with LDHead'):
+        build_adapter(model)
+
+
 def test_subclasses_that_compute_the_same_are_accepted():
     class OwnHead(MODELS.get('RetinaHead')):
         def loss_by_feat(self, *args):

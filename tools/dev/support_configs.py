@@ -149,6 +149,8 @@ def detector_config(cfg: Config) -> ConfigDict:
             model.data_preprocessor = ConfigDict(type='DetDataPreprocessor', **settings)
     if model.type in STUDENTS:
         model.type = 'SingleStageDetector'
+        model.bbox_head.type = {'LDHead': 'GFLHead', 'LADHead': 'PAAHead'}[model.bbox_head.type]
+        model.bbox_head.pop('loss_ld', None)
         for key in [key for key in model if key.startswith(('teacher', 'eval_teacher'))]:
             model.pop(key)
     for node in _nodes(model):

@@ -22,7 +22,7 @@ import torch
 from mmengine.logging import MMLogger
 from support_configs import Case, detector_config, find_cases, signature
 from support_page import fill_page, state
-from support_steps import STEPS, Record, run_case
+from support_steps import OPTIONAL_STEPS, STEPS, Record, run_case
 
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file, write_json
@@ -73,7 +73,15 @@ def read_row(results: Path, case: Case) -> dict[str, Any] | None:
     """The row of an earlier run; None where there is none, or it was cut off."""
     path = result_file(results, case)
     row = json.loads(path.read_text()) if path.is_file() else None
-    return None if row is None or open_steps(row) else row
+    return row if row is not None and is_complete(row) else None
+
+
+def is_complete(row: dict[str, Any]) -> bool:
+    """Whether a config came to its end, or to a step that those after it need."""
+    name, entry = list(row['steps'].items())[-1]
+    if name == STEPS[-1]:
+        return entry['state'] != 'running'
+    return name not in OPTIONAL_STEPS and entry['state'] not in ('ok', 'running')
 
 
 def open_steps(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def _note(text: str, notes: dict[str, int]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace('|', '\\|').replace('<', '&lt;').replace('\n', ' ')
+    return ' '.join(text.split()).replace('|', '\\|').replace('<', '&lt;')
 
 
 def _line(cells: list[str]) -> str:

@@ -31,13 +31,14 @@ from mmptq.utils.config_files import base_config
 from mmptq.utils.messages import first_line
 
 STEPS = ('build', 'run', 'plan', 'check', 'adapter', 'calibrate', 'learn', 'test', 'export')
+OPTIONAL_STEPS = ('adapter', 'learn', 'export')  # the others go on without them
 BACKEND, SCHEME, RECIPE = 'onnxruntime', 'int8', 'minmax'
 # (channels, point cloud range): the first that fits together is taken.
 DIVISORS = ((4, 4), (1, 4), (4, 2), (1, 2), (1, 1))
 LEARNING_STEPS = 3
 MIN_DECIBEL = 3.0  # of exported files; outputs of random weights are little more than a constant
-# What mmdet and mmdet3d say where an operator has no CPU version.
-NEEDS_CUDA = (
+# What mmdet and mmdet3d say where an operator has no CPU version, or a package is missing.
+NEEDS = (
     'not implemented on CPU',
     'cuda',
     'not compiled with GPU support',
@@ -46,6 +47,8 @@ NEEDS_CUDA = (
     'implementation for device cpu not found',
     'must be a CUDA tensor',
     'found no nvidia driver',
+    'is not installed',
+    'please install',
 )
 
 
@@ -66,12 +69,11 @@ class Record:
         self._write = write
 
     @contextmanager
-    def step(self, name: str, last: bool = False) -> Iterator[dict[str, Any]]:
+    def step(self, name: str) -> Iterator[dict[str, Any]]:
         """One step; the context yields what to put ``text`` into.
 
         Args:
-            name (str): One of ``STEPS``.
-            last (bool): Whether others go on without it.
+            name (str): One of ``STEPS``; the others go on without the optional ones.
         """
         start = time.process_time()
         entry = self.row['steps'][name] = dict(state='running', text='')
@@ -82,7 +84,7 @@ class Record:
         except Exception as error:  # any model may fail in any way; it becomes a row
             entry.update(describe(error, name))
             self.row['facts'][f'traceback of {name}'] = traceback.format_exc()[-3000:]
-            if not last:
+            if name not in OPTIONAL_STEPS:
                 raise CaseEnd from error
         finally:
             entry['seconds'] = round(time.process_time() - start, 1)
@@ -104,8 +106,8 @@ def describe(error: Exception, step: str) -> dict[str, str]:
         return dict(state='needs', text=f'needs what is not installed ({first_line(cause)})')
     text = first_line(error)
     if step in ('build', 'run'):
-        cuda = any(word.lower() in str(error).lower() for word in NEEDS_CUDA)
-        return dict(state='needs' if cuda else 'fails', text=text)
+        needs = any(word.lower() in str(error).lower() for word in NEEDS)
+        return dict(state='needs' if needs else 'fails', text=' '.join(text.split()))
     return dict(state='error', text=text)
 
 
@@ -145,19 +147,19 @@ def _run(case: Case, record: Record, folder: Path) -> None:
     with record.step('check') as entry:
         convert_model(ctx)
         entry['text'] = _coverage(ctx, record)
-    with record.step('adapter', last=True) as entry:
+    with record.step('adapter') as entry:
         entry['text'] = _head_loss(ctx)
     stages = build_stages(base_config('recipe', RECIPE).stages)
     with record.step('calibrate'):
         run_stages(ctx, stages)
-    with record.step('learn', last=True) as entry:
+    with record.step('learn') as entry:
         stage = OneUnit('block', num_iters=LEARNING_STEPS, batch_size=2)
         run_stages(ctx, [stage])
         entry['text'] = stage.found
     with record.step('test') as entry:
         finish_model(ctx)
         entry['text'] = _test(ctx, make_model(cfg, config, seed=1), folder)
-    with record.step('export', last=True) as entry:
+    with record.step('export') as entry:
         check_exportable(model, ctx.plan.layers, profile)
         with torch.no_grad(), subgraph_inputs(model) as inputs:
             for data in ctx.batches('export'):

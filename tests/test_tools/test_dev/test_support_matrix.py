@@ -73,9 +73,9 @@ def test_whatever_happens_is_a_row(tool, monkeypatch, tmp_path):
         record = tool.Record(case, write)
         with record.step('build'):
             pass
-        with record.step('run', last=True):
+        with record.step('adapter'):
             raise ValueError('wrong numbers')
-        with record.step('plan'):
+        with record.step('calibrate'):
             os._exit(7)
 
     def hangs(case, write, folder):
@@ -84,9 +84,9 @@ def test_whatever_happens_is_a_row(tool, monkeypatch, tmp_path):
 
     monkeypatch.setattr(tool, 'run_case', fails)
     row = tool.run_apart(case, tmp_path, timeout=30)
-    assert states(row) == dict(build='ok', run='fails', plan='error')
-    assert row['steps']['run']['text'] == 'ValueError: wrong numbers'
-    assert row['steps']['plan']['text'] == 'the process ended with code 7'
+    assert states(row) == dict(build='ok', adapter='error', calibrate='error')
+    assert row['steps']['adapter']['text'] == 'ValueError: wrong numbers'
+    assert row['steps']['calibrate']['text'] == 'the process ended with code 7'
     monkeypatch.setattr(tool, 'run_case', hangs)
     row = tool.run_apart(case, tmp_path, timeout=1)
     assert row['steps']['build']['text'] == 'not ready after 1 seconds'
@@ -96,9 +96,15 @@ def test_whatever_happens_is_a_row(tool, monkeypatch, tmp_path):
 
 def test_a_row_that_was_cut_off_is_tried_again(tool, tmp_path):
     (case,) = tool.choose(tool.find_cases(), ['yolox'])
-    row = dict(key=case.key, steps=dict(build=dict(state='running')), facts={})
+    ends = dict(running=dict(build='running'), between=dict(build='ok', run='ok'))
+    ends['optional'] = dict(build='ok', adapter='refused')
+    for steps in ends.values():
+        row = dict(key=case.key, steps={k: dict(state=v) for k, v in steps.items()}, facts={})
+        tool.write_json(row, tool.result_file(tmp_path, case))
+        assert tool.read_row(tmp_path, case) is None
+    row['steps'] = dict(build=dict(state='needs'))
     tool.write_json(row, tool.result_file(tmp_path, case))
-    assert tool.read_row(tmp_path, case) is None
+    assert tool.read_row(tmp_path, case) == row
 
 
 def test_networks_that_are_the_same(tool):
