@@ -166,8 +166,11 @@ def run(args: argparse.Namespace) -> None:
             row = same_network(case, [row for row in known if row is not None], results)
             print(line_of(row or run_apart(case, results, args.timeout)), flush=True)
     if not args.no_page:
-        rows = [row for row in (read_row(results, case) for case in cases) if row is not None]
-        text = fill_page(args.page.read_text(), rows)
+        found = {case.key: read_row(results, case) for case in cases}
+        rows = [row for row in found.values() if row is not None]
+        rows.sort(key=lambda row: (row['package'], row['folder'], row['key']))
+        untried = [key for key, row in found.items() if row is None]
+        text = fill_page(args.page.read_text(), rows, untried)
         with complete_file(args.page) as temporary:
             temporary.write_text(text)
         print(f'{args.page}: {len(rows)} configs')

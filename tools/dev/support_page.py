@@ -6,12 +6,13 @@ START, END = '<!-- support matrix: start -->', '<!-- support matrix: end -->'
 HEADER = '| Config | Layers | Float | Adapter | Learned | Tested | ONNX Runtime | Seconds |'
 
 
-def fill_page(text: str, rows: list[dict[str, Any]]) -> str:
+def fill_page(text: str, rows: list[dict[str, Any]], untried: list[str]) -> str:
     """A page with everything between its two markers made anew.
 
     Args:
         text (str): The page.
         rows (list[dict]): Results by config.
+        untried (list[str]): Configs without a result.
 
     Raises:
         ValueError: If the page lacks a marker.
@@ -20,7 +21,9 @@ def fill_page(text: str, rows: list[dict[str, Any]]) -> str:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise ValueError(f'the page lacks {START} or {END}: put both lines where the table goes')
-    return f'{before}{START}\n\n{render(rows)}\n{END}{after}'
+    listed = ', '.join(untried)
+    rest = f'\nConfigs without a result, which the next run of the tool tries: {listed}.\n'
+    return f'{before}{START}\n\n{render(rows)}{rest if untried else ""}\n{END}{after}'
 
 
 def render(rows: list[dict[str, Any]]) -> str:

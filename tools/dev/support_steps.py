@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmptq.adapters import build_adapter
 from mmptq.api import load
-from mmptq.deploy import ExportProfile, export_quantized, subgraph_inputs
+from mmptq.deploy import ExportProfile, FileForm, export_quantized, subgraph_inputs
 from mmptq.deploy.export import check_exportable
 from mmptq.engine.build import build_model, enter_scope
 from mmptq.engine.checkpoint import save_quantized
@@ -165,7 +165,8 @@ def _run(case: Case, record: Record, folder: Path) -> None:
             for data in ctx.batches('export'):
                 ctx.predict(data)
         path = folder / 'model.onnx'
-        rows = export_quantized(model, profile, inputs, path, {}, min_decibel=MIN_DECIBEL)
+        form = FileForm(dynamic=False, batch=1, float_outputs=0)  # without searches
+        rows = export_quantized(model, profile, inputs, path, {}, form, MIN_DECIBEL)
         entry['text'] = f'{len(rows)} outputs'
 
 
@@ -198,8 +199,9 @@ def find_size(cfg: Config, original: ConfigDict) -> tuple[ConfigDict, list[Any],
                 with torch.no_grad():
                     model(**data, mode='predict')
             return config, batches, (channels, area)
-        except Exception:  # a narrowed model fails in any way where its parts do not fit
-            if (channels, area) == DIVISORS[-1]:
+        except Exception as error:  # a narrowed model fails in any way where its parts do not fit
+            missing = isinstance(error, RuntimeError) and describe(error, 'run')['state'] == 'needs'
+            if missing or (channels, area) == DIVISORS[-1]:
                 raise
     raise AssertionError('the last divisors are always tried')
 
