@@ -94,7 +94,7 @@ def shift_text(shift: dict[str, Any], names: tuple[str, str] = ('float', 'quanti
         return counts if shift['matched'] is None else f'{counts}; {shift["matched"]:.1%} match'
     text = (
         f'scores change by {shift["mean"]:+.4f} on average (absolute {shift["mean_absolute"]:.4f}) '
-        f'over {shift["pairs"]} matched detections; {counts} at threshold {limit:g}'
+        f'over {shift["pairs"]} matched detections; {counts} at threshold {limit:.3g}'
     )
     if shift['same_count_at'] is None:
         return text

@@ -100,7 +100,7 @@ def describe_shift(shift: dict[str, Any] | None, names: tuple[str, str]) -> dict
     place = shift.get('same_count_at')
     if place is not None and abs(place - shift['threshold']) >= 0.005:
         advice = (
-            f'Where the {names[0]} model is used with a threshold of {shift["threshold"]:g}, use '
+            f'Where the {names[0]} model is used with a threshold of {shift["threshold"]:.3g}, use '
             f'{place:.3f} with the {names[1]} one.'
         )
     title = 'Score shift' if shift['mean'] is not None else f'Number of {shift["what"]}'
