@@ -62,3 +62,18 @@ def test_centerpoint(kind, demo_nuscenes, tmp_path):
     before, after = quantize(f'centerpoint_{kind}_mse_int8_demo-nus', tmp_path, options)
     assert before > 0.15
     assert abs(after - before) < 0.02
+
+
+def test_fcos3d(demo_nuscenes, tmp_path):
+    pytest.importorskip('mmdet3d')
+    options = [
+        f'{split}_dataloader.dataset.data_root={demo_nuscenes}' for split in ('train', 'val')
+    ]
+    options += [
+        f'val_evaluator.data_root={demo_nuscenes}',
+        f'val_evaluator.ann_file={demo_nuscenes}/nuscenes_infos_val.pkl',
+        'calibration.num_samples=24',
+    ]
+    before, after = quantize('fcos3d_r18_fpn_mse_int8_demo-nus-mono', tmp_path, options)
+    assert before > 0.05
+    assert abs(after - before) < 0.01

@@ -5,7 +5,8 @@
     python tools/benchmarks/benchmark_recipes.py --head float       # heads float, as in InlierQ
 
 Networks: retinanet, atss, faster_rcnn (demo COCO); bccd (real images);
-pillar, voxel (demo nuScenes); kitti (real scans). MMPTQ_DATA names the folder of the real data.
+pillar, voxel, fcos3d (demo nuScenes); kitti (real scans). MMPTQ_DATA names the folder of the real
+data.
 
 Every cell (network, recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells
 that are finished are not run again, so an interrupted benchmark goes on where it was. The last row
@@ -63,6 +64,7 @@ NETWORKS = {
     'bccd': Network('bccd/retinanet_r18_fpn_bccd'),
     'pillar': Network('demo/centerpoint_pillar_demo-nus', '_lidar', LIDAR_HEAD),
     'voxel': Network('demo/centerpoint_voxel_demo-nus', '_sparse', LIDAR_HEAD),
+    'fcos3d': Network('demo/fcos3d_r18_fpn_demo-nus-mono'),
     'kitti': Network('kitti/centerpoint_pillar_kitti-mini', '_lidar', LIDAR_HEAD),
 }
 
