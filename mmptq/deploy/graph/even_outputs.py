@@ -4,30 +4,33 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from onnx import NodeProto
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmptq.deploy.export_profile import ExportProfile
 from mmptq.deploy.observe import SILU_FLOOR, feeds_silu, values_of
-from mmptq.ptq.search.channel_grid import NUM_VALUES, find_grid, sampled_rows
+from mmptq.ptq.search.channel_grid import NUM_VALUES, find_own_grids, sampled_rows
 from mmptq.quantization import QScheme
-from mmptq.quantization.functional import SMALLEST_SCALE
 
 from .graph import Graph
-from .multipliers import PRODUCERS, find_multipliers, insert_even_pair
-from .qdq import TensorQParams, is_dequantized
+from .multipliers import PRODUCERS, find_multipliers, scale_outputs
+from .qdq import DEQUANTIZED, QUANTIZED, is_dequantized
 
 
 @dataclass
 class EvenOutput:
-    """How the output of a layer is quantized.
+    """The grids of the channels of a layer's output.
 
     Attributes:
-        factors (np.ndarray): (C,), by which the layer multiplies its output.
-        qparams (TensorQParams): Of the products.
+        steps (np.ndarray): (C,).
+        zero_points (np.ndarray): (C,) int64.
+        dtype (type): Of the integers: np.uint8 or np.int8.
     """
 
-    factors: np.ndarray
-    qparams: TensorQParams
+    steps: np.ndarray
+    zero_points: np.ndarray
+    dtype: type
 
 
 def outputs_before_multipliers(graph: Graph) -> list[str]:
@@ -70,20 +73,55 @@ def observe_even_outputs(
             value = values[name].clamp(min=SILU_FLOOR) if name in silu_inputs else values[name]
             rows[name].append(sampled_rows(value, 1, count))
     scheme = QScheme(bits=8, **profile.limits.act)
-    return {name: _even(torch.cat(found, 1), scheme) for name, found in rows.items()}
+    return {
+        name: _even(torch.cat(found, 1), scheme, name in silu_inputs)
+        for name, found in rows.items()
+    }
 
 
-def _even(rows: Tensor, scheme: QScheme) -> EvenOutput:
-    grid = find_grid(rows, scheme)
-    factors = grid.factors()
-    scale = max((grid.steps * factors).max().item(), SMALLEST_SCALE)
-    qparams = TensorQParams(scale, grid.zero_point, bool(scheme.signed))
-    return EvenOutput(factors.double().numpy(), qparams)
+def _even(rows: Tensor, scheme: QScheme, before_silu: bool) -> EvenOutput:
+    steps, zero_points = find_own_grids(rows, scheme, F.silu if before_silu else None)
+    dtype = np.int8 if scheme.signed else np.uint8
+    return EvenOutput(steps.double().numpy(), zero_points.numpy(), dtype)
 
 
 def place_even_outputs(graph: Graph, outputs: dict[str, EvenOutput]) -> int:
     """Quantize these outputs; returns how many could be, the others stay float."""
     return sum(
-        insert_even_pair(graph, graph.producer(name), even.factors, even.qparams)
-        for name, even in outputs.items()
+        insert_even_pair(graph, graph.producer(name), even) for name, even in outputs.items()
     )
+
+
+def insert_even_pair(graph: Graph, layer: NodeProto, even: EvenOutput) -> bool:
+    """Quantize the output of a layer with a grid for each channel, which its kernel writes as one.
+
+    The layer makes ``y * factor + shift``, in which all channels have the same grid. What follows
+    dequantizes with one scale and zero point for each channel.
+
+    Args:
+        graph (Graph): Edited in place.
+        layer (NodeProto): A convolution in integers.
+        even (EvenOutput): The grids.
+
+    Returns:
+        bool: Whether that was possible.
+    """
+    output, unit = layer.output[0], float(np.exp(np.log(even.steps).mean()))
+    lowest = np.iinfo(even.dtype).min
+    shifts = (even.zero_points - lowest) * unit  # the common zero point is the lowest level
+    if not scale_outputs(graph, layer, unit / even.steps, shifts):
+        return False
+    name = f'{output}_even'
+    graph.set_output(layer, name)
+    scale = graph.store(f'{name}_scale', np.array(unit, np.float32))
+    zero_point = graph.store(f'{name}_zero_point', np.array(lowest, even.dtype))
+    graph.add('QuantizeLinear', [name, scale, zero_point], name + QUANTIZED)
+    # A DequantizeLinear with many scales is several times slower in ONNX Runtime.
+    graph.add('DequantizeLinear', [name + QUANTIZED, scale, zero_point], name + DEQUANTIZED)
+    weight = graph.array(graph.producer(layer.input[1]).input[0])
+    shape = (-1, *[1] * (weight.ndim - 2))
+    steps = graph.store(f'{name}_steps', (even.steps / unit).reshape(shape).astype(np.float32))
+    zeros = (-shifts * even.steps / unit).reshape(shape).astype(np.float32)
+    graph.add('Mul', [name + DEQUANTIZED, steps], f'{name}_scaled')
+    graph.add('Add', [f'{name}_scaled', graph.store(f'{name}_zeros', zeros)], output)
+    return True

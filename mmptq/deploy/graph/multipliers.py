@@ -1,10 +1,10 @@
-"""Channel multipliers of layer inputs in an ONNX graph: folded, or after even layer outputs."""
+"""Channel multipliers of layer inputs in an ONNX graph, folded where that is exact."""
 
 import numpy as np
 from onnx import NodeProto
 
 from .graph import Graph, attribute
-from .qdq import DEQUANTIZED, QUANTIZED, TensorQParams
+from .qdq import DEQUANTIZED
 
 # f(m * x) = m * f(x) for m > 0.
 HOMOGENEOUS = ('Relu', 'LeakyRelu')
@@ -73,8 +73,10 @@ def _layer_before(graph: Graph, node: NodeProto) -> NodeProto | None:
         tensor = producer.input[0]
 
 
-def scale_outputs(graph: Graph, layer: NodeProto, factors: np.ndarray) -> bool:
-    """Multiply the outputs of a layer by channel, in its weight and bias.
+def scale_outputs(
+    graph: Graph, layer: NodeProto, factors: np.ndarray, shifts: np.ndarray | None = None
+) -> bool:
+    """Multiply the outputs of a layer by channel, and shift them, in its weight and bias.
 
     The scales of an integer weight change, and its integers stay. Other nodes that take the same
     weight keep theirs.
@@ -83,6 +85,7 @@ def scale_outputs(graph: Graph, layer: NodeProto, factors: np.ndarray) -> bool:
         graph (Graph): Edited in place.
         layer (NodeProto): A convolution or a Gemm.
         factors (np.ndarray): (C,) positive.
+        shifts (np.ndarray, optional): (C,), added to the products.
 
     Returns:
         bool: Whether that was possible.
@@ -102,10 +105,13 @@ def scale_outputs(graph: Graph, layer: NodeProto, factors: np.ndarray) -> bool:
         graph.set_input(layer, 1, graph.store(f'{layer.output[0]}_scaled_weight', scaled))
     elif not _scale_integers(graph, layer, source, axis, factors):
         return False
-    for index, name in enumerate(layer.input[2:3], 2):
-        bias = graph.array(name)
-        scaled = (bias * factors).astype(bias.dtype)
-        graph.set_input(layer, index, graph.store(f'{layer.output[0]}_scaled_bias', scaled))
+    bias = graph.array(layer.input[2]) if len(layer.input) > 2 else None
+    if bias is not None or shifts is not None:
+        values = (0 if bias is None else bias * factors) + (0 if shifts is None else shifts)
+        name = graph.store(f'{layer.output[0]}_scaled_bias', values.astype(np.float32))
+        if len(layer.input) < 3:
+            layer.input.append('')
+        graph.set_input(layer, 2, name)
     return True
 
 
@@ -134,39 +140,4 @@ def _scale_integers(
     ]
     scaled = graph.add('DequantizeLinear', names, name + DEQUANTIZED, axis=axis)
     graph.set_input(layer, 1, scaled)
-    return True
-
-
-def insert_even_pair(
-    graph: Graph, layer: NodeProto, factors: np.ndarray, qparams: TensorQParams
-) -> bool:
-    """Quantize the output of a layer with even channels; what follows gets it uneven again.
-
-    The layer makes ``y * factors``, which is quantized with one scale and dequantized with one
-    for each channel.
-
-    Args:
-        graph (Graph): Edited in place.
-        layer (NodeProto): A convolution in integers.
-        factors (np.ndarray): (C,) positive.
-        qparams (TensorQParams): The grid of ``y * factors``.
-
-    Returns:
-        bool: Whether that was possible.
-    """
-    output = layer.output[0]
-    if not scale_outputs(graph, layer, factors):
-        return False
-    even = f'{output}_even'
-    graph.set_output(layer, even)
-    zero_point = np.array(qparams.zero_point, qparams.dtype)
-    step = graph.store(f'{even}_scale', np.array(qparams.scale, np.float32))
-    zero = graph.store(f'{even}_zero_point', zero_point)
-    graph.add('QuantizeLinear', [even, step, zero], even + QUANTIZED)
-    names = [
-        even + QUANTIZED,
-        graph.store(f'{output}_steps', (qparams.scale / factors).astype(np.float32)),
-        graph.store(f'{output}_zero_points', np.full(factors.shape, zero_point, qparams.dtype)),
-    ]
-    graph.add('DequantizeLinear', names, output, axis=1)
     return True

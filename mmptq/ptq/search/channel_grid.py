@@ -1,5 +1,6 @@
 """Factors that let the channels of a tensor share one grid, from samples of their values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +56,9 @@ def sampled_rows(x: Tensor, axis: int, count: int) -> Tensor:
     return rows[:, :: max(1, rows.shape[1] // max(1, count))].clone()
 
 
-def find_grid(rows: Tensor, scheme: QScheme) -> ChannelGrid:
+def find_grid(
+    rows: Tensor, scheme: QScheme, activation: Callable[[Tensor], Tensor] | None = None
+) -> ChannelGrid:
     """The steps and the zero point with the smallest error, relative to the channels' variances.
 
     For each zero point every channel finds its own best step. One zero point has to suit channels
@@ -64,6 +67,7 @@ def find_grid(rows: Tensor, scheme: QScheme) -> ChannelGrid:
     Args:
         rows (Tensor): (C, K) values.
         scheme (QScheme): The grid of the tensor.
+        activation (Callable, optional): What alone reads the tensor; errors count behind it.
     """
     rows = rows.float()
     low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
@@ -73,18 +77,48 @@ def find_grid(rows: Tensor, scheme: QScheme) -> ChannelGrid:
     if not alive.any():
         return ChannelGrid(steps, scheme.middle, 0.0)
     unused = (ranges.max() / ranges[alive]).log2().mean().item()
-    search = _Search(rows[alive], low[alive], high[alive], scheme)
+    search = _Search(rows[alive], low[alive], high[alive], scheme, activation)
     steps[alive], zero_point = search.run()
     return ChannelGrid(steps, zero_point, unused)
+
+
+def find_own_grids(
+    rows: Tensor, scheme: QScheme, activation: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Steps and zero points (C,) where each channel has its own; arguments as in ``find_grid``.
+
+    Channels of zeros have the mean step of the others.
+    """
+    rows = rows.float()
+    low, high = rows.amin(1).clamp(max=0), rows.amax(1).clamp(min=0)
+    search = _Search(rows, low, high, scheme, activation)
+    search.run()
+    zero_points = torch.tensor(list(search.errors), device=rows.device)
+    best = torch.stack(list(search.errors.values())).argmin(0)
+    steps = torch.stack([step for _, step in search.found.values()])
+    steps = steps.gather(0, best[None])[0]
+    alive = high - low > DEAD * (high - low).max()
+    mean = steps[alive].log().mean().exp() if alive.any() else torch.ones_like(steps[:1])
+    return torch.where(alive, steps, mean), zero_points[best]
 
 
 class _Search:
     """The search over zero points, for channels that hold something."""
 
-    def __init__(self, rows: Tensor, low: Tensor, high: Tensor, scheme: QScheme):
+    def __init__(
+        self,
+        rows: Tensor,
+        low: Tensor,
+        high: Tensor,
+        scheme: QScheme,
+        activation: Callable[[Tensor], Tensor] | None,
+    ):
         self.rows, self.low, self.high, self.scheme = rows, low, high, scheme
-        self.variance = rows.var(1, correction=0).clamp(min=1e-30)
+        self.activation = activation
+        self.target = rows if activation is None else activation(rows)
+        self.variance = self.target.var(1, correction=0).clamp(min=1e-30)
         self.found: dict[int, tuple[float, Tensor]] = {}
+        self.errors: dict[int, Tensor] = {}
 
     def run(self) -> tuple[Tensor, int]:
         """Steps (C,) and zero point."""
@@ -118,8 +152,10 @@ class _Search:
         for fraction in FRACTIONS:
             step = (whole * fraction).clamp(min=1e-30)
             value = (self.rows / step[:, None]).round_().clamp_(least, most).mul_(step[:, None])
-            error = value.sub_(self.rows).square_().mean(1)
+            value = value if self.activation is None else self.activation(value)
+            error = value.sub_(self.target).square_().mean(1)
             better = error < best_error
             best_error = torch.where(better, error, best_error)
             best_step = torch.where(better, step, best_step)
+        self.errors[zero_point] = best_error
         self.found[zero_point] = (best_error / self.variance).mean().item(), best_step

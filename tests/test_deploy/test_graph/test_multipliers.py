@@ -19,6 +19,7 @@ from mmptq.deploy import build_model
 from mmptq.deploy.engines import find_engine
 from mmptq.deploy.export import export_quantized
 from mmptq.deploy.file_form import FileForm
+from mmptq.deploy.graph.even_outputs import EvenOutput, insert_even_pair
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.multipliers import find_multipliers, scale_outputs
 from mmptq.ptq import ChannelMultiplier
@@ -70,7 +71,8 @@ def test_tensorrt_gets_a_valid_graph(tmp_path):
     assert all(step.ndim == 0 for step in steps)
 
 
-def test_a_weight_that_two_nodes_share_is_scaled_for_one():
+def shared_weight_graph():
+    """Two convolutions that take one integer weight."""
     names = ['w', 's', 'z']
     nodes = [
         onnx.helper.make_node('DequantizeLinear', names, ['wf'], axis=0),
@@ -92,8 +94,29 @@ def test_a_weight_that_two_nodes_share_is_scaled_for_one():
     graph.store('s', np.array([1, 2], np.float32))
     graph.store('z', np.zeros(2, np.int8))
     graph.store('b', np.array([1, 10], np.float32))
+    return graph
+
+
+def test_a_weight_that_two_nodes_share_is_scaled_for_one():
+    graph = shared_weight_graph()
     assert scale_outputs(graph, graph.producer('y'), np.array([2.0, 0.5]))
     scaled, other = graph.producer('y'), graph.producer('z1')
     assert graph.array(graph.producer(scaled.input[1]).input[1]).tolist() == [2, 1]
     assert graph.array(scaled.input[2]).tolist() == [2, 5]
     assert list(other.input) == ['x', 'wf', 'b']
+
+
+def test_even_outputs_by_hand():
+    graph = shared_weight_graph()
+    even = EvenOutput(np.array([0.5, 2.0]), np.array([10, 100]), np.uint8)
+    assert insert_even_pair(graph, graph.producer('y'), even)
+    layer = graph.producer('y_even')
+    # All channels have steps of 1 and the zero point 0.
+    assert graph.array(graph.producer(layer.input[1]).input[1]).tolist() == [2, 1]
+    assert graph.array(layer.input[2]).tolist() == [1 * 2 + 10, 10 / 2 + 100]
+    (pair,) = graph.consumers('y_even')
+    assert [graph.array(name).item() for name in pair.input[1:]] == [1, 0]
+    back = graph.producer('y')
+    assert graph.array(back.input[1]).ravel().tolist() == [-5, -200]
+    scaled = graph.producer(back.input[0])
+    assert graph.array(scaled.input[1]).ravel().tolist() == [0.5, 2]
