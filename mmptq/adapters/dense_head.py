@@ -2,11 +2,12 @@
 
 import copy
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmptq.utils import trees
 
@@ -68,16 +69,7 @@ class DenseHeadAdapter(Adapter):
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
-        cfg = copy.deepcopy(self.head.test_cfg)
-        cfg.update(score_thr=score_thr, max_per_img=top_k)
-        samples = data['data_samples']
-        results = self.head.predict_by_feat(
-            *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
-        )
-        return [
-            as_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, results, strict=True)
-        ]
+        return predicted_labels(self.head, raw, data, score_thr, top_k)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
@@ -89,6 +81,36 @@ class DenseHeadAdapter(Adapter):
             *self.loss_inputs(raw), instances, get_metainfo(pseudo_labels)
         )
         return sum_losses(losses)
+
+
+def predicted_labels(
+    head: nn.Module,
+    raw: Any,
+    data: dict[str, Any],
+    score_thr: float,
+    top_k: int,
+    convert: Callable[..., BaseDataElement] | None = None,
+) -> list[BaseDataElement]:
+    """Data samples whose ground truth is the best detections of a head of mmdet.
+
+    Args:
+        head (nn.Module): With ``predict_by_feat`` and ``test_cfg``.
+        raw (Any): Its raw outputs, which are not changed.
+        data (dict): The batch.
+        score_thr (float): Only boxes with a higher score are kept.
+        top_k (int): Maximum number of boxes of an image.
+        convert (Callable, optional): Makes the data sample of a result. Defaults to
+            ``as_ground_truth``.
+    """
+    cfg = copy.deepcopy(head.test_cfg)
+    cfg.update(score_thr=score_thr, max_per_img=top_k)
+    samples = data['data_samples']
+    results = head.predict_by_feat(
+        *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
+    )
+    convert = convert or as_ground_truth
+    pairs = zip(samples, results, strict=True)
+    return [convert(sample, result, score_thr, top_k) for sample, result in pairs]
 
 
 def as_ground_truth(

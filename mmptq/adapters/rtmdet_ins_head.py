@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmptq.utils import trees
 
+from .dense_head import predicted_labels
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_levels
 from .instance_masks import as_masked_ground_truth
@@ -37,16 +38,7 @@ class RTMDetInsHeadAdapter(PointHeadAdapter):
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         """See :class:`Adapter`; ``gt_instances`` also hold ``masks``."""
-        cfg = copy.deepcopy(self.head.test_cfg)
-        cfg.update(score_thr=score_thr, max_per_img=top_k)
-        samples = data['data_samples']
-        results = self.head.predict_by_feat(
-            *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
-        )
-        return [
-            as_masked_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, results, strict=True)
-        ]
+        return predicted_labels(self.head, raw, data, score_thr, top_k, as_masked_ground_truth)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]

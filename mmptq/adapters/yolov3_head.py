@@ -1,6 +1,5 @@
 """The head of YOLOv3."""
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from mmptq.utils import trees
 
 from .adapter import Adapter
-from .dense_head import as_ground_truth
+from .dense_head import predicted_labels
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, product_logit
 from .raw_parts import check_parts
@@ -74,16 +73,7 @@ class YOLOV3HeadAdapter(Adapter):
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
-        cfg = copy.deepcopy(self.head.test_cfg)
-        cfg.update(score_thr=score_thr, max_per_img=top_k)
-        samples = data['data_samples']
-        results = self.head.predict_by_feat(
-            *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
-        )
-        return [
-            as_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, results, strict=True)
-        ]
+        return predicted_labels(self.head, raw, data, score_thr, top_k)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
