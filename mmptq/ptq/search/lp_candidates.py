@@ -58,14 +58,14 @@ class LayerInputs:
 
     def __init__(self, layer: QuantMixin, kept: set[int]):
         self._calls: list[tuple[int, tuple]] = []
-        self._kept = kept
+        self._layer, self._kept = layer, kept
         slot = layer.input_quantizer
         self.observer = LpObserver(slot.scheme) if isinstance(slot, FakeQuantizer) else None
 
     def take(self, sample: int, args: tuple) -> None:
         """Take in the arguments of one call."""
         if sample in self._kept:
-            self._calls.append((sample, copy_tensors(_crop(args, sample))))
+            self._calls.append((sample, copy_tensors(_crop(self._layer, args, sample))))
         if self.observer is not None:
             self.observer.update(args[0].features if is_sparse(args[0]) else args[0])
 
@@ -91,13 +91,16 @@ class LayerInputs:
         return calls, None if self.observer is None else self.observer.state()
 
 
-def _crop(args: tuple, sample: int) -> tuple:
-    """A random crop of a map (B, C, H, W), which is enough to measure errors; else everything."""
+def _crop(layer: QuantMixin, args: tuple, sample: int) -> tuple:
+    """A random crop of a map (B, C, H, W), which is enough to measure errors; else everything.
+
+    That of a linear layer, whose channels come last, is (B, H, W, C).
+    """
     if len(args) != 1 or is_sparse(args[0]) or args[0].dim() != 4:
         return args
     generator = torch.Generator('cpu').manual_seed(sample)
     (x,) = args
-    for axis in (2, 3):
+    for axis in (2, 3) if layer.channel_axis == 1 else (1, 2):
         size = min(CROP_SIZE, x.shape[axis])
         start = torch.randint(x.shape[axis] - size + 1, (), generator=generator, device='cpu')
         x = x.narrow(axis, int(start), size)

@@ -111,3 +111,12 @@ def test_parts_of_maps_are_kept():
     assert shapes == [(1, 2, 16, 9)] * 2
     assert not torch.equal(*(part for (part,) in inputs.calls))
     assert all(part[0, 0].flatten().diff().eq(1).all() for (part,) in inputs.calls)
+
+
+def test_parts_of_maps_whose_channels_come_last_are_kept():
+    layer = nn.Linear(20, 3)
+    layer.__class__ = quant_type_of(nn.Linear)
+    layer.attach(None, None)
+    inputs = LayerInputs(layer, {0})
+    inputs.take(0, (torch.zeros(1, 40, 9, 20),))
+    assert [part.shape for (part,) in inputs.calls] == [(1, 16, 9, 20)]
