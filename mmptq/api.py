@@ -20,6 +20,7 @@ from mmptq.engine.ptq_loop import CHECKPOINT_NAME
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.inputs.batch_store import FORMS, BatchStore
+from mmptq.ptq.inputs.model_inputs import run_model
 from mmptq.ptq.launch import alone_in, one_sentence
 from mmptq.ptq.run import plan_model, quantize_model, record_result
 from mmptq.ptq.stages.recipe import build_stages, check_adapter, check_stages
@@ -140,7 +141,8 @@ def _check_same(batches: BatchStore) -> None:
 
 def _run(ctx: PTQContext, quantizer: Config, stages: list[Any]) -> None:
     try:
-        ctx.predict(ctx.first_batch())
+        with torch.no_grad():
+            run_model(ctx.model, ctx.first_batch())
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # of any model

@@ -53,5 +53,5 @@ model = dict(
 # The input of the first layer mixes metres over the whole range of the sensor with centimetre
 # offsets and reflectance; one 8-bit scale for all of them would move points by half a metre.
 ptq = dict(
-    rules=[dict(role='first', weight=None, act=None, reason='first layer: raw points, float')]
+    rules=[dict(role='points', weight=None, act=None, reason='first layer: raw points, float')]
 )

@@ -56,7 +56,7 @@ model = dict(
 ptq = dict(
     rules=[
         dict(
-            role='first',
+            role='points',
             weight=dict(bits=8),
             act=dict(bits=16),
             reason='first layer: raw points, 16-bit input',

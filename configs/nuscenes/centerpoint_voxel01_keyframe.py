@@ -23,7 +23,7 @@ randomness = dict(seed=0)
 ptq = dict(
     rules=[
         dict(
-            role='first',
+            role='points',
             weight=dict(bits=8),
             act=dict(bits=16),
             reason='first layer: raw points, 16-bit input',

@@ -58,7 +58,7 @@ test_cfg = dict()
 ptq = dict(
     rules=[
         dict(
-            role='first',
+            role='points',
             weight=dict(bits=8),
             act=dict(bits=16),
             reason='first layer: raw points, 16-bit input',

@@ -11,10 +11,15 @@ from mmptq.quantization import QuantizationError
 def sum_losses(losses: dict[str, Any]) -> dict[str, Tensor]:
     """The losses of a head with those of several levels added up, each a scalar."""
     return {
-        name: sum(loss) if isinstance(loss, (list, tuple)) else loss
+        name: sum(map(_scalar, loss)) if isinstance(loss, (list, tuple)) else _scalar(loss)
         for name, loss in losses.items()
         if isinstance(loss, (Tensor, list, tuple))
     }
+
+
+def _scalar(loss: Any) -> Any:
+    """The mean of a tensor, as mmengine takes it of losses."""
+    return loss.mean() if isinstance(loss, Tensor) and loss.dim() else loss
 
 
 def get_metainfo(samples: list[BaseDataElement]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
 from mmptq.quantization import FakeQuantizer, QuantizationError
 from mmptq.utils.hooks import replaced_forwards
 
@@ -112,7 +113,8 @@ def _export(
 ) -> onnx.ModelProto:
     buffer = io.BytesIO()
     calls = exportable_calls(subgraph)
-    with calls, marked(subgraph), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    quiet = warnings.catch_warnings(), redirect_stdout(io.StringIO())
+    with calls, marked(subgraph), fixed_parameters(subgraph), quiet[0], quiet[1]:
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(

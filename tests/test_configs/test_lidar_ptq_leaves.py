@@ -32,7 +32,7 @@ def test_leaf_and_its_policy(leaf, monkeypatch):
     stock = 'ptq' not in cfg
     apply_policy(cfg)
     (first,) = cfg.quantizer.rules
-    assert first.role == 'first'
+    assert first.role == 'points'
     sparse = cfg.model.get('pts_middle_encoder', cfg.model.get('middle_encoder'))
     if sparse.type == 'SparseEncoder':
         assert first.act.bits == 16 and first.get('weight', dict(bits=8))['bits'] == 8
@@ -72,6 +72,8 @@ def effect(quantizer) -> dict:
                 change = rule[part]
                 merged[rule.role, part] = change and {**quantizer[part], **change}
     default = {(role, part): quantizer[part] for role in ('first', 'last') for part in PARTS}
+    # A role without a rule has the scheme of all others.
+    default |= {('points', part): quantizer[part] for part in PARTS}
     return default | merged
 
 

@@ -21,6 +21,8 @@ DETECTION = dict(type='DetectionOutputLoss')
 TOP_K = dict(type='TopKConfidenceLoss', k=2)
 INLIERS = dict(type='InlierImportance', loss=TOP_K)
 OPTIONS = dict(
+    AccuracyControl=[],  # evaluates, and a toy has no metric
+    BitAllocation=[dict(average_bits=5.0, num_samples=2)],
     Distillation=[FEW],
     LpSelector=[
         dict(num_samples=2, exponents=[2.0, 1.0], num_candidates=3),

@@ -16,6 +16,7 @@ from lane_models import (
 )
 
 from mmptq.quantization import QuantPlan, quantized_layers, rebuild
+from mmptq.quantization.placement import BUILT_IN
 
 # The layers whose outputs are the head's raw outputs.
 LAST = dict(
@@ -57,7 +58,9 @@ def test_every_convolution_and_linear_layer_that_runs_is_quantized(case):
         and module.weight.dim() > 1
         and not isinstance(module, torch.nn.Embedding)
     }
-    assert set(quantized_layers(model)) == expected - unused
+    positions = {item.name for item in plan.layers if item.reason == BUILT_IN[0]['reason']}
+    assert bool(positions) == (family == 'lstr')
+    assert set(quantized_layers(model)) == expected - unused - positions
     assert {item.name for item in plan.layers if item.reason == 'last'} == LAST[family]
 
 

@@ -21,8 +21,9 @@ from mmptq.quantization import (
     quantizers_off,
     rebuild,
 )
+from mmptq.quantization.graph.split_attention import split_attention
 from mmptq.quantization.graph.trace import trace_layers
-from mmptq.quantization.placement import place, roles_of
+from mmptq.quantization.placement import BUILT_IN, place, roles_of
 
 # config, its head outputs, BatchNorms that cannot be folded
 DETECTORS = [
@@ -91,9 +92,11 @@ def test_plan_fold_and_rebuild(name, outputs, unfolded):
     model = build(cfg)
     data = model.data_preprocessor(demo_mm_inputs(1, [[3, 96, 128]]), False)
     expected = head_inputs(model, data)
+    split_attention(model)
     trace = trace_layers(model, tuple(QUANT_LAYERS), lambda: model(**data, mode='predict'))
     modules = dict(model.named_modules())
-    planned = {plan.name for plan in place(model, QUANTIZER, trace)}
+    plans = place(model, QUANTIZER, trace)
+    planned = {plan.name for plan in plans if plan.quantized}
     last = {n for n in planned if 'last' in roles_of(modules[n], trace.layers.get(n))}
     assert last == outputs
 
@@ -116,7 +119,7 @@ def test_projections_of_attention_are_layers():
     data = model.data_preprocessor(demo_mm_inputs(1, [[3, 64, 64]]), False)
     plan = make_plan(model, QUANTIZER, lambda: model(**data, mode='predict'))
     assert plan.unsupported == {'query_embedding': 'Embedding'}
-    assert all(layer.quantized for layer in plan.layers)
+    assert {layer.reason for layer in plan.layers if not layer.quantized} == {BUILT_IN[0]['reason']}
     projections = [layer for layer in plan.layers if '.attn.' in layer.name]
     assert len(projections) == 4 * (6 + 2 * 6)  # self-attention, and attention to the image
     kinds = [kind for kind, _ in plan.float_parts.values()]

@@ -51,24 +51,21 @@ def test_student_of_a_semi_supervised_detector(tmp_path):
 @pytest.mark.parametrize(
     'name',
     [
-        'pgd/pgd_r101-caffe_fpn_head-gn_4xb3-4x_kitti-mono3d',
-        'ssn/ssn_hv_secfpn_sbn-all_16xb2-2x_nus-3d',
+        'autoassign/autoassign_r50-caffe_fpn_1x_coco',
+        'centernet/centernet_r18_8xb16-crop512-140e_coco',
     ],
 )
 def test_heads_without_an_adapter_are_known_before_any_work(name):
-    pytest.importorskip('mmdet3d')
-    from mmdet3d.registry import MODELS
+    from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
     from mmptq.ptq.stages.recipe import build_stages, check_adapter
     from mmptq.quantization import QuantizationError
     from mmptq.utils.config_files import base_config
 
-    cfg = get_config(f'mmdet3d::{name}.py').model
-    if 'pgd' in name:
-        cfg.backbone.update(depth=18, base_channels=8, style='pytorch', init_cfg=None)
-        cfg.neck.in_channels = [8, 16, 32, 64]
-    init_default_scope('mmdet3d')
+    cfg = get_config(f'mmdet::{name}.py').model
+    cfg.backbone.init_cfg = None
+    init_default_scope('mmdet')
     model = MODELS.build(cfg)
     check_adapter(build_stages(base_config('recipe', 'qdrop').stages), model)
     for recipe in ('brecq', 'detptq', 'distill'):

@@ -99,7 +99,9 @@ def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     assert {p.name for p in (tmp_path / 'two').iterdir() if p.is_file()} == {
         'coverage.json',
         'quantized.pth',
+        'report.html',
         'run.json',
+        'samples.npz',
         path.name,
     }
 

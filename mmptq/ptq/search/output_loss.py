@@ -210,7 +210,7 @@ def _moments(parts: list[OutputPart]) -> dict[Key, Tensor]:
             w = x.new_ones(len(x))
             if part.confidence is not None:
                 w = _weights(part.confidence).double()
-            own = torch.stack([w.sum().expand(x.shape[1]), w @ x, w @ x.square()]).cpu()
+            own = torch.stack([w.sum().expand(x.shape[1]), x.T.mv(w), x.square().T.mv(w)]).cpu()
             moments[part.name, part.kind] = moments.get((part.name, part.kind), 0) + own
     return moments
 

@@ -103,7 +103,7 @@ class RecordedRows:
             generator = torch.Generator('cpu').manual_seed(
                 stream_seed(self.seed, (place * len(numbers) + numbers[name]) * 16 + call % 16)
             )
-            self._record(name, sample, call, x, generator, layer.input_multiplier)
+            self._record(name, sample, call, x, generator, getattr(layer, 'input_multiplier', None))
 
         return dict.fromkeys(names, hook)
 

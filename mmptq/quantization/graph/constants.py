@@ -56,6 +56,8 @@ class Constants:
     def __init__(self, model: nn.Module):
         tensors = [*model.parameters(), *model.buffers()]
         self.owned = {memory_of(x) for x in tensors} - {0}
+        # A module that replaces its weight must not free memory that other tensors get then.
+        self._kept = [x.detach() for x in tensors]
         self.known = WeakTensorKeyDictionary()  # tensor -> what fills it, or CHECKED
 
     def forget(self, data: Any) -> None:

@@ -69,7 +69,7 @@ def test_a_weight_that_is_read_but_never_called():
 
 
 def test_how_long_checks_took(tmp_path):
-    mmptq.quantize(random_model(Plain), samples(), work_dir=tmp_path)
+    mmptq.quantize(random_model(Plain), samples(), 'int8', 'mse', work_dir=tmp_path)
     records = json.loads((tmp_path / 'run.json').read_text())['records']
     (rows,) = [record['rows'] for record in records if record['kind'] == 'checks']
     names = ['layers run', 'float outputs', 'quantizers run', 'coarse steps']

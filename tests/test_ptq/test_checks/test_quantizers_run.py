@@ -54,13 +54,14 @@ def calls_without_hooks(model, x) -> int:
 
 def test_fused_attention_runs_its_quantizers(fast_attention, tmp_path):
     model = mmptq.quantize(Encoder(), samples(), work_dir=tmp_path)
-    linear = [f'encoder.layers.0.linear{i}' for i in (1, 2)]
-    assert list(quantized_layers(model)) == ['stem', *linear]
+    layers = [f'self_attn.{name}_proj' for name in ('q', 'k', 'v', 'out')] + ['linear1', 'linear2']
+    names = ['stem', *(f'encoder.layers.0.{name}' for name in layers)]
+    assert set(quantized_layers(model)) == set(names)
     # Weights are frozen: the weight quantizers run, and return their input.
-    assert calls_without_hooks(model, samples()[0]) == 6
+    assert calls_without_hooks(model, samples()[0]) == 2 * len(names)
     torch.backends.mha.set_fastpath_enabled(True)  # as in a new process
     loaded = mmptq.load(Encoder(), tmp_path / 'quantized.pth')
-    assert calls_without_hooks(loaded, samples()[0]) == 6
+    assert calls_without_hooks(loaded, samples()[0]) == 2 * len(names)
     with torch.no_grad():
         without = loaded(samples()[0])
         loaded.encoder.layers[0].linear1.register_forward_hook(lambda *_: None)
@@ -82,7 +83,7 @@ def test_attention_with_a_mask(fast_attention):
 
     mask = torch.tensor([[False] * 3, [False, True, True]])
     model = mmptq.quantize(Masked(), [(torch.randn(2, 3, 3), mask)])
-    assert len(quantized_layers(model)) == 5
+    assert len(quantized_layers(model)) == 1 + 2 * (4 + 2)
 
 
 @pytest.mark.parametrize('whole', [False, True])
