@@ -7,4 +7,4 @@ _base_ = [
 ]
 custom_hooks = [dict(type='QuantizationHook')]
 train_cfg = dict(_delete_=True, type='PTQLoop')
-ptq = dict(rules=[])
+ptq = dict(rules=[dict(role='coordinates', weight=dict(bits=8), act=dict(bits=8), reason='8 bits')])
