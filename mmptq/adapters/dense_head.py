@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmptq.utils import trees
 
 from .adapter import Adapter
-from .head_losses import get_metainfo, require_train_cfg, sum_losses
+from .head_losses import get_metainfo, loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, flatten_level, flatten_levels, product_logit
 
 
@@ -76,11 +76,7 @@ class DenseHeadAdapter(Adapter):
     ) -> dict[str, Tensor]:
         if self.assigns_by_train_cfg:
             require_train_cfg(self.head, self.head_names[-1])
-        instances = [sample.gt_instances for sample in pseudo_labels]
-        losses = self.head.loss_by_feat(
-            *self.loss_inputs(raw), instances, get_metainfo(pseudo_labels)
-        )
-        return sum_losses(losses)
+        return loss_on_labels(self.head, self.loss_inputs(raw), pseudo_labels)
 
 
 def predicted_labels(

@@ -1,5 +1,6 @@
 """What adapters share to call the loss of a head."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from mmengine.structures import BaseDataElement
@@ -20,6 +21,20 @@ def sum_losses(losses: dict[str, Any]) -> dict[str, Tensor]:
 def _scalar(loss: Any) -> Any:
     """The mean of a tensor, as mmengine takes it of losses."""
     return loss.mean() if isinstance(loss, Tensor) and loss.dim() else loss
+
+
+def loss_on_labels(
+    head: nn.Module, raw: Iterable[Any], pseudo_labels: list[BaseDataElement]
+) -> dict[str, Tensor]:
+    """The loss of a head of mmdet on pseudo labels.
+
+    Args:
+        head (nn.Module): With ``loss_by_feat``.
+        raw (Iterable): Its raw outputs, which may be changed.
+        pseudo_labels (list): Data samples with ``gt_instances``.
+    """
+    instances = [sample.gt_instances for sample in pseudo_labels]
+    return sum_losses(head.loss_by_feat(*raw, instances, get_metainfo(pseudo_labels)))
 
 
 def get_metainfo(samples: list[BaseDataElement]) -> list[dict[str, Any]]:

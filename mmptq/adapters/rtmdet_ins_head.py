@@ -11,7 +11,7 @@ from torch import Tensor
 from mmptq.utils import trees
 
 from .dense_head import predicted_labels
-from .head_losses import get_metainfo, require_train_cfg, sum_losses
+from .head_losses import loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, flatten_levels
 from .instance_masks import as_masked_ground_truth
 from .point_head import PointHeadAdapter
@@ -45,6 +45,4 @@ class RTMDetInsHeadAdapter(PointHeadAdapter):
     ) -> dict[str, Tensor]:
         require_train_cfg(self.head, self.head_names[-1])
         labels = copy.deepcopy(pseudo_labels)  # the loss replaces their masks
-        instances = [sample.gt_instances for sample in labels]
-        losses = self.head.loss_by_feat(*trees.clone_tensors(raw), instances, get_metainfo(labels))
-        return sum_losses(losses)
+        return loss_on_labels(self.head, trees.clone_tensors(raw), labels)

@@ -11,7 +11,7 @@ from mmptq.utils import trees
 
 from .adapter import Adapter
 from .dense_head import predicted_labels
-from .head_losses import get_metainfo, require_train_cfg, sum_losses
+from .head_losses import loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, product_logit
 from .raw_parts import check_parts
 
@@ -79,8 +79,4 @@ class YOLOV3HeadAdapter(Adapter):
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
     ) -> dict[str, Tensor]:
         require_train_cfg(self.head, self.head_names[-1])
-        instances = [sample.gt_instances for sample in pseudo_labels]
-        losses = self.head.loss_by_feat(
-            *trees.clone_tensors(raw), instances, get_metainfo(pseudo_labels)
-        )
-        return sum_losses(losses)
+        return loss_on_labels(self.head, trees.clone_tensors(raw), pseudo_labels)

@@ -113,8 +113,13 @@ def _export(
 ) -> onnx.ModelProto:
     buffer = io.BytesIO()
     calls = exportable_calls(subgraph)
-    quiet = warnings.catch_warnings(), redirect_stdout(io.StringIO())
-    with calls, marked(subgraph), fixed_parameters(subgraph), quiet[0], quiet[1]:
+    with (
+        calls,
+        marked(subgraph),
+        fixed_parameters(subgraph),
+        warnings.catch_warnings(),
+        redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(

@@ -69,10 +69,7 @@ def _candidates(tuning: Tuning, layers: dict[str, QuantMixin]) -> dict[str, list
     merge_observers(observer for found in observers.values() for observer in found)
     return {
         name: [
-            (
-                layers[name].input_quantizer.scale.clone(),
-                layers[name].input_quantizer.zero_point.clone(),
-            ),
+            _present(layers[name].input_quantizer),
             *(observer.qparams() for observer in found),
         ]
         for name, found in observers.items()
