@@ -21,7 +21,12 @@ from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
 from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.ptq.inputs.model_inputs import device_of
-from mmptq.quantization import FakeQuantizer, QuantizationError, quantized_layers
+from mmptq.quantization import (
+    FakeQuantizer,
+    QuantizationError,
+    product_quantizers,
+    quantized_layers,
+)
 from mmptq.quantization.placement import LayerPlan
 from mmptq.version import __version__
 
@@ -72,12 +77,16 @@ def check_exportable(detector: nn.Module, layers: list[LayerPlan], profile: Expo
         raise QuantizationError(
             'no layer between backbone and head is quantized: quantize with tools/ptq.py first'
         )
-    for name, layer in quantized_layers(detector).items():
-        for slot in (layer.weight_quantizer, layer.input_quantizer):
-            if isinstance(slot, FakeQuantizer) and not slot.calibrated:
-                raise QuantizationError(
-                    f"'{name}' was never calibrated: quantize again with tools/ptq.py"
-                )
+    slots = [
+        (name, slot)
+        for name, layer in quantized_layers(detector).items()
+        for slot in (layer.weight_quantizer, layer.input_quantizer)
+    ]
+    for name, slot in [*slots, *product_quantizers(detector).items()]:
+        if isinstance(slot, FakeQuantizer) and not slot.calibrated:
+            raise QuantizationError(
+                f"'{name}' was never calibrated: quantize again with tools/ptq.py"
+            )
     profile.limits.check(inside)
     for package in ('onnx', 'onnxruntime'):
         require_package(package)

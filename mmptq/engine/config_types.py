@@ -12,6 +12,7 @@ TYPES = {
     'quantizer': (Mapping, 'dict(weight=dict(bits=8), act=dict(bits=8))'),
     'quantizer.weight': (Mapping, 'dict(bits=8)'),
     'quantizer.act': (Mapping, 'dict(bits=8)'),
+    'quantizer.products': (Mapping, 'dict(bits=8)'),
     'quantizer.rules': (Sequence, "[dict(name='neck.*', act=None)]"),
     'stages': (Sequence, "[dict(type='Calibrator')]"),
     'backend': (Mapping, 'a config of configs/_base_/backends, or --backend NAME'),

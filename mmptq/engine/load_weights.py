@@ -12,6 +12,7 @@ from mmptq.quantization import (
     FakeQuantizer,
     QuantizationError,
     QuantPlan,
+    product_quantizers,
     quantized_layers,
     rebuild,
 )
@@ -85,6 +86,12 @@ def load_into(model: nn.Module, plan: QuantPlan, state: dict[str, Tensor]) -> No
 
 def _check_same_plan(model: nn.Module, plan: QuantPlan) -> None:
     modules = dict(model.named_modules())
+    found = {name.rpartition('.products.')[0] for name in product_quantizers(model)}
+    if found != set(plan.products):
+        raise QuantizationError(
+            'the model is quantized already, and differs from the checkpoint in its products of '
+            'two activations: build the model again before the checkpoint is loaded'
+        )
     for layer in plan.layers:
         multiplier = getattr(modules.get(layer.name), 'input_multiplier', None) is not None
         for tensor, scheme in (('weight', layer.weight), ('input', layer.act)):

@@ -14,6 +14,7 @@ from mmptq.quantization import (
     freeze,
     make_plan,
     model_size,
+    product_quantizers,
     quantized_layers,
 )
 from mmptq.utils.eager import eager
@@ -172,3 +173,9 @@ def check_calibrated(ctx: PTQContext) -> None:
                 raise QuantizationError(
                     f"no stage calibrated '{name}': add dict(type='Calibrator') to stages"
                 )
+    for name, slot in product_quantizers(ctx.model).items():
+        if not slot.calibrated:
+            raise QuantizationError(
+                f"no stage calibrated '{name}': begin stages with a Calibrator, or leave out "
+                'quantizer.products'
+            )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmptq.quantization import QScheme, QuantizationError, QuantMixin
 from mmptq.quantization.graph.parameter_owners import computed_weight, weight_partners
 from mmptq.quantization.layers import quant_type_of
+from mmptq.quantization.layers.products import detach_products
 from mmptq.quantization.placement import LayerPlan, is_grouped_transposed
 from mmptq.utils.globs import no_match
 
@@ -115,6 +116,21 @@ def detach(ctx: PTQContext, layer: str, reason: str = '') -> None:
         plan.multiplier = False
         plan.reason = reason or _set_by(ctx)
         ctx.layers.pop(name, None)
+
+
+def detach_product(ctx: PTQContext, quantizer: str, reason: str) -> None:
+    """Make all products of an attention float again.
+
+    Args:
+        ctx (PTQContext): Planned and converted.
+        quantizer (str): Name of the quantizer of one operand, see ``product_quantizers``.
+        reason (str): Note in the coverage table.
+    """
+    name = quantizer.rpartition('.products.')[0]
+    product = ctx.plan.products.pop(name, None)
+    if product is not None:
+        detach_products(ctx.model.get_submodule(name))
+        ctx.plan.float_parts[name] = (product.kind, reason)
 
 
 def set_multiplier(ctx: PTQContext, layer: str, multiplier: Tensor | None) -> None:

@@ -21,6 +21,7 @@ from .functional import (
     random_mask,
 )
 from .layers import QUANT_LAYERS, QuantMixin
+from .layers.products import product_quantizers
 from .packed_state import model_size
 from .plan import QuantPlan, make_plan
 from .rounding import HardRounding, SoftRounding
@@ -45,6 +46,7 @@ __all__ = [
     'make_plan',
     'mix',
     'model_size',
+    'product_quantizers',
     'quantize',
     'quantized_layers',
     'quantizers_off',

@@ -10,6 +10,7 @@ from mmptq.compat.attention import keep_attention_unfused
 from mmptq.quantization.graph.fold_bn import fold_bn, remove_folded
 from mmptq.quantization.graph.split_attention import split_attention
 from mmptq.quantization.layers import QuantMixin, quant_type_of
+from mmptq.quantization.layers.products import attach_products, detach_products, make_products
 from mmptq.utils.errors import QuantizationError
 
 from .fake_quantizer import FakeQuantizer
@@ -40,9 +41,9 @@ def rebuild(model: nn.Module, plan: QuantPlan) -> None:
     refuse_mmcv_sparse(model)
     split_attention(model, {layer.name for layer in plan.layers})
     names = {name for name, _ in model.named_modules()}
-    for name in [layer.name for layer in plan.layers] + [
-        name for pair in plan.folded for name in pair
-    ]:
+    planned = [layer.name for layer in plan.layers]
+    planned += [name for pair in plan.folded for name in pair]
+    for name in [*planned, *plan.products]:
         if name not in names:
             raise QuantizationError(
                 f"the quantized checkpoint has a layer '{name}', which is missing in the model of "
@@ -74,9 +75,13 @@ def convert(model: nn.Module, plan: QuantPlan) -> Callable[[], None]:
             if layer.multiplier:
                 module.expect_multiplier()
             module.weight_quantizer = owners.setdefault(module.weight, module).weight_quantizer
+    for name, item in plan.products.items():
+        attach_products(modules[name], make_products(item.left, item.right, item.count))
     keep_attention_unfused(model)
 
     def undo() -> None:
+        for name in plan.products:
+            detach_products(modules[name])
         for module, float_type in converted:
             module.detach()
             module.__class__ = float_type

@@ -5,7 +5,7 @@ from .plan import QuantPlan
 
 
 def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
-    """One row per weighted layer, BatchNorm that could not be folded, and part that stays float.
+    """One row per weighted layer, quantized attention, part in float and unfolded BatchNorm.
 
     Args:
         plan (QuantPlan): What was done to the model.
@@ -28,6 +28,16 @@ def coverage_rows(plan: QuantPlan) -> list[dict[str, str]]:
                 note='; '.join(notes),
             )
         )
+    rows += [
+        dict(
+            layer=name,
+            kind=item.kind,
+            weight=item.right.describe(),
+            input=item.left.describe(),
+            note=item.note,
+        )
+        for name, item in plan.products.items()
+    ]
     rows += [
         _float_row(name, kind, NOTES.get(kind, f'no quantized version of {kind}'))
         for name, kind in plan.unsupported.items()

@@ -27,6 +27,9 @@ class SchemeLimits:
         act (dict): Fields of the scheme that layer inputs must have.
         per_channel_act (bool): Whether an input may have one scale per channel.
         rules (list[dict]): Placement rules that come after those of the scheme.
+        products (dict, optional): What ``quantizer.products`` must have, where the engine runs
+            products of two activations in 8 bits; it switches them on. None leaves them to the
+            scheme.
         outside (tuple[str]): Globs over names of layers that never run in the engine.
 
     Example:
@@ -41,6 +44,7 @@ class SchemeLimits:
     act: dict[str, Any] = field(default_factory=dict)
     per_channel_act: bool = False
     rules: list[dict] = field(default_factory=list)
+    products: dict[str, Any] | None = None
     outside: tuple[str, ...] = ENCODER_LAYERS
 
     @classmethod
@@ -83,7 +87,17 @@ class SchemeLimits:
                 if rule.get(part) is not None:
                     rule[part] = self._require(part, {**(quantizer.get(part) or {}), **rule[part]})
             result['rules'].append(rule)
+        if self.products is not None or quantizer.get('products') is not None:
+            result['products'] = self._products(quantizer.get('products') or {})
         return result
+
+    def _products(self, cfg: dict[str, Any]) -> dict[str, Any]:
+        """The scheme of products of two activations, see ``place_products``."""
+        own = dict(self.products or {})
+        right = {**(cfg.get('right') or {}), **(own.pop('right', None) or {})}
+        cfg = {**self._require('act', {'bits': 8, **cfg}), **own}
+        self._check_bits('act', cfg['bits'], 'quantizer.products')
+        return {**cfg, 'right': right} if right else cfg
 
     def _require(self, part: str, cfg: dict[str, Any]) -> dict[str, Any]:
         applies = part == 'act' or cfg.get('bits', 8) == 8

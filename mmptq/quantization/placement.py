@@ -208,9 +208,10 @@ def is_grouped_transposed(module: nn.Module) -> bool:
 
 def _check(quantizer: dict) -> None:
     for key in quantizer:
-        if key not in ('weight', 'act', 'rules'):
+        if key not in ('weight', 'act', 'rules', 'products'):
             raise QuantizationError(
-                f"the quantizer config has an unknown key '{key}': use weight, act or rules"
+                f"the quantizer config has an unknown key '{key}': use weight, act, rules or "
+                'products'
             )
     for rule in quantizer.get('rules') or []:
         if not isinstance(rule, dict):

@@ -17,6 +17,7 @@ from mmptq.utils.errors import QuantizationError
 
 from .float_parts import find_float_parts, find_unsupported
 from .placement import NEVER_EXECUTED, LayerPlan, place
+from .product_plan import ProductPlan, place_products
 from .scheme import QScheme
 
 PLAN_VERSION = 2
@@ -35,6 +36,7 @@ class QuantPlan:
         unsupported (dict[str, str]): Weighted layers without a quantized version, and their type.
         float_parts (dict[str, tuple[str, str]]): Modules that compute in float by design, their
             type and the reason; not stored in a checkpoint.
+        products (dict[str, ProductPlan]): Attentions with quantized products of two activations.
         samples (tuple[int]): Calibration samples on which, together, every planned layer runs; not
             stored in a checkpoint.
     """
@@ -45,9 +47,11 @@ class QuantPlan:
     unsupported: dict[str, str] = field(default_factory=dict)
     samples: tuple[int, ...] = field(default=(0,), compare=False)
     float_parts: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False)
+    products: dict[str, ProductPlan] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the meta of a checkpoint."""
+        products = {name: product.to_dict() for name, product in self.products.items()}
         return dict(
             version=PLAN_VERSION,
             layers=[
@@ -64,6 +68,7 @@ class QuantPlan:
             folded=[list(pair) for pair in self.folded],
             unfolded=dict(self.unfolded),
             unsupported=dict(self.unsupported),
+            **({'products': products} if products else {}),
         )
 
     @classmethod
@@ -87,7 +92,9 @@ class QuantPlan:
             for item in data['layers']
         ]
         folded = [tuple(pair) for pair in data['folded']]
-        return cls(layers, folded, data['unfolded'], data['unsupported'])
+        products = data.get('products', {})
+        products = {name: ProductPlan.from_dict(item) for name, item in products.items()}
+        return cls(layers, folded, data['unfolded'], data['unsupported'], products=products)
 
 
 def make_plan(
@@ -132,8 +139,10 @@ def make_plan(
         raise QuantizationError(_nothing_quantized(layers, unsupported))
     unfolded.update((norm, f'{name} stays float') for name, norm in folded if name not in quantized)
     folded = [(name, norm) for name, norm in folded if name in quantized]
+    products = place_products(model, quantizer.get('products'), run)
     parts = find_float_parts(model)
-    return QuantPlan(layers, folded, unfolded, unsupported, trace.samples, parts)
+    parts = {name: part for name, part in parts.items() if name not in products}
+    return QuantPlan(layers, folded, unfolded, unsupported, trace.samples, parts, products)
 
 
 def _nothing_quantized(layers: list[LayerPlan], unsupported: dict[str, str]) -> str:

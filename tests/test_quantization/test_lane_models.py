@@ -15,7 +15,7 @@ from lane_models import (
     raw_outputs,
 )
 
-from mmptq.quantization import QuantPlan, quantized_layers, rebuild
+from mmptq.quantization import QuantPlan, make_plan, quantized_layers, rebuild
 from mmptq.quantization.placement import BUILT_IN
 
 # The layers whose outputs are the head's raw outputs.
@@ -88,3 +88,20 @@ def test_quantized_outputs_stay_near_the_float_ones(case):
         got = raw_outputs(model, data)[name]
         assert not torch.equal(got, value), name
         assert (got - value).norm() < 0.35 * value.norm(), name
+
+
+@pytest.mark.parametrize(
+    ('family', 'products'),
+    [
+        ('laneatt', {'lane_head': 1}),
+        ('clr', {'lane_head.gather': 2}),
+        ('condlane', {'neck.attention.0': 2, 'neck.attention.1': 2}),
+        ('bezier', {}),
+    ],
+)
+def test_products_of_two_activations(family, products, tiny_lanes):
+    model = build_lane_model(family)
+    data = lane_batch(model, tiny_lanes, 1)
+    quantizer = dict(QUANTIZER, products=dict(bits=8))
+    plan = make_plan(model, quantizer, lambda: raw_outputs(model, data))
+    assert {name: item.count for name, item in plan.products.items()} == products

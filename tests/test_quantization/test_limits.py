@@ -113,3 +113,27 @@ def test_layers_outside_of_the_engine_are_not_checked():
 def test_keys_of_the_export_are_left_to_the_export():
     limits = SchemeLimits.from_config(dict(name='a', act_bits=(4,), export=dict(anything=1)))
     assert limits == SchemeLimits('a', act_bits=(4,))
+
+
+PRODUCTS = dict(bits=8, right=dict(symmetric=True, signed=True, narrow=True))
+
+
+@pytest.mark.parametrize(
+    ('backend', 'scheme', 'fitted'),
+    [
+        (None, None, None),
+        (None, dict(bits=8), dict(bits=8, signed=False)),
+        (dict(), None, dict(bits=8, signed=False)),
+        (PRODUCTS, None, dict(PRODUCTS, signed=False)),
+        (PRODUCTS, dict(bits=8, float=['a']), dict(PRODUCTS, signed=False, float=['a'])),
+    ],
+)
+def test_products(backend, scheme, fitted):
+    limits = SchemeLimits('engine', act=dict(signed=False), products=backend)
+    quantizer = dict(weight=None, act=None, rules=[], products=scheme)
+    assert limits.constrain(quantizer).get('products') == fitted
+
+
+def test_products_in_bits_that_cannot_run():
+    with pytest.raises(QuantizationError, match=r'quantizer\.products has 4 bits, and engine runs'):
+        LIMITS.constrain(dict(weight=None, act=None, rules=[], products=dict(bits=4)))

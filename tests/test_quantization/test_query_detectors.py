@@ -97,3 +97,14 @@ def test_stock_sizes(family):
     assert set(floats) == positions
     assert sum(layer.quantized for layer in plan.layers) == STOCK_LAYERS[family]
     assert not plan.unfolded
+
+
+def test_products_of_detr():
+    model = build_stock(query_config('detr'))
+    data = image_batch(model)
+    quantizer = dict(QUANTIZER, products=dict(bits=8))
+    plan = make_plan(model, quantizer, lambda: model(**data, mode='predict'))
+    inside = {f'decoder.layers.{i}.{part}_attn.attn' for i in (0, 1) for part in ('self', 'cross')}
+    inside.add('encoder.layers.0.self_attn.attn')
+    assert {name: item.count for name, item in plan.products.items()} == dict.fromkeys(inside, 2)
+    assert not {name for name, (kind, _) in plan.float_parts.items() if 'Attention' in kind}

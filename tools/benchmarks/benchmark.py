@@ -37,6 +37,7 @@ from mmptq.quantization import (
     apply_plan,
     freeze,
     make_plan,
+    product_quantizers,
     quantized_layers,
     quantizers_off,
 )
@@ -106,6 +107,7 @@ def quantize_by_minmax(
 
     layers = quantized_layers(subgraph).values()
     slots = [slot for layer in layers for slot in (layer.weight_quantizer, layer.input_quantizer)]
+    slots += product_quantizers(subgraph).values()
     hooks = {slot: observe for slot in slots if isinstance(slot, FakeQuantizer)}
     with temporary_hooks(hooks), quantizers_off(subgraph):
         for sample in samples:

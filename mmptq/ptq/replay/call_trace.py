@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmptq.quantization import QuantMixin
+from mmptq.quantization import QuantMixin, product_quantizers
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import SparseSlot, TensorSlot, flatten, is_sparse, map_tensors
 
@@ -102,9 +102,10 @@ def unaffected_calls(
 
 
 def quantizer_parts(model: nn.Module) -> set[nn.Module]:
-    """The quantizers of all layers with everything inside of them."""
+    """The quantizers of all layers and products with everything inside of them."""
     layers = [module for module in model.modules() if isinstance(module, QuantMixin)]
     slots = [slot for layer in layers for slot in (layer.weight_quantizer, layer.input_quantizer)]
+    slots += product_quantizers(model).values()
     return {part for slot in slots for part in slot.modules()}
 
 

@@ -12,12 +12,13 @@ from mmptq.ptq import parallel
 from mmptq.ptq.checks.diagnosis import ChannelSpread, diagnose
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.layer_state import LayerState
-from mmptq.ptq.set_scheme import detach
+from mmptq.ptq.set_scheme import detach, detach_product
 from mmptq.quantization import (
     FakeQuantizer,
     QuantizationError,
     QuantMixin,
     choose_qparams,
+    product_quantizers,
     quantizers_off,
 )
 from mmptq.utils.hooks import temporary_hooks
@@ -62,23 +63,30 @@ class Calibrator(Stage):
 
     def run(self, ctx: PTQContext) -> None:
         """Calibrate every quantizer of the model; one pass over the calibration data."""
-        spread = self.calibrate(ctx, ctx.layers)
+        spread = self.calibrate(ctx, ctx.layers, product_quantizers(ctx.model))
         if self.warn:
             diagnose(ctx, spread)
 
-    def calibrate(self, ctx: PTQContext, names: Iterable[str]) -> ChannelSpread:
+    def calibrate(
+        self,
+        ctx: PTQContext,
+        names: Iterable[str],
+        products: dict[str, FakeQuantizer] | None = None,
+    ) -> ChannelSpread:
         """Calibrate the quantizers of some layers.
 
         Args:
             ctx (PTQContext): The run.
             names (Iterable[str]): Names of quantized layers.
+            products (dict, optional): Quantizers of operands of products by name, which are
+                calibrated, too. Defaults to none.
 
         Returns:
             ChannelSpread: What the channels of their inputs hold.
         """
         layers = [(ctx.layers[name], ctx.layers[name].module) for name in names]
         self._calibrate_weights(layers)
-        return self._calibrate_inputs(ctx, layers)
+        return self._calibrate_inputs(ctx, layers, products or {})
 
     @torch.no_grad()
     def _calibrate_weights(self, layers: list[tuple[LayerState, QuantMixin]]) -> None:
@@ -99,12 +107,16 @@ class Calibrator(Stage):
 
     @torch.no_grad()
     def _calibrate_inputs(
-        self, ctx: PTQContext, layers: list[tuple[LayerState, QuantMixin]]
+        self,
+        ctx: PTQContext,
+        layers: list[tuple[LayerState, QuantMixin]],
+        products: dict[str, FakeQuantizer],
     ) -> ChannelSpread:
         observers, hooks = {}, {}
         lowest: dict[str, float] = {}
-        for unit, layer in layers:
-            quantizer = layer.input_quantizer
+        states = [(unit, layer.input_quantizer) for unit, layer in layers]
+        states += [(LayerState(name, quantizer), quantizer) for name, quantizer in products.items()]
+        for unit, quantizer in states:
             if isinstance(quantizer, FakeQuantizer):
                 observer = _build(self.act_observer, quantizer, unit)
                 observers[unit.name] = (observer, quantizer)
@@ -121,7 +133,7 @@ class Calibrator(Stage):
         blind = [name for name, (observer, _) in observers.items() if not observer.seen]
         for name in blind:
             del observers[name]
-            detach(ctx, name, NO_DATA)
+            (detach_product if name in products else detach)(ctx, name, NO_DATA)
             ctx.logger.warning(f"'{name}' stays float: it {NO_DATA}")
         if blind and not ctx.layers:
             raise QuantizationError(
@@ -129,7 +141,7 @@ class Calibrator(Stage):
                 'calibration samples'
             )
         found, quantizers = zip(*observers.values(), strict=True) if observers else ((), ())
-        ranges = [ctx.layers[name].input_range for name in observers]
+        ranges = [getattr(ctx.layers.get(name), 'input_range', None) for name in observers]
 
         def search(index: int) -> tuple[Tensor, Tensor]:
             if ranges[index] is None:

@@ -24,8 +24,9 @@ class SplitAttention(nn.MultiheadAttention):
     """``nn.MultiheadAttention`` with linear layers as input projections.
 
     It is never constructed: ``split`` assigns the class. Softmax and the two products stay as they
-    are. A state dict has torch's names (``in_proj_weight``, ``in_proj_bias``) as long as none of
-    the projections is quantized, and either form can be loaded.
+    are; ``layers/products.py`` quantizes the products where a scheme wants it. A state dict has
+    torch's names (``in_proj_weight``, ``in_proj_bias``) as long as none of the projections is
+    quantized, and either form can be loaded.
 
     Attributes:
         q_proj (nn.Linear): Makes the queries; like ``k_proj`` and ``v_proj``.
@@ -64,10 +65,14 @@ class SplitAttention(nn.MultiheadAttention):
             query, key, value = (x.unsqueeze(1) for x in (query, key, value))
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         self._check_sizes(query, key, value)
-        masks = _masks(key_padding_mask, attn_mask, query.dtype, is_causal, need_weights)
-        causal = is_causal and key_padding_mask is None and not need_weights
-        output, weights = self._attend(query, key, value, masks, causal, need_weights)
-        if weights is not None and average_attn_weights:
+        # Torch's own operator does not show the products, which may be quantized.
+        stepwise = need_weights or 'products' in self._modules
+        masks = _masks(key_padding_mask, attn_mask, query.dtype, is_causal, stepwise)
+        causal = is_causal and key_padding_mask is None and not stepwise
+        output, weights = self._attend(query, key, value, masks, causal, stepwise)
+        if not need_weights:
+            weights = None
+        elif average_attn_weights:
             weights = weights.mean(dim=1)
         if not batched:
             return output.squeeze(1), None if weights is None else weights.squeeze(0)
@@ -89,9 +94,9 @@ class SplitAttention(nn.MultiheadAttention):
         value: Tensor,
         masks: tuple[Tensor | None, Tensor | None],
         causal: bool,
-        need_weights: bool,
+        stepwise: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Outputs (L, B, C), and weights (B, heads, L, S) where they are wanted."""
+        """Outputs (L, B, C), and weights (B, heads, L, S) where it is computed step by step."""
         length, batch, _ = query.shape
         mask, padding = masks
         _check_mask(mask, (length, len(key)), batch * self.num_heads)
@@ -102,7 +107,7 @@ class SplitAttention(nn.MultiheadAttention):
             padding = padding.view(batch, 1, 1, k.size(1)).expand(-1, self.num_heads, -1, -1)
             padding = padding.reshape(batch * self.num_heads, 1, k.size(1))
             mask = padding if mask is None else mask + padding
-        multiply = self._weighted if need_weights else self._fused
+        multiply = self._weighted if stepwise else self._fused
         heads, weights = multiply(q, k, v, mask, causal)
         output = self.out_proj(heads.reshape(length * batch, self.embed_dim))
         if weights is not None:
@@ -201,8 +206,9 @@ def split_type(float_type: type) -> type:
 
 
 def float_attention(kind: type) -> type:
-    """Inverse of ``split_type``; other classes are returned as they are."""
-    return next((known for known, found in _SPLIT_TYPES.items() if found is kind), kind)
+    """Inverse of ``split_type``, also of its subclasses; others are returned as they are."""
+    known = {found: float_type for float_type, found in _SPLIT_TYPES.items()}
+    return next((known[base] for base in kind.__mro__ if base in known), kind)
 
 
 _SPLIT_TYPES: dict[type, type] = {nn.MultiheadAttention: SplitAttention}

@@ -7,9 +7,12 @@ from deploy_models import profile_of, quantized_detector, sample_inputs
 from torch import Tensor, nn
 
 from mmptq.deploy import ExportedSubgraph, build_model, open_engine
+from mmptq.deploy.graph.activation_matmuls import is_activation_matmul
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams, qparams_of_pair
 from mmptq.deploy.parity import measure_parity
+from mmptq.lanes.models.necks.lane_transformer import Attention
+from mmptq.quantization import product_quantizers
 
 
 class Backbone(nn.Module):
@@ -89,3 +92,37 @@ def test_product_of_attention(backend, signs, tmp_path):
         assert engine.count_layers()[0] == (4 if signs else 3)
     (result,) = measure_parity(engine, simulation, ExportedSubgraph(detector).eval(), x)
     assert min(result.file_db, result.model_db) > 30
+
+
+class LayeredAttentionHead(nn.Module):
+    """As above, with an attention that is known as such."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = Attention(32, 2)
+        self.scores = nn.Linear(32, 80)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = x.flatten(2).transpose(1, 2)
+        return [self.scores(self.block(x, x, x))]
+
+
+@pytest.mark.parametrize('backend', ['onnxruntime_full', 'openvino_full'])
+def test_simulated_products_are_those_of_the_file(backend):
+    detector = AttentionDetector()
+    detector.bbox_head = LayeredAttentionHead()
+    quantized_detector(backend, detector)
+    quantizers = product_quantizers(detector)
+    assert len(quantizers) == 4
+    assert all(quantizer.scale > 0 for quantizer in quantizers.values())
+    model, _ = build_model(detector, profile_of(backend), sample_inputs(), dynamic=False)
+    graph = Graph(model)
+    products = [n for n in graph.of_type('MatMul') if is_activation_matmul(graph, n)]
+    pairs = [
+        qparams_of_pair(graph, graph.producer(graph.producer(name).input[0]))
+        for node in products
+        for name in node.input
+    ]
+    assert [(q.scale, q.zero_point, q.signed) for q in pairs] == [
+        (q.scale.item(), q.zero_point.item(), bool(q.scheme.signed)) for q in quantizers.values()
+    ]
