@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmptq.quantization import FakeQuantizer
 
+from .diagnosis import column_norms
 from .input_origin import InputOrigin
 
 
@@ -71,10 +72,23 @@ class LayerFacts:
 
     @property
     def ratio(self) -> float:
-        """Range of the widest input channel over that of the median one, without dead channels."""
-        ranges = self.high - self.low
-        alive = ranges[ranges > 0]
-        return float(alive.max() / alive.median()) if alive.numel() else 1.0
+        """Range of the widest input channel over that of a typical one, without dead channels.
+
+        Typical is the median or the geometric mean, whichever is smaller.
+        """
+        return _unevenness(self.high - self.low)
+
+    @property
+    def weight_ratio(self) -> float:
+        """The same of the weights that read each input channel; dead channels count, too."""
+        return _unevenness(column_norms(self.layer).cpu())
+
+
+def _unevenness(ranges: Tensor) -> float:
+    alive = ranges[ranges > 0]
+    if not alive.numel():
+        return 1.0
+    return float(alive.max() / torch.minimum(alive.median(), alive.log().mean().exp()))
 
 
 def is_depthwise(layer: nn.Module) -> bool:

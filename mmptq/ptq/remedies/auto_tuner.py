@@ -36,7 +36,7 @@ class AutoTuner(Stage):
     the loss is at most ``target``:
 
     0. more bits for layers that read raw points, whatever the loss;
-    1. channel multipliers on depthwise convolutions and on layers with uneven channels;
+    1. channel multipliers on depthwise convolutions, and on layers that lose more than others;
     2. for each weight of fewer than 8 bits, and then for each layer input, the range with the
        smallest error of the layer's output;
     3. bias correction;

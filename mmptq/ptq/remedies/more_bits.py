@@ -4,6 +4,7 @@ from mmptq.ptq.checks.causes import causes_of
 from mmptq.ptq.checks.layer_facts import LayerFacts
 from mmptq.ptq.context import PTQContext
 from mmptq.ptq.set_scheme import detach, set_scheme
+from mmptq.quantization import FakeQuantizer
 from mmptq.utils.globs import matches
 
 from .tuning import LEAST_GAIN, Tuning
@@ -14,6 +15,9 @@ MEASURED = 32
 LAYER_SHARE = 0.15
 FEWEST_LAYERS = 3
 COST_SHARE = 0.2
+# Where 8 bits leave a loss above this, little is left of the outputs: accuracy comes first.
+POOR = 0.02
+POOR_LAYER_SHARE, POOR_COST_SHARE = 0.5, 1.0
 # What a layer costs besides its multiplications, as a share of all of them.
 BASE_COST = 0.005
 WIDE, NARROW = 16, 8
@@ -59,13 +63,30 @@ def _by_gain(tuning: Tuning) -> list[str]:
         (name for name in tuning.losses if name in tuning.ctx.layers),
         key=lambda name: -tuning.losses[name] / (costs[name] + BASE_COST),
     )
-    limit = max(FEWEST_LAYERS, round(LAYER_SHARE * len(tuning.facts)))
+    layer_share, cost_share = _shares(tuning)
+    limit = max(FEWEST_LAYERS, round(layer_share * len(tuning.facts)))
     chosen: list[str] = []
     for name in found:
         spent = sum(costs[other] for other in chosen)
-        if len(chosen) < limit and spent + costs[name] <= COST_SHARE:
+        if len(chosen) < limit and spent + costs[name] <= cost_share:
             chosen.append(name)
     return chosen
+
+
+def _shares(tuning: Tuning) -> tuple[float, float]:
+    """Shares of layers and multiplications that may get more bits.
+
+    With fewer than 8 bits a large loss is normal.
+    """
+    bits = [
+        quantizer.scheme.bits
+        for facts in tuning.facts
+        for quantizer in (facts.layer.weight_quantizer, facts.layer.input_quantizer)
+        if isinstance(quantizer, FakeQuantizer)
+    ]
+    if tuning.value > POOR and bits and sum(b < NARROW for b in bits) < len(bits) / 4:
+        return POOR_LAYER_SHARE, POOR_COST_SHARE
+    return LAYER_SHARE, COST_SHARE
 
 
 def widen_layers(tuning: Tuning, names: list[str]) -> None:

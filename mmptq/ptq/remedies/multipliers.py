@@ -1,19 +1,19 @@
 """Channels evened out before they are quantized."""
 
-from mmptq.ptq.checks.causes import causes_of
+from mmptq.ptq.checks.causes import NOTABLE, causes_of
+from mmptq.ptq.checks.layer_facts import LayerFacts
 from mmptq.ptq.stages.channel_multiplier import ChannelMultiplier
 
 from .tuning import Tuning
 
 
 def even_out_channels(tuning: Tuning) -> None:
-    """Try channel multipliers on depthwise convolutions and on layers with uneven channels."""
+    """Try channel multipliers on depthwise convolutions, and on layers that lose more than others.
+
+    Whether it helps a layer without a known cause is seen by the error of its output.
+    """
     ctx = tuning.ctx
-    uneven = [
-        facts.name
-        for facts in tuning.facts
-        if any(cause.remedy == 'multiplier' for cause in causes_of(facts))
-    ]
+    uneven = [facts.name for facts in tuning.facts if _may_help(facts)]
     if not uneven:
         return
     stage = ChannelMultiplier(layers=uneven)
@@ -28,3 +28,10 @@ def even_out_channels(tuning: Tuning) -> None:
 
     if tuning.attempt('channel multiplier', change):
         tuning.refresh()
+
+
+def _may_help(facts: LayerFacts) -> bool:
+    causes = causes_of(facts)
+    if causes:
+        return any(cause.remedy == 'multiplier' for cause in causes)
+    return facts.step is not None and facts.own_input >= NOTABLE

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.search.channel_factors import factors_by_share
 from mmptq.ptq.search.channel_grid import NUM_VALUES, ChannelGrid, find_grid, sampled_rows
 from mmptq.ptq.search.layer_trial import trial_error
 from mmptq.ptq.set_scheme import multiplier_problem, set_multiplier
@@ -24,7 +25,6 @@ from mmptq.utils.hooks import temporary_hooks
 
 from .stage import FLOAT_MODEL, RANGES, UNLEARNED, Stage
 
-ALPHAS = (0.25, 0.5, 0.75, 1.0)
 # The search tries factors on this many calibration samples.
 SEARCH_SAMPLES = 4
 # Factors have to bring the squared error of a layer's output below this share of that without.
@@ -57,8 +57,8 @@ class ChannelMultiplier(Stage):
         depthwise (bool): Whether all depthwise convolutions get it. Defaults to True.
         layers (Sequence[str]): Globs of other layers that may get it. Defaults to ().
         alpha (float, optional): 1 evens the channels out, 0 leaves them. The default None is 1
-            for depthwise convolutions; for others the layer's output error decides between 0, 0.25,
-            0.5, 0.75 and 1.
+            for depthwise convolutions; for others the layer's output error decides, also between
+            factors that even out the weights (``factors_by_share``).
         min_gain (float): Bits that one scale per tensor must leave unused, on the mean of the
             channels of a depthwise convolution. Defaults to 1.0.
 
@@ -91,22 +91,27 @@ class ChannelMultiplier(Stage):
         """Find the factors of every chosen layer and set them."""
         chosen = self._chosen(ctx)
         grids = _find_grids(_sample(ctx, chosen), chosen)
-        alphas = {
-            name: self.alpha or 1.0 for name, grid in grids.items() if grid.unused >= self.min_gain
+        found = {
+            name: ((self.alpha or 1.0, 0.0), grid.factors(self.alpha or 1.0))
+            for name, grid in grids.items()
+            if grid.unused >= self.min_gain
         }
         if self.alpha is None:
             others = {name: chosen[name] for name in grids if not is_depthwise(chosen[name])}
-            alphas.update(_search(ctx, others, grids))
+            found = {name: pair for name, pair in found.items() if name not in others}
+            found.update(_search(ctx, others, grids))
         rows = []
-        for name in (name for name in grids if alphas.get(name)):
-            grid, alpha = grids[name], alphas[name]
-            factors = grid.factors(alpha)
+        for name in (name for name in grids if name in found):
+            grid, (shares, factors) = grids[name], found[name]
             set_multiplier(ctx, name, factors)
-            if alpha == 1:
+            if shares == (1.0, 0.0):
                 scheme = chosen[name].input_quantizer.scheme
                 ctx.layers[name].input_range = grid.ends(scheme, factors)
             ratio = (factors.max() / factors.min()).item()
-            rows.append(dict(layer=name, alpha=alpha, unused_bits=grid.unused, ratio=ratio))
+            alpha, beta = shares
+            rows.append(
+                dict(layer=name, alpha=alpha, beta=beta, unused_bits=grid.unused, ratio=ratio)
+            )
         ctx.record('channel_multipliers', rows)
         ctx.logger.info(
             f'{len(rows)} of {len(chosen)} layer inputs are multiplied by channel '
@@ -181,19 +186,21 @@ def _find_grids(rows: dict[str, Tensor], layers: dict[str, QuantMixin]) -> dict[
 
 def _search(
     ctx: PTQContext, layers: dict[str, QuantMixin], grids: dict[str, ChannelGrid]
-) -> dict[str, float]:
-    """The share alpha with the smallest error of each layer's output; 0 where none is worth it."""
+) -> dict[str, tuple[tuple[float, float], Tensor]]:
+    """Shares and factors with the smallest error of each layer's output, where that is worth it."""
     names = {layer: name for name, layer in layers.items()}
-    zeros = torch.zeros(1 + len(ALPHAS), dtype=torch.float64, device='cpu')
-    errors = {name: zeros.clone() for name in layers}
-    factors = {name: [grids[name].factors(alpha) for alpha in (0.0, *ALPHAS)] for name in layers}
+    tried = {name: factors_by_share(layer, grids[name]) for name, layer in layers.items()}
+    errors = {
+        name: torch.zeros(len(found), dtype=torch.float64, device='cpu')
+        for name, found in tried.items()
+    }
 
     def hook(layer: QuantMixin, args: tuple, kwargs: dict[str, Any], output: Tensor) -> None:
         name = names[layer]
-        for index, candidate in enumerate(factors[name]):
-            ends = grids[name].ends(layer.input_quantizer.scheme, candidate)
-            candidate = candidate.to(output.device)
-            errors[name][index] += trial_error(layer, (args, kwargs), output, candidate, ends)
+        for index, factors in enumerate(tried[name].values()):
+            ends = grids[name].ends(layer.input_quantizer.scheme, factors)
+            factors = factors.to(output.device)
+            errors[name][index] += trial_error(layer, (args, kwargs), output, factors, ends)
 
     if names:
         with quantizers_off(ctx.model), ExitStack() as stack:
@@ -202,9 +209,10 @@ def _search(
                 stack.callback(handle.remove)
             for data in ctx.batches('channel factors', SEARCH_SAMPLES):
                 ctx.predict(data)
-    alphas = {}
+    best = {}
     for name, error in errors.items():
         parallel.sum_(error)
-        best = int(error.argmin())
-        alphas[name] = (0.0, *ALPHAS)[best] if error[best] < WORTHWHILE * error[0] else 0.0
-    return alphas
+        index = int(error.argmin())
+        if error[index] < WORTHWHILE * error[0]:
+            best[name] = list(tried[name].items())[index]
+    return best

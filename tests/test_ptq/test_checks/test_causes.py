@@ -66,6 +66,22 @@ def test_no_cause_where_the_weights_ignore_the_narrow_channels(tmp_path):
     assert causes(model, [torch.randn(400, 16)], tmp_path) == {}
 
 
+def test_uneven_weights(tmp_path):
+    model = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 32))
+    with torch.no_grad():  # large weights read a channel of zeros
+        model[0].weight[3] = model[0].bias[3] = 0
+        model[2].weight[:, 3] = 100
+    assert causes(model, [torch.randn(400, 16)], tmp_path) == {'2': ['uneven weights']}
+
+
+def test_values_far_from_zero(tmp_path):
+    model = nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 32))
+    with torch.no_grad():  # a constant that the next layer takes off
+        model[0].bias[3] = 100
+        model[1].bias -= 100 * model[1].weight[:, 3]
+    assert causes(model, [torch.randn(400, 16)], tmp_path) == {'1': ['offset']}
+
+
 def test_raw_coordinates(tmp_path):
     x = torch.rand(500, 4) * torch.tensor([100.0, 100.0, 0.1, 0.1])
     found = causes(nn.Sequential(nn.Linear(4, 32), nn.Linear(32, 32)), [x], tmp_path)

@@ -7,15 +7,19 @@ from .cause import NOTABLE, Cause
 from .few_numbers import few_numbers
 from .heavy_tail import heavy_tail
 from .joined_ranges import joined_ranges
+from .offset import offset
 from .raw_points import raw_points
 from .two_sided import two_sided
 from .uneven_channels import uneven_channels
+from .uneven_weights import uneven_weights
 
 RULES = (
     raw_points,
     joined_ranges,
     uneven_channels,
+    uneven_weights,
     two_sided,
+    offset,
     heavy_tail,
     few_numbers,
     accumulated,

@@ -19,7 +19,7 @@ def uneven_channels(facts: LayerFacts) -> Cause | None:
     never = ', which never mix' if facts.depthwise else ''
     return Cause(
         kind,
-        f'channels{never}: the widest range is {facts.ratio:.3g} times the median one',
+        f'channels{never}: the widest range is {facts.ratio:.3g} times a typical one',
         'multiplier',
         facts.ratio,
     )
