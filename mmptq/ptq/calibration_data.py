@@ -15,6 +15,7 @@ from mmptq.ptq.inputs.folder_dataset import FolderDataset
 from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
 from mmptq.ptq.inputs.sample_files import (
     innermost,
+    lacking_cameras,
     missing_image,
     sample_title,
     scan_path,
@@ -73,9 +74,12 @@ class CalibrationDataset(Dataset):
         Raises:
             QuantizationError: If one cannot be used.
         """
+        lacking = lacking_cameras(self.dataset, self.indices)
         for index in self.indices:
             dataset, inner = innermost(self.dataset, index)
             problem, hint = None, ''
+            if index in lacking:
+                problem = f'lacks the camera {lacking[index]}, which other samples have'
             if isinstance(dataset, FolderDataset):
                 problem = dataset.problem(inner)
             path = scan_path(dataset, inner)

@@ -36,6 +36,7 @@ BACKEND, SCHEME, RECIPE = 'onnxruntime', 'int8', 'minmax'
 # (channels, point cloud range): the first that fits together is taken.
 DIVISORS = ((4, 4), (1, 4), (4, 2), (1, 2), (1, 1))
 LEARNING_STEPS = 3
+STANDARDISED = ('ConvWS2d', 'ConvAWS2d', 'SAConv2d')
 MIN_DECIBEL = 3.0  # of exported files; outputs of random weights are little more than a constant
 # What mmdet and mmdet3d say where an operator has no CPU version, or a package is missing.
 NEEDS = (
@@ -176,10 +177,13 @@ def make_model(cfg: Config, config: ConfigDict, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     model = build_model(Config(dict(model=copy.deepcopy(config), default_scope=cfg.default_scope)))
     generator = torch.Generator().manual_seed(seed)
+    # Standardised weights make outputs as large as the root of the number of inputs.
+    standardised = any(type(module).__name__ in STANDARDISED for module in model.modules())
+    largest = 384.0 if standardised else 1.5
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             module.running_mean.normal_(0, 0.1, generator=generator)
-            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            module.running_var.uniform_(largest / 3, largest, generator=generator)
     return model
 
 

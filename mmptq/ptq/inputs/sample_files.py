@@ -2,7 +2,7 @@
 
 import bisect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -50,16 +50,37 @@ def missing_image(dataset: Dataset, index: int) -> tuple[str, str] | None:
 
     Looks only at samples of several images; a single one that is missing is named when it is read.
     """
-    images = _used_info(dataset, index).get('images')
-    if not isinstance(images, dict):
-        return None
-    paths = {name: part.get('img_path') for name, part in images.items() if isinstance(part, dict)}
-    paths = {name: path for name, path in paths.items() if isinstance(path, str) and path}
+    paths = camera_paths(dataset, index)
     if len(paths) > 1:
         for name, path in paths.items():
             if '://' not in path and not os.path.exists(path):
                 return name, path
     return None
+
+
+def lacking_cameras(dataset: Dataset, indices: Iterable[int]) -> dict[int, str]:
+    """Samples of several cameras without one that others of the same data set have, and its name.
+
+    Samples of one image each, as a monocular detector takes them, lack nothing.
+    """
+    by_set: dict[int, dict[int, set[str]]] = {}
+    for index in indices:
+        inner, number = innermost(dataset, index)
+        by_set.setdefault(id(inner), {})[index] = set(camera_paths(inner, number))
+    lacking = {}
+    for samples in by_set.values():
+        known = set().union(*samples.values())
+        if max(map(len, samples.values())) > 1:
+            lacking |= {i: min(known - own) for i, own in samples.items() if known - own}
+    return lacking
+
+
+def camera_paths(dataset: Dataset, index: int) -> dict[str, str]:
+    """Paths of the images of a sample by camera; empty where it names no cameras."""
+    images = _used_info(dataset, index).get('images')
+    images = images if isinstance(images, dict) else {}
+    paths = {name: part.get('img_path') for name, part in images.items() if isinstance(part, dict)}
+    return {name: path for name, path in paths.items() if isinstance(path, str) and path}
 
 
 def _lidar_path(info: Any) -> str | None:

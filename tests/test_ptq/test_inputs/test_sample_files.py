@@ -12,6 +12,7 @@ from mmptq.ptq.calibration_data import make_loader
 from mmptq.ptq.inputs.overlap import check_overlap
 from mmptq.ptq.inputs.sample_files import (
     info_files,
+    lacking_cameras,
     missing_image,
     sample_files,
     sample_title,
@@ -133,6 +134,33 @@ def test_only_sensors_that_are_used_count(tmp_path):
     assert names() == ['left.jpg', 'right.jpg', 'scan.bin']
     assert names(camera=False) == ['scan.bin']
     assert names(lidar=False) == ['left.jpg', 'right.jpg']
+
+
+class Rigs(Sensors):
+    """Samples whose cameras differ."""
+
+    def load_data_list(self):
+        return [
+            dict(images={f'CAM_{n}': dict(img_path=f'{self.folder}/{n}.jpg') for n in names})
+            for names in self.names
+        ]
+
+
+def test_a_sample_without_one_of_the_cameras(tmp_path):
+    for name in ('left', 'right', 'back'):
+        (tmp_path / f'{name}.jpg').touch()
+    full = ('left', 'right', 'back')
+    dataset = Rigs(tmp_path, names=(full, ('left', 'right'), full))
+    assert lacking_cameras(dataset, [0, 1, 2]) == {1: 'CAM_back'}
+    assert lacking_cameras(dataset, [0, 2]) == {}
+    with pytest.raises(QuantizationError) as error:
+        make_loader(dataset, [0, 1], 0)
+    assert "left.jpg' lacks the camera CAM_back, which other samples have: rep" in str(error.value)
+    single = Rigs(tmp_path, names=(('left',), ('right',), ('back',)))
+    assert lacking_cameras(single, [0, 1, 2]) == {}
+    both = ConcatDataset([dataset, Rigs(tmp_path, names=(('left', 'right'),) * 2)])
+    assert lacking_cameras(both, range(5)) == {1: 'CAM_back'}
+    assert lacking_cameras(Silent(), [0, 1]) == {}
 
 
 def test_a_camera_without_its_image(tmp_path):
