@@ -4,7 +4,7 @@
     python tools/benchmarks/benchmark_recipes.py retinanet pillar --seeds 1 --num-iters 100
     python tools/benchmarks/benchmark_recipes.py --head float       # heads float, as in InlierQ
 
-Networks: retinanet, atss, faster_rcnn (demo COCO); bccd (real images);
+Networks: retinanet, atss, faster_rcnn, deformable_detr (demo COCO); bccd (real images);
 pillar, voxel, fcos3d (demo nuScenes); kitti (real scans). MMPTQ_DATA names the folder of the real
 data.
 
@@ -61,6 +61,7 @@ NETWORKS = {
     'faster_rcnn': Network(
         'demo/faster-rcnn_r18_fpn_demo-coco', heads=('rpn_head.*', 'roi_head.*')
     ),
+    'deformable_detr': Network('demo/deformable-detr_r18_demo-coco'),
     'bccd': Network('bccd/retinanet_r18_fpn_bccd'),
     'pillar': Network('demo/centerpoint_pillar_demo-nus', '_lidar', LIDAR_HEAD),
     'voxel': Network('demo/centerpoint_voxel_demo-nus', '_sparse', LIDAR_HEAD),
