@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmptq.quantization import QScheme
+from mmptq.ptq.checks.diagnosis import column_norms
+from mmptq.quantization import QScheme, QuantMixin
 
 # A channel with a range below this share of the largest one holds nothing but zeros.
 DEAD = 1e-7
@@ -17,6 +18,10 @@ FRACTIONS = tuple(10 ** (-0.06 * index) for index in range(16))
 # Zero points that are tried, as shares of the levels; then those between, around the best one.
 SHARES = tuple(index / 16 for index in range(16))
 REFINEMENTS = (1 / 32, 1 / 64)
+# Shares of the differences between inputs, and between weights, that factors take away.
+EVENED = ((0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
+# Weights whose largest column is this many times the mean one are worth a trial.
+UNEVEN = 4.0
 
 
 @dataclass
@@ -100,6 +105,38 @@ def find_own_grids(
     alive = high - low > DEAD * (high - low).max()
     mean = steps[alive].log().mean().exp() if alive.any() else torch.ones_like(steps[:1])
     return torch.where(alive, steps, mean), zero_points[best]
+
+
+def factors_by_share(layer: QuantMixin, grid: ChannelGrid) -> dict[tuple[float, float], Tensor]:
+    """Factors (C,) by the shares of inputs and of weights that they even out.
+
+    Large factors for large weights, small ones for large inputs. A channel of zeros costs its
+    weights nothing: its factor makes them as large as the others, so that they do not decide about
+    the range of the weight.
+
+    Args:
+        layer (QuantMixin): Without factors.
+        grid (ChannelGrid): Of its input.
+
+    Returns:
+        dict[tuple[float, float], Tensor]: (0, 0) stands for no factors.
+    """
+    norms = column_norms(layer).to(grid.steps)
+    used, alive = norms > 0, grid.steps > 0
+    logs = norms.clamp(min=torch.finfo(norms.dtype).tiny).log()
+    mean = logs[used].mean() if used.any() else logs.new_zeros(())
+    weights = torch.where(used, logs - mean, 0.0)
+    uneven = bool(weights.max() > torch.tensor(UNEVEN).log()) if used.any() else False
+    found = {(0.0, 0.0): torch.ones_like(grid.steps)}
+    for share, weight_share in EVENED:
+        if weight_share and not uneven:
+            continue
+        factors = grid.factors(share).log() + weight_share * weights
+        left = logs - factors
+        typical = left[alive & used].mean() if (alive & used).any() else mean
+        factors = torch.where(used & ~alive, logs - typical, factors)
+        found[share, weight_share] = factors.exp()
+    return found
 
 
 class _Search:

@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from mmptq.ptq import parallel
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.search.channel_factors import factors_by_share
-from mmptq.ptq.search.channel_grid import NUM_VALUES, ChannelGrid, find_grid, sampled_rows
+from mmptq.ptq.search.channel_grid import (
+    NUM_VALUES,
+    ChannelGrid,
+    factors_by_share,
+    find_grid,
+    sampled_rows,
+)
 from mmptq.ptq.search.layer_trial import trial_error
 from mmptq.ptq.set_scheme import multiplier_problem, set_multiplier
 from mmptq.quantization import (
