@@ -1,5 +1,6 @@
 """Factors that let the channels of a tensor share one grid, from samples of their values."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def factors_by_share(layer: QuantMixin, grid: ChannelGrid) -> dict[tuple[float, 
     logs = norms.clamp(min=torch.finfo(norms.dtype).tiny).log()
     mean = logs[used].mean() if used.any() else logs.new_zeros(())
     weights = torch.where(used, logs - mean, 0.0)
-    uneven = bool(weights.max() > torch.tensor(UNEVEN).log()) if used.any() else False
+    uneven = bool(weights.max() > math.log(UNEVEN)) if used.any() else False
     found = {(0.0, 0.0): torch.ones_like(grid.steps)}
     for share, weight_share in EVENED:
         if weight_share and not uneven:
