@@ -80,22 +80,9 @@ def quantize(
         >>> batches = [images for images, labels in loader]
         >>> model = mmptq.quantize(model, batches, work_dir='work')
     """
-    if not isinstance(model, nn.Module):
-        raise QuantizationError(f'model is a {type(model).__name__}: give an nn.Module')
-    model = unwrap(model)
-    quantizer = _named('scheme', 'int8' if scheme == 'auto' else scheme, 'quantizer')
-    stages = _named('recipe', recipe, 'stages')
-    stages = [stages] if isinstance(stages, dict) else stages
-    check_types(dict(quantizer=quantizer, stages=stages))
-    if average_bits is not None:
-        stages = [dict(stage) if isinstance(stage, dict) else stage for stage in stages]
-        stages = with_allocation(stages, dict(type='BitAllocation', average_bits=average_bits))
-        keep_what_was_asked([stage for stage in stages if isinstance(stage, dict)])
-    stages = build_stages(stages)
-    limits = None
-    if backend is not None:
-        limits = SchemeLimits.from_config(_named('backend', backend, 'backend'))
-        quantizer = limits.constrain(quantizer)
+    model = _float_model(model)
+    quantizer, limits = _quantizer(scheme, backend)
+    stages = build_stages(_stages(recipe, average_bits))
     check_adapter(stages, model)
     with (
         one_sentence(),
@@ -127,6 +114,36 @@ def load(model: nn.Module, path: str | Path) -> nn.Module:
         >>> model = mmptq.load(Net(), 'work/quantized.pth')
     """
     return load_quantized(model, path)
+
+
+def _float_model(model: Any) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise QuantizationError(f'model is a {type(model).__name__}: give an nn.Module')
+    return unwrap(model)
+
+
+def _quantizer(
+    scheme: str | Config, backend: str | Config | None
+) -> tuple[Config, SchemeLimits | None]:
+    """The scheme as a config, fitted to the backend, and the limits of this."""
+    quantizer = _named('scheme', 'int8' if scheme == 'auto' else scheme, 'quantizer')
+    check_types(dict(quantizer=quantizer))
+    if backend is None:
+        return quantizer, None
+    limits = SchemeLimits.from_config(_named('backend', backend, 'backend'))
+    return limits.constrain(quantizer), limits
+
+
+def _stages(recipe: str | Config | list[Any], average_bits: float | None) -> list[Any]:
+    """The recipe as a list of stages, with one that allocates bits where these are given."""
+    stages = _named('recipe', recipe, 'stages')
+    stages = [stages] if isinstance(stages, dict) else stages
+    check_types(dict(stages=stages))
+    if average_bits is not None:
+        stages = [dict(stage) if isinstance(stage, dict) else stage for stage in stages]
+        stages = with_allocation(stages, dict(type='BitAllocation', average_bits=average_bits))
+        keep_what_was_asked([stage for stage in stages if isinstance(stage, dict)])
+    return stages
 
 
 def _check_same(batches: BatchStore) -> None:

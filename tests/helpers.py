@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -91,6 +92,16 @@ def run_tool(name: str, *args: str) -> None:
         module.main()
     finally:
         sys.argv = argv
+
+
+def error_of(name: str, *args: str) -> str:
+    """The one sentence that a tool ends with."""
+    with pytest.raises(SystemExit) as stop:
+        run_tool(name, *args)
+    message = str(stop.value.code)
+    assert message.startswith('error: ')
+    assert '\n' not in message
+    return message
 
 
 def write_result(work_dir: Path, result: dict) -> None:

@@ -18,9 +18,18 @@ from typing import Any
 from unittest import mock
 
 import torch
+from simulated_tensor import (
+    CUDA,
+    MixedDevicesError,
+    SimulatedTensor,
+    ToCpu,
+    ToCuda,
+    is_tensor,
+    unwrap,
+    wrap,
+)
 from torch.utils._pytree import tree_flatten, tree_map
 
-CUDA = torch.device('cuda', 0)
 # Functions that make a tensor where ``device`` says.
 NAMES = """
 arange as_tensor asarray empty empty_like empty_strided eye full full_like linspace logspace
@@ -29,196 +38,11 @@ scalar_tensor tensor tril_indices triu_indices zeros zeros_like
 """
 FACTORIES = NAMES.split()
 METHODS = ('new_empty', 'new_full', 'new_ones', 'new_tensor', 'new_zeros')
-# Operators that take tensors of two devices.
-TRANSFERS = ('aten.copy_', 'aten._to_copy')
-INDEXING = ('aten.index', 'aten.index_put', 'aten.index_put_', 'aten._index_put_impl_')
 # Functions that read memory; they are given the wrapped tensors.
 SPARSE = 'get_indice_pairs indice_conv indice_conv_backward indice_maxpool indice_maxpool_backward'
 EXTENSIONS = {'mmcv._ext': None, 'spconv.pytorch.ops': SPARSE.split()}
 # They take settings as tensors on the CPU.
 MIXED = ('hard_voxelize_forward', 'dynamic_voxelize_forward')
-
-
-class MixedDevicesError(RuntimeError):
-    """An operator got tensors of several devices."""
-
-
-class SimulatedTensor(torch.Tensor):
-    """A tensor on the pretended GPU.
-
-    Attributes:
-        inner (Tensor): Its values, on the CPU.
-    """
-
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    @staticmethod
-    def __new__(cls, inner: torch.Tensor, requires_grad: bool = False):
-        result = torch.Tensor._make_wrapper_subclass(
-            cls,
-            inner.shape,
-            strides=inner.stride(),
-            storage_offset=inner.storage_offset(),
-            dtype=inner.dtype,
-            device=inner.device,
-            requires_grad=requires_grad,
-        )
-        result.inner = inner
-        return result
-
-    device = property(lambda self: CUDA)
-    is_cuda = property(lambda self: True)
-    is_cpu = property(lambda self: False)
-
-    def get_device(self) -> int:
-        return 0
-
-    def __repr__(self, **_) -> str:
-        return f'{self.inner!r} on {CUDA}'
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format(self.inner, spec)
-
-    def __deepcopy__(self, memo: dict) -> 'SimulatedTensor':
-        if id(self) not in memo:
-            copy = SimulatedTensor(self.inner.clone(), self.requires_grad)
-            copy.__dict__.update({k: v for k, v in self.__dict__.items() if k != 'inner'})
-            memo[id(self)] = copy
-        return memo[id(self)]
-
-    def __reduce_ex__(self, protocol: int) -> Any:
-        # As a file that was loaded with map_location='cpu'.
-        if getattr(self, '_is_param', False):
-            return torch.nn.Parameter(self.inner, self.requires_grad).__reduce_ex__(protocol)
-        return self.inner.__reduce_ex__(protocol)
-
-    def numpy(self, *_, **__):
-        raise TypeError(
-            "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
-            'to host memory first.'
-        )
-
-    __array__ = numpy
-
-    def tolist(self) -> Any:
-        return self.inner.tolist()
-
-    def data_ptr(self) -> int:
-        return self.inner.data_ptr()
-
-    def untyped_storage(self):
-        return self.inner.untyped_storage()
-
-    def cpu(self, *_, **__) -> torch.Tensor:
-        return _ToCpu.apply(self)
-
-    def cuda(self, *_, **__) -> torch.Tensor:
-        return self
-
-    @property
-    def data(self) -> torch.Tensor:
-        return self.detach()
-
-    @data.setter
-    def data(self, value: torch.Tensor) -> None:
-        if not isinstance(value, SimulatedTensor):
-            raise MixedDevicesError('data of a tensor on cuda:0 is set to one on the CPU')
-        torch.Tensor.data.__set__(self, value)
-        self.inner = value.inner
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        # Autograd makes zeros in C++, where the pretended GPU is the CPU: no check in a backward.
-        if torch._C._current_graph_task_id() < 0:
-            _check_devices(func, args, kwargs)
-            _check_out(func, args, kwargs)
-        result = func(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
-        name = str(func).split('.')[1]
-        if name.endswith('_') and not name.startswith('__'):
-            _check_shape(func, args[0])
-            return args[0]
-        if 'out' in kwargs:
-            return kwargs['out']
-        if func is torch.ops.aten._pin_memory.default:
-            return result
-        return tree_map(_wrap, result)
-
-
-class _ToCpu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.inner.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return SimulatedTensor(grad)
-
-
-class _ToCuda(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return SimulatedTensor(x.clone())
-
-    @staticmethod
-    def backward(ctx, grad):
-        return grad.inner
-
-
-def _unwrap(x: Any) -> Any:
-    return x.inner if isinstance(x, SimulatedTensor) else x
-
-
-def _wrap(x: Any) -> Any:
-    plain = isinstance(x, torch.Tensor) and not isinstance(x, SimulatedTensor)
-    return SimulatedTensor(x) if plain else x
-
-
-def _check_devices(func: Any, args: tuple, kwargs: dict) -> None:
-    name = '.'.join(str(func).split('.')[:2])
-    if name in TRANSFERS:
-        return
-    if name in INDEXING:  # a GPU takes indices on the CPU, but not the other way round
-        others = [x for x in tree_flatten((args[0], args[2:], kwargs))[0] if _is_tensor(x)]
-        first = args[0]
-        if not isinstance(first, SimulatedTensor):
-            raise MixedDevicesError(f'{name}: indices on cuda:0 for a tensor on the CPU')
-        strangers = [x for x in others if not isinstance(x, SimulatedTensor) and x.dim()]
-    else:
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
-        scalars = torch.Tag.pointwise in func.tags or name == 'aten.fill_'
-        strangers = [
-            x
-            for x in tensors
-            if not isinstance(x, SimulatedTensor) and not (scalars and not x.dim())
-        ]
-        target = tensors[0] if name.endswith('_') else None
-        if target is not None and not isinstance(target, SimulatedTensor):
-            strangers = [target]
-    if strangers:
-        raise MixedDevicesError(
-            f'{name}: expected all tensors to be on the same device, but found cuda:0 and cpu '
-            f'{[tuple(x.shape) for x in strangers]}'
-        )
-
-
-def _check_out(func: Any, args: tuple, kwargs: dict) -> None:
-    out = kwargs.get('out')
-    if _is_tensor(out) and not isinstance(out, SimulatedTensor):
-        raise MixedDevicesError(f'{func}: out is on the CPU')
-
-
-def _check_shape(func: Any, x: SimulatedTensor) -> None:
-    if not isinstance(x, SimulatedTensor):
-        return
-    if x.shape != x.inner.shape or x.stride() != x.inner.stride():
-        raise AssertionError(f'{func} changes a shape in place, which is not simulated')
-
-
-def _is_tensor(x: Any) -> bool:
-    return isinstance(x, torch.Tensor)
 
 
 def _is_cuda(device: Any) -> bool:
@@ -231,14 +55,14 @@ def _factory(function: Callable) -> Callable:
     """Takes ``device='cuda'``."""
 
     def make(*args, **kwargs):
-        if function.__name__ in ('as_tensor', 'asarray') and _is_tensor(args[0]):
+        if function.__name__ in ('as_tensor', 'asarray') and is_tensor(args[0]):
             kwargs = {key: value for key, value in kwargs.items() if value is not None}
             return args[0].to(**kwargs) if kwargs else args[0]  # gradients flow through
         device = kwargs.pop('device', None)
         if device is None:
             return function(*args, **kwargs)
         grad = kwargs.pop('requires_grad', False)
-        out = function(*tree_map(_unwrap, args), **kwargs, device='cpu')
+        out = function(*tree_map(unwrap, args), **kwargs, device='cpu')
         out = SimulatedTensor(out.detach()) if _is_cuda(device) else out
         return out.requires_grad_() if grad else out
 
@@ -251,7 +75,7 @@ def _new(name: str) -> Callable:
 
     def make(self, *args, device=None, requires_grad=False, **kwargs):
         cuda = isinstance(self, SimulatedTensor) if device is None else _is_cuda(device)
-        out = function(_unwrap(self).detach(), *tree_map(_unwrap, args), **kwargs)
+        out = function(unwrap(self).detach(), *tree_map(unwrap, args), **kwargs)
         out = SimulatedTensor(out) if cuda else out
         return out.requires_grad_() if requires_grad else out
 
@@ -263,7 +87,7 @@ def _to(function: Callable) -> Callable:
 
     def to(self, *args, **kwargs):
         other = kwargs.pop('other', None)
-        if args and _is_tensor(args[0]):
+        if args and is_tensor(args[0]):
             other, args = args[0], args[1:]
         if other is not None:
             device, dtype = other.device, other.dtype
@@ -280,7 +104,7 @@ def _to(function: Callable) -> Callable:
         cuda = isinstance(self, SimulatedTensor)
         result = self
         if device is not None and cuda != _is_cuda(device):
-            result = (_ToCpu if cuda else _ToCuda).apply(self)
+            result = (ToCpu if cuda else ToCuda).apply(self)
             rest.pop('copy', None)
         if dtype is not None or rest:
             result = function(result, dtype=dtype or result.dtype, **rest)
@@ -293,12 +117,12 @@ def _outside_of_torch(function: Callable) -> Callable:
     """A function of a C extension, given the tensors that are wrapped."""
 
     def call(*args, **kwargs):
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x) and x.dim()]
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if is_tensor(x) and x.dim()]
         simulated = [isinstance(x, SimulatedTensor) for x in tensors]
         if any(simulated) and not all(simulated) and function.__name__ not in MIXED:
             raise MixedDevicesError(f'{function.__name__} got tensors on cuda:0 and on the CPU')
-        result = function(*tree_map(_unwrap, args), **tree_map(_unwrap, kwargs))
-        return tree_map(_wrap, result) if any(simulated) else result
+        result = function(*tree_map(unwrap, args), **tree_map(unwrap, kwargs))
+        return tree_map(wrap, result) if any(simulated) else result
 
     return call
 
@@ -307,16 +131,16 @@ def _differentiable(function: Callable) -> Callable:
     """A function that runs on the CPU, between two moves that gradients pass through."""
 
     def call(*args, **kwargs):
-        flat = [x for x in tree_flatten((args, kwargs))[0] if _is_tensor(x)]
+        flat = [x for x in tree_flatten((args, kwargs))[0] if is_tensor(x)]
         if not any(isinstance(x, SimulatedTensor) for x in flat):
             return function(*args, **kwargs)
         if not all(isinstance(x, SimulatedTensor) for x in flat):
             raise MixedDevicesError(f'{function.__name__} got tensors on cuda:0 and on the CPU')
 
         def down(x: Any) -> Any:
-            return _ToCpu.apply(x) if _is_tensor(x) else x
+            return ToCpu.apply(x) if is_tensor(x) else x
 
-        return _ToCuda.apply(function(*tree_map(down, args), **tree_map(down, kwargs)))
+        return ToCuda.apply(function(*tree_map(down, args), **tree_map(down, kwargs)))
 
     return call
 
@@ -325,7 +149,7 @@ def _keeps_tensors(function: Callable) -> Callable:
     """mmdet3d's ``ArrayConverter.convert``, which copies what is of a subclass of a tensor."""
 
     def convert(self, input_array, target_type=None, target_array=None):
-        wanted = target_type is torch.Tensor or _is_tensor(target_array)
+        wanted = target_type is torch.Tensor or is_tensor(target_array)
         if wanted and isinstance(input_array, SimulatedTensor):
             return input_array
         return function(self, input_array, target_type, target_array)

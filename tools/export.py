@@ -48,11 +48,6 @@ def parse_args() -> argparse.Namespace:
     kind.add_argument('--float', action='store_true', help='export the float network')
     parser.add_argument('--out', help='default: BACKEND.onnx or float.onnx in the work directory')
     parser.add_argument(
-        '--fixed-size',
-        action='store_true',
-        help='fix the input size to that of the first sample; default: open',
-    )
-    parser.add_argument(
         '--num-samples',
         type=int,
         help='calibration samples (default: those of the config, 16 at most)',
@@ -70,6 +65,25 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='for backends with 8-bit layer outputs: keep the outputs of the N most sensitive '
         'layers in float (default: as many as the outputs of the network need)',
+    )
+    parser.add_argument(
+        '--sparse-in-pytorch',
+        action='store_true',
+        help='leave a sparse voxel encoder in PyTorch, for layers that the sparse engine has not',
+    )
+    add_form_arguments(parser)
+    args = parser.parse_args()
+    if args.float_outputs is not None and args.float_outputs < 0:
+        parser.error(f'--float-outputs {args.float_outputs}: use a number ≥ 0')
+    return args
+
+
+def add_form_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options about what the file takes and gives, see :func:`file_form`."""
+    parser.add_argument(
+        '--fixed-size',
+        action='store_true',
+        help='fix the input size to that of the first sample; default: open',
     )
     parser.add_argument(
         '--opset',
@@ -96,15 +110,6 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='put decoding and NMS into the file, which then gives boxes, scores and labels',
     )
-    parser.add_argument(
-        '--sparse-in-pytorch',
-        action='store_true',
-        help='leave a sparse voxel encoder in PyTorch, for layers that the sparse engine has not',
-    )
-    args = parser.parse_args()
-    if args.float_outputs is not None and args.float_outputs < 0:
-        parser.error(f'--float-outputs {args.float_outputs}: use a number ≥ 0')
-    return args
 
 
 def file_form(detector: nn.Module, args: argparse.Namespace) -> FileForm:

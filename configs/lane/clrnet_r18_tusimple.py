@@ -1,6 +1,6 @@
 # CLRNet on TuSimple as its authors train it: the lower 560 rows of all 3,626 images, 70 epochs.
 _base_ = [
-    '../_base_/datasets/tusimple.py',
+    '../_base_/datasets/tusimple_800x320.py',
     '../_base_/models/clrnet_r18.py',
     '../_base_/schedules/clrnet.py',
 ]
@@ -13,21 +13,13 @@ model = dict(
         loss_line=dict(type='SmoothL1Loss', loss_weight=0.5),
     )
 )
-crop_rows = 160
-image_size = (800, 320)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
-    dict(type='LaneResize', scale=image_size),
+    dict(type='LaneCropTop', rows={{_base_.crop_rows}}),
+    dict(type='LaneResize', scale={{_base_.image_size}}),
     dict(type='LaneRandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='LaneRandomAffine', max_rotation=10, scale_range=(0.8, 1.2), prob=0.7),
-    dict(type='PackLaneInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
-    dict(type='LaneResize', scale=image_size),
     dict(type='PackLaneInputs'),
 ]
 train_dataloader = dict(
@@ -44,8 +36,6 @@ train_dataloader = dict(
         ]
     ),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 max_epochs = 70
 train_cfg = dict(max_epochs=max_epochs, val_interval=3)

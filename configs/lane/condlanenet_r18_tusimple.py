@@ -1,18 +1,16 @@
 # CondLaneNet on TuSimple as its authors train it: the lower 560 rows of all 3,626 images, 8 images
 # per GPU, 70 epochs. Their compression, blur and random crops of training images are left out.
 _base_ = [
-    '../_base_/datasets/tusimple.py',
+    '../_base_/datasets/tusimple_800x320.py',
     '../_base_/models/condlanenet_r18.py',
     '../_base_/schedules/condlanenet.py',
 ]
 
 model = dict(lane_head=dict(nms_radius=2.0))
-crop_rows = 160
-image_size = (800, 320)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
-    dict(type='LaneResize', scale=image_size),
+    dict(type='LaneCropTop', rows={{_base_.crop_rows}}),
+    dict(type='LaneResize', scale={{_base_.image_size}}),
     dict(type='PhotoMetricDistortion'),
     dict(
         type='LaneRandomAffine',
@@ -21,12 +19,6 @@ train_pipeline = [
         max_shift=(0.1, 0.1),
         prob=0.6,
     ),
-    dict(type='PackLaneInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
-    dict(type='LaneResize', scale=image_size),
     dict(type='PackLaneInputs'),
 ]
 train_dataloader = dict(
@@ -43,8 +35,6 @@ train_dataloader = dict(
         ]
     ),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 max_epochs = 70
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))

@@ -1,26 +1,18 @@
 # GANet on TuSimple as its authors train it: the lower 560 rows of all 3,626 images, 300 epochs.
 _base_ = [
-    '../_base_/datasets/tusimple.py',
+    '../_base_/datasets/tusimple_800x320.py',
     '../_base_/models/ganet_r18.py',
     '../_base_/schedules/ganet.py',
 ]
 
 model = dict(lane_head=dict(score_thr=0.3, max_distance=4.0, min_keypoints=7))
-crop_rows = 160
-image_size = (800, 320)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
+    dict(type='LaneCropTop', rows={{_base_.crop_rows}}),
     dict(type='LaneRandomFlip', prob=0.5),
-    dict(type='LaneResize', scale=image_size),
+    dict(type='LaneResize', scale={{_base_.image_size}}),
     dict(type='PhotoMetricDistortion'),
     dict(type='LaneRandomAffine', max_rotation=10, scale_range=(0.8, 1.2), prob=0.6),
-    dict(type='PackLaneInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LaneCropTop', rows=crop_rows),
-    dict(type='LaneResize', scale=image_size),
     dict(type='PackLaneInputs'),
 ]
 train_dataloader = dict(
@@ -37,8 +29,6 @@ train_dataloader = dict(
         ]
     ),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 max_epochs = 300
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
 param_scheduler = [

@@ -6,7 +6,8 @@ from .anchor_head import AnchorHeadAdapter
 from .cascade_rcnn import CascadeRCNNAdapter
 from .center_head import CenterHeadAdapter
 from .condinst_head import CondInstHeadAdapter
-from .dense_head import DenseHeadAdapter, as_ground_truth
+from .dense_head import DenseHeadAdapter
+from .ground_truth import as_ground_truth
 from .head_output import HeadOutput, flatten_levels
 from .lane_conditional_head import CondLaneHeadAdapter
 from .lane_head import LaneHeadAdapter

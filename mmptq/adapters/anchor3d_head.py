@@ -11,7 +11,7 @@ from torch import Tensor
 from mmptq.utils import trees
 
 from .adapter import Adapter
-from .ground_truth_3d import as_ground_truth_3d, best_detections
+from .ground_truth_3d import as_ground_truths_3d
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput, flatten_levels
 
@@ -47,10 +47,8 @@ class Anchor3DHeadAdapter(Adapter):
         cfg = copy.deepcopy(self.head.test_cfg)
         cfg.update(score_thr=score_thr, max_num=top_k)
         samples = data['data_samples']
-        return [
-            as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
-            for sample, result in zip(samples, self.detect(raw, samples, cfg), strict=True)
-        ]
+        results = self.detect(raw, samples, cfg)
+        return as_ground_truths_3d(samples, results, score_thr, top_k)
 
     def detect(
         self, raw: Any, samples: list[BaseDataElement], cfg: dict[str, Any]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mmptq.utils import trees
 from mmptq.utils.hooks import replaced_forwards
 
-from .head_losses import get_metainfo
+from .dense_head import best_results
 from .head_output import HeadOutput, flatten_levels
-from .instance_masks import as_masked_ground_truth
+from .instance_masks import as_masked_ground_truths
 from .point_head import FCOSHeadAdapter
 
 
@@ -64,19 +64,11 @@ class CondInstHeadAdapter(FCOSHeadAdapter):
         self, raw: tuple, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         """See :class:`Adapter`; ``gt_instances`` also hold ``masks``."""
-        cfg = copy.deepcopy(self.head.test_cfg)
-        cfg.update(score_thr=score_thr, max_per_img=top_k)
         samples = data['data_samples']
-        raw = trees.copy_tensors(raw)
-        results = self.head.predict_by_feat(
-            *raw[:-1], batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
-        )
-        with self._mask_features(raw):
+        results = best_results(self.head, raw[:-1], samples, score_thr, top_k)
+        with self._mask_features(trees.copy_tensors(raw)):
             results = self.model.mask_head.predict(None, samples, False, results)
-        return [
-            as_masked_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, results, strict=True)
-        ]
+        return as_masked_ground_truths(samples, results, score_thr, top_k)
 
     def loss_inputs(self, raw: tuple) -> tuple:
         return *super().loss_inputs(raw[:3]), trees.clone_tensors(raw[3])

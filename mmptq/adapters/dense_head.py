@@ -2,7 +2,6 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from mmptq.utils import trees
 
 from .adapter import Adapter
+from .ground_truth import as_ground_truths
 from .head_losses import get_metainfo, loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, flatten_level, flatten_levels, product_logit
 
@@ -69,7 +69,9 @@ class DenseHeadAdapter(Adapter):
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
-        return predicted_labels(self.head, raw, data, score_thr, top_k)
+        samples = data['data_samples']
+        results = best_results(self.head, raw, samples, score_thr, top_k)
+        return as_ground_truths(samples, results, score_thr, top_k)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]
@@ -79,51 +81,20 @@ class DenseHeadAdapter(Adapter):
         return loss_on_labels(self.head, self.loss_inputs(raw), pseudo_labels)
 
 
-def predicted_labels(
-    head: nn.Module,
-    raw: Any,
-    data: dict[str, Any],
-    score_thr: float,
-    top_k: int,
-    convert: Callable[..., BaseDataElement] | None = None,
-) -> list[BaseDataElement]:
-    """Data samples whose ground truth is the best detections of a head of mmdet.
+def best_results(
+    head: nn.Module, raw: Any, samples: list[BaseDataElement], score_thr: float, top_k: int
+) -> list[InstanceData]:
+    """The best detections of a head of mmdet, in pixels of its input.
 
     Args:
         head (nn.Module): With ``predict_by_feat`` and ``test_cfg``.
         raw (Any): Its raw outputs, which are not changed.
-        data (dict): The batch.
+        samples (list): Data samples of the batch.
         score_thr (float): Only boxes with a higher score are kept.
         top_k (int): Maximum number of boxes of an image.
-        convert (Callable, optional): Makes the data sample of a result. Defaults to
-            ``as_ground_truth``.
     """
     cfg = copy.deepcopy(head.test_cfg)
     cfg.update(score_thr=score_thr, max_per_img=top_k)
-    samples = data['data_samples']
-    results = head.predict_by_feat(
+    return head.predict_by_feat(
         *trees.copy_tensors(raw), batch_img_metas=get_metainfo(samples), cfg=cfg, rescale=False
     )
-    convert = convert or as_ground_truth
-    pairs = zip(samples, results, strict=True)
-    return [convert(sample, result, score_thr, top_k) for sample, result in pairs]
-
-
-def as_ground_truth(
-    sample: BaseDataElement, result: InstanceData, score_thr: float, top_k: int
-) -> BaseDataElement:
-    """A data sample whose ground truth is the best detections of a 2D result.
-
-    Args:
-        sample (BaseDataElement): Its meta information is kept.
-        result (InstanceData): bboxes (n, 4), scores (n,) and labels (n,).
-        score_thr (float): Only boxes with a higher score are kept.
-        top_k (int): Maximum number of boxes.
-    """
-    result = result[result.scores > score_thr]
-    result = result[result.scores.argsort(descending=True)[:top_k]]
-    label = type(sample)(metainfo=sample.metainfo)
-    label.gt_instances = InstanceData(
-        bboxes=result.bboxes, labels=result.labels, scores=result.scores
-    )
-    return label

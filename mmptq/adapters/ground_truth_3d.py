@@ -42,3 +42,13 @@ def as_ground_truth_3d(
         labels_3d=result.labels_3d[chosen].to(torch.int64),
     )
     return label
+
+
+def as_ground_truths_3d(
+    samples: list[BaseDataElement], results: list[InstanceData], score_thr: float, top_k: int
+) -> list[BaseDataElement]:
+    """Data samples of a batch whose ground truth is their best detections of all classes."""
+    return [
+        as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
+        for sample, result in zip(samples, results, strict=True)
+    ]

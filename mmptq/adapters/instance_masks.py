@@ -6,7 +6,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
-from .dense_head import as_ground_truth
+from .ground_truth import as_ground_truth, best_of
 
 
 def as_masked_ground_truth(
@@ -21,11 +21,18 @@ def as_masked_ground_truth(
         score_thr (float): Only detections with a higher score are kept.
         top_k (int): Maximum number of detections.
     """
-    result = result[result.scores > score_thr]
-    result = result[result.scores.argsort(descending=True)[:top_k]]
+    result = best_of(result, score_thr, top_k)
     label = as_ground_truth(sample, result, score_thr, top_k)
     label.gt_instances.masks = to_bitmap(result.masks, sample.metainfo['batch_input_shape'])
     return label
+
+
+def as_masked_ground_truths(
+    samples: list[BaseDataElement], results: list[InstanceData], score_thr: float, top_k: int
+) -> list[BaseDataElement]:
+    """``as_masked_ground_truth`` of each sample of a batch."""
+    pairs = zip(samples, results, strict=True)
+    return [as_masked_ground_truth(sample, result, score_thr, top_k) for sample, result in pairs]
 
 
 def to_bitmap(masks: Tensor, size: tuple[int, int]) -> BitmapMasks:

@@ -15,7 +15,7 @@ from mmptq.utils.stop_forward import StopForward
 
 from .adapter import Adapter
 from .chosen_queries import ChosenQueries
-from .dense_head import as_ground_truth
+from .ground_truth import as_ground_truths
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput
 
@@ -113,10 +113,8 @@ class QueryHeadAdapter(Adapter):
         self, raw: dict[str, Tensor], data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         samples = data['data_samples']
-        return [
-            as_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, self._detections(raw, samples, False), strict=True)
-        ]
+        results = self._detections(raw, samples, False)
+        return as_ground_truths(samples, results, score_thr, top_k)
 
     def _detections(
         self, raw: dict[str, Tensor], samples: list[BaseDataElement], rescale: bool

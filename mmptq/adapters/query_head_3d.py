@@ -14,7 +14,7 @@ from mmptq.utils.hooks import replaced_forwards
 from mmptq.utils.images import unshared_images
 
 from .adapter import NO_FEATURES, Adapter
-from .ground_truth_3d import as_ground_truth_3d, best_detections
+from .ground_truth_3d import as_ground_truths_3d
 from .head_losses import get_metainfo, require_train_cfg, sum_losses
 from .head_output import HeadOutput
 
@@ -60,10 +60,8 @@ class QueryHead3DAdapter(Adapter):
         self, raw: dict[str, Tensor], data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         samples = data['data_samples']
-        return [
-            as_ground_truth_3d(sample, result, best_detections(result, score_thr, top_k))
-            for sample, result in zip(samples, self._detections(raw, samples), strict=True)
-        ]
+        results = self._detections(raw, samples)
+        return as_ground_truths_3d(samples, results, score_thr, top_k)
 
     def _detections(
         self, raw: dict[str, Tensor], samples: list[BaseDataElement]

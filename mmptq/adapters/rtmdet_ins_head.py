@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mmptq.utils import trees
 
-from .dense_head import predicted_labels
+from .dense_head import best_results
 from .head_losses import loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, flatten_levels
-from .instance_masks import as_masked_ground_truth
+from .instance_masks import as_masked_ground_truths
 from .point_head import PointHeadAdapter
 
 
@@ -38,7 +38,9 @@ class RTMDetInsHeadAdapter(PointHeadAdapter):
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
         """See :class:`Adapter`; ``gt_instances`` also hold ``masks``."""
-        return predicted_labels(self.head, raw, data, score_thr, top_k, as_masked_ground_truth)
+        samples = data['data_samples']
+        results = best_results(self.head, raw, samples, score_thr, top_k)
+        return as_masked_ground_truths(samples, results, score_thr, top_k)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]

@@ -15,7 +15,7 @@ from mmptq.utils.detector_parts import BOX_HEADS, ROI_BOX_HEAD, ROI_HEAD, ROI_MA
 
 from .adapter import Adapter
 from .anchor_head import AnchorHeadAdapter
-from .dense_head import as_ground_truth
+from .ground_truth import as_ground_truths
 from .head_losses import get_metainfo, require_train_cfg
 from .head_output import HeadOutput
 from .mask_rows import keep_mask_boxes, keep_mask_targets, mask_inputs, mask_loss, mask_output
@@ -145,10 +145,7 @@ class TwoStageAdapter(Adapter):
         cfg = copy.deepcopy(self.model.roi_head.test_cfg)
         cfg.update(score_thr=score_thr, max_per_img=top_k)
         results = self._detections(raw, samples, cfg)
-        labels = [
-            as_ground_truth(sample, result, score_thr, top_k)
-            for sample, result in zip(samples, results, strict=True)
-        ]
+        labels = as_ground_truths(samples, results, score_thr, top_k)
         if self.has_masks:
             keep_mask_targets(labels, raw, self._mask_logits(raw))
         return labels

@@ -10,7 +10,8 @@ from torch import Tensor
 from mmptq.utils import trees
 
 from .adapter import Adapter
-from .dense_head import predicted_labels
+from .dense_head import best_results
+from .ground_truth import as_ground_truths
 from .head_losses import loss_on_labels, require_train_cfg
 from .head_output import HeadOutput, product_logit
 from .raw_parts import check_parts
@@ -73,7 +74,9 @@ class YOLOV3HeadAdapter(Adapter):
     def pseudo_labels(
         self, raw: Any, data: dict[str, Any], score_thr: float, top_k: int
     ) -> list[BaseDataElement]:
-        return predicted_labels(self.head, raw, data, score_thr, top_k)
+        samples = data['data_samples']
+        results = best_results(self.head, raw, samples, score_thr, top_k)
+        return as_ground_truths(samples, results, score_thr, top_k)
 
     def loss(
         self, raw: Any, data: dict[str, Any], pseudo_labels: list[BaseDataElement]

@@ -65,19 +65,7 @@ def set_scheme(
     wanted = replace(plan, **schemes, reason=reason)
     if not wanted.quantized:
         return detach(ctx, layer, reason)
-    if is_grouped_transposed(module):
-        raise QuantizationError(
-            f"'{layer}' is a transposed convolution with groups={module.groups}, which has no "
-            'quantized version: leave it float'
-        )
-    if computed_weight(module):
-        raise QuantizationError(f"'{layer}' cannot be quantized: {computed_weight(module)}")
-    owners = weight_partners(ctx.model, {layer: module}).get(layer, set())
-    owners = owners - {other.name for other in ctx.plan.layers}
-    if owners:
-        raise QuantizationError(
-            f"'{layer}' cannot be quantized: its weight is shared with {', '.join(sorted(owners))}"
-        )
+    _check_quantizable(ctx, layer, module)
     if ctx.limits is not None:
         ctx.limits.check_plan([wanted])
     _quantize(ctx, layer, module)
@@ -180,6 +168,23 @@ def _find(ctx: PTQContext, layer: str) -> LayerPlan:
         if plan.name == layer:
             return plan
     raise no_match(layer, [plan.name for plan in ctx.plan.layers], 'set_scheme')
+
+
+def _check_quantizable(ctx: PTQContext, layer: str, module: nn.Module) -> None:
+    """Refuse a layer that has no quantized version, or a weight that something else reads."""
+    if is_grouped_transposed(module):
+        raise QuantizationError(
+            f"'{layer}' is a transposed convolution with groups={module.groups}, which has no "
+            'quantized version: leave it float'
+        )
+    if computed_weight(module):
+        raise QuantizationError(f"'{layer}' cannot be quantized: {computed_weight(module)}")
+    owners = weight_partners(ctx.model, {layer: module}).get(layer, set())
+    owners = owners - {other.name for other in ctx.plan.layers}
+    if owners:
+        raise QuantizationError(
+            f"'{layer}' cannot be quantized: its weight is shared with {', '.join(sorted(owners))}"
+        )
 
 
 def _set_by(ctx: PTQContext) -> str:

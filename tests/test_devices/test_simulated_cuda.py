@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from simulated_cuda import MixedDevicesError, simulated_cuda
+from simulated_cuda import simulated_cuda
+from simulated_tensor import MixedDevicesError
 from torch import nn
 
 

@@ -4,16 +4,7 @@ import re
 import shutil
 
 import pytest
-from helpers import run_tool
-
-
-def error_of(tool, *args) -> str:
-    with pytest.raises(SystemExit) as stop:
-        run_tool(tool, *args)
-    message = str(stop.value.code)
-    assert message.startswith('error: ')
-    assert '\n' not in message
-    return message
+from helpers import error_of
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 import json
 import re
+from functools import partial
 
 import onnx
 import pytest
-from helpers import run_tool
+from helpers import error_of, run_tool
 from mmengine.config import Config
 
 from mmptq.deploy import open_engine_file
 from mmptq.engine.checkpoint import read_checkpoint
+
+message_of = partial(error_of, 'export')
 
 
 @pytest.fixture(scope='module')
@@ -25,15 +28,6 @@ def quantized(tiny_data, tmp_path_factory):
     options = ['--cfg-options', 'train_cfg.val_float=False']
     run_tool('ptq', folder / 'tiny.py', '--backend', 'onnxruntime', *options)
     return folder / 'tiny.py', folder / 'work/quantized.pth'
-
-
-def error_of(*args) -> str:
-    with pytest.raises(SystemExit) as stop:
-        run_tool('export', *args)
-    message = str(stop.value.code)
-    assert message.startswith('error: ')
-    assert '\n' not in message
-    return message
 
 
 @pytest.mark.parametrize(
@@ -66,7 +60,7 @@ def test_file_of_a_backend_scores_like_the_simulation(quantized, tmp_path, backe
 
 
 def test_asymmetric_inputs_for_tensorrt(quantized, tmp_path):
-    error = error_of(*quantized, '--backend', 'tensorrt', '--out', tmp_path / 'a.onnx')
+    error = message_of(*quantized, '--backend', 'tensorrt', '--out', tmp_path / 'a.onnx')
     assert "'backbone.conv1' is uint8 asym per-tensor, and tensorrt needs symmetric=True" in error
     assert 'quantize again with --backend tensorrt' in error
     assert list(tmp_path.iterdir()) == []
@@ -80,7 +74,7 @@ def test_float_network(quantized, tmp_path):
     model = onnx.load(out)
     assert not [n for n in model.graph.node if n.op_type == 'QuantizeLinear']
     assert out.stat().st_size > 2.5 * checkpoint.stat().st_size / 4
-    message = error_of(config, checkpoint, '--float', '--out', out)
+    message = message_of(config, checkpoint, '--float', '--out', out)
     assert 'is quantized: name a --backend' in message
 
 
@@ -118,7 +112,9 @@ def test_boxes_from_raw_images(quantized, tmp_path, backend):
     ],
 )
 def test_bad_forms(quantized, tmp_path, options, message):
-    error = error_of(*quantized, '--backend', 'onnxruntime', '--out', tmp_path / 'a.onnx', *options)
+    error = message_of(
+        *quantized, '--backend', 'onnxruntime', '--out', tmp_path / 'a.onnx', *options
+    )
     assert message in error
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +133,7 @@ def test_bad_arguments(quantized, tmp_path, changes, message):
     if 'checkpoint' in changes:
         checkpoint = checkpoint.parents[1] / changes['checkpoint']
     backend, out = changes.get('backend', 'onnxruntime'), changes.get('out', 'a.onnx')
-    error = error_of(config, checkpoint, '--backend', backend, '--out', tmp_path / out)
+    error = message_of(config, checkpoint, '--backend', backend, '--out', tmp_path / out)
     assert re.search(message, error), error
     assert list(tmp_path.iterdir()) == []
 
@@ -158,7 +154,7 @@ def test_four_bit_activations(quantized, tmp_path):
 
     config, checkpoint = quantized
     four = change_checkpoint(checkpoint, tmp_path / 'four.pth', change)
-    error = error_of(config, four, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    error = message_of(config, four, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert "'backbone.conv1' has 4 bits, and openvino runs activations of 8" in error
     assert not (tmp_path / 'a.onnx').exists()
 
@@ -169,7 +165,7 @@ def test_partly_quantized(quantized, tmp_path):
 
     config, checkpoint = quantized
     part = change_checkpoint(checkpoint, tmp_path / 'part.pth', change)
-    error = error_of(config, part, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    error = message_of(config, part, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert "'neck.lateral_convs.0.conv' was never calibrated" in error
 
 
@@ -179,7 +175,7 @@ def test_operator_that_no_engine_has(quantized, tmp_path, monkeypatch):
     forward = FPN.forward
     monkeypatch.setattr(FPN, 'forward', lambda self, x: tuple(y.erfinv() for y in forward(self, x)))
     config, checkpoint = quantized
-    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    error = message_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert "the operator 'erfinv' of 'neck' is not part of ONNX" in error
     assert list(tmp_path.iterdir()) == []
 
@@ -190,7 +186,7 @@ def test_engine_that_computes_something_else(quantized, tmp_path, monkeypatch):
     run = OpenVinoEngine.run
     monkeypatch.setattr(OpenVinoEngine, 'run', lambda self, x: [1.5 * y for y in run(self, x)])
     config, checkpoint = quantized
-    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    error = message_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert re.search(r"openvino computes 'output_0_0' with .* dB .* nothing is written", error)
     assert list(tmp_path.iterdir()) == []
 
@@ -204,7 +200,7 @@ def test_full_disk(quantized, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, 'copyfile', full)
     config, checkpoint = quantized
-    error = error_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
+    error = message_of(config, checkpoint, '--backend', 'openvino', '--out', tmp_path / 'a.onnx')
     assert 'No space left' in error
     assert list(tmp_path.iterdir()) == []
 
@@ -235,9 +231,9 @@ def test_calibration_data_of_a_folder(quantized, tmp_path, tiny_data):
     cfg.train_dataloader = cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.dump(tmp_path / 'other.py')
     arguments = tmp_path / 'other.py', checkpoint, '--backend', 'onnxruntime'
-    assert '--calibration-data' in error_of(*arguments)
+    assert '--calibration-data' in message_of(*arguments)
     out = tmp_path / 'a.onnx'
     run_tool('export', *arguments, '--out', out, '--calibration-data', tiny_data / 'train')
     assert out.exists()
     missing = 'calibration.data=nowhere'  # as a kept config that was moved
-    assert "'nowhere' does not exist" in error_of(*arguments, '--cfg-options', missing)
+    assert "'nowhere' does not exist" in message_of(*arguments, '--cfg-options', missing)

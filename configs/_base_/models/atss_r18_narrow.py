@@ -4,33 +4,13 @@
 instead of 8 strides wide, in the proportion of the RetinaNet's.
 """
 
+_base_ = 'resnet_r18_fpn_narrow.py'
+
 model = dict(
     type='ATSS',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        base_channels=24,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        norm_eval=False,
-        style='pytorch',
-    ),
-    neck=dict(
-        type='FPN',
-        in_channels=[24, 48, 96, 192],
-        out_channels=64,
-        start_level=1,
-        add_extra_convs='on_output',
-        num_outs=5,
-        norm_cfg=dict(type='BN'),
-    ),
+    data_preprocessor=dict(pad_size_divisor=32),
+    backbone=dict(norm_eval=False),
+    neck=dict(add_extra_convs='on_output', num_outs=5),
     bbox_head=dict(
         type='ATSSHead',
         num_classes=80,

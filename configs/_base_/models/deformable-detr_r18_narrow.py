@@ -6,37 +6,17 @@ that both can start from weights of the RetinaNet: a DETR from random weights wo
 CPU.
 """
 
+_base_ = 'resnet_r18_fpn_narrow.py'
+
 model = dict(
     type='DeformableDETR',
     num_queries=30,
     num_feature_levels=4,
     with_box_refine=True,
     as_two_stage=False,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1,
-    ),
-    backbone=dict(
-        type='ResNet',
-        depth=18,
-        base_channels=24,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        norm_eval=True,
-        style='pytorch',
-    ),
-    neck=dict(
-        type='FPN',
-        in_channels=[24, 48, 96, 192],
-        out_channels=64,
-        start_level=1,
-        add_extra_convs='on_input',
-        num_outs=4,
-        norm_cfg=dict(type='BN'),
-    ),
+    data_preprocessor=dict(pad_size_divisor=1),
+    backbone=dict(norm_eval=True),
+    neck=dict(add_extra_convs='on_input', num_outs=4),
     encoder=dict(
         num_layers=2,
         layer_cfg=dict(

@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip('mmdet3d')
 
-from helpers import ROOT, run_tool  # noqa: E402
+from helpers import ROOT, error_of, run_tool  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
 from mmptq.engine.checkpoint import save_quantized  # noqa: E402
@@ -41,15 +41,6 @@ def case(tiny_nuscenes, tmp_path_factory):
     save_quantized(ctx.model, ctx.plan, folder / 'int8.pth', {}, '')
     (scan, *_) = sorted((tiny_nuscenes / 'samples/LIDAR_TOP').glob('*.bin'))
     return folder / 'config.py', folder / 'int8.pth', scan
-
-
-def error_of(name, *args):
-    with pytest.raises(SystemExit) as stop:
-        run_tool(name, *args)
-    message = str(stop.value.code)
-    assert message.startswith('error: ')
-    assert '\n' not in message
-    return message
 
 
 def test_bird_eye_view_of_a_file_and_of_a_sample(case, tmp_path, capsys):

@@ -1,22 +1,17 @@
 """The picture of InlierQ's inliers, of an image and of a scan."""
 
+from functools import partial
+
 import cv2
 import pytest
-from helpers import ROOT, load_tool, run_tool
+from helpers import ROOT, error_of, load_tool, run_tool
 
 pytest.importorskip('matplotlib')
 
 LAYER = 'backbone.layer3.0.downsample.0'  # residual branches of new weights are zero
 # The tiny network has random weights.
 EVERY_SAMPLE = ('--importance', 'loss.score_thr=0', 'loss.eps=1e-9')
-
-
-def error_of(*args):
-    with pytest.raises(SystemExit) as stop:
-        run_tool('plot_inliers', *args)
-    message = str(stop.value.code)
-    assert message.startswith('error: ') and '\n' not in message
-    return message
+message_of = partial(error_of, 'plot_inliers')
 
 
 def test_an_image_by_number_and_by_file(tiny, tiny_data, tmp_path, capsys):
@@ -33,18 +28,18 @@ def test_an_image_by_number_and_by_file(tiny, tiny_data, tmp_path, capsys):
 
 def test_what_cannot_be_drawn(tiny, tmp_path):
     config, checkpoint = tiny
-    assert "'nothing' is no layer with weights: use one of" in error_of(
+    assert "'nothing' is no layer with weights: use one of" in message_of(
         config, checkpoint, 0, '--layer', 'nothing'
     )
-    assert 'the test data has 3' in error_of(config, checkpoint, 99, '--layer', LAYER)
-    assert "image 'no.jpg' does not exist" in error_of(
+    assert 'the test data has 3' in message_of(config, checkpoint, 99, '--layer', LAYER)
+    assert "image 'no.jpg' does not exist" in message_of(
         config, checkpoint, 'no.jpg', '--layer', LAYER
     )
     boxes = ('--layer', 'bbox_head.retina_reg', *EVERY_SAMPLE)
-    assert 'the loss does not depend on it: name another layer' in error_of(
+    assert 'the loss does not depend on it: name another layer' in message_of(
         config, checkpoint, 0, *boxes
     )
-    assert 'has no call 7: it ran 1 times' in error_of(
+    assert 'has no call 7: it ran 1 times' in message_of(
         config, checkpoint, 0, '--layer', LAYER, '--call', 7, *EVERY_SAMPLE
     )
 
