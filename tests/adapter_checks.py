@@ -12,6 +12,18 @@ from mmptq.quantization import QuantizationError
 from mmptq.utils import trees
 
 
+def check_backbone_gradients(model: nn.Module, adapter: Adapter, data: dict[str, Any]) -> None:
+    """Every output depends on the backbone, and gradients get there."""
+    backbone = getattr(model, 'pts_backbone', None) or model.backbone
+    weight = next(p for p in backbone.parameters() if p.requires_grad and p.dim() == 4)
+    for output in adapter.outputs(adapter.raw_outputs(copy.deepcopy(data))):
+        for part in filter(torch.is_tensor, (output.scores, output.boxes, *output.regs.values())):
+            (gradient,) = torch.autograd.grad(
+                part.sum(), weight, retain_graph=True, allow_unused=True
+            )
+            assert gradient is not None and gradient.abs().sum() > 0
+
+
 def check_parts(adapter: Adapter, raw: Any, others: tuple[str, ...] = ()) -> None:
     """Parts hold everything, and replacing one changes only that one.
 

@@ -39,6 +39,13 @@ def execute(command: list[str], env: dict[str, str], cwd: str, output: str) -> N
         runpy.run_path(command[0], run_name='__main__')
 
 
+def preload() -> multiprocessing.context.BaseContext:
+    """The context whose processes are forks of one that has imported what takes long."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 class FreshProcess:
     """A started ``python COMMAND``: a script with its arguments, or ``-c`` with code.
 
@@ -51,8 +58,7 @@ class FreshProcess:
     def __init__(self, *command, env: Mapping[str, str] | None = None, cwd: Path = ROOT):
         self.command = [str(argument) for argument in command]
         self._folder = TemporaryDirectory()
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload(PRELOADED)
+        context = preload()
         variables = {**os.environ, 'PYTHONPATH': str(ROOT), **(env or {})}
         arguments = (self.command, variables, str(cwd), self._folder.name)
         self.process = context.Process(target=execute, args=arguments)

@@ -53,6 +53,24 @@ def tiny_config(data_root: Path, work_dir: Path) -> Config:
     return cfg
 
 
+def make_ordinary(path: Path, **changes) -> Config:
+    """Rewrite a PTQ config as an ordinary float config, with nothing of mmptq in it."""
+    cfg = Config.fromfile(path)
+    for key in (
+        'quantizer',
+        'stages',
+        'custom_hooks',
+        'custom_imports',
+        'load_from',
+        'calibration',
+    ):
+        cfg.pop(key)
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.update(changes)
+    cfg.dump(path)
+    return cfg
+
+
 def save_float_checkpoint(cfg: Config, path: Path) -> None:
     """Random weights and plausible BatchNorm statistics of the config's model, seeded."""
     from mmdet.registry import MODELS

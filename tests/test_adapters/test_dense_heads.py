@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from adapter_checks import check_decode, check_parts
+from adapter_checks import check_backbone_gradients, check_decode, check_parts
 from mmdet.models.dense_heads import RepPointsHead
 from mmengine.logging import MessageHub
 from stock_models import build_stock, image_batch, stock_config
@@ -131,11 +131,7 @@ def test_loss_on_an_image_without_boxes(detector, adapter, raw):
 
 def test_gradients_reach_the_backbone(detector, adapter):
     model, data = detector
-    (output,) = adapter.outputs(adapter.raw_outputs(data))
-    parameter = next(p for p in model.backbone.parameters() if p.requires_grad and p.dim() == 4)
-    for part in (output.scores, output.boxes):
-        (gradient,) = torch.autograd.grad(part.sum(), parameter, retain_graph=True)
-        assert gradient.abs().sum() > 0
+    check_backbone_gradients(model, adapter, data)
 
 
 def test_parts(adapter, raw):

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip('mmdet3d')
 
-from adapter_checks import check_decode, check_parts  # noqa: E402
+from adapter_checks import check_backbone_gradients, check_decode, check_parts  # noqa: E402
 from mmdet3d.registry import MODELS  # noqa: E402
 from mmdet3d.structures import CameraInstance3DBoxes, Det3DDataSample  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -126,11 +126,7 @@ def test_loss_without_objects(case):
 
 def test_gradients_reach_the_backbone(case):
     model, data, adapter, _ = case
-    (output,) = adapter.outputs(adapter.raw_outputs(data))
-    weight = next(p for p in model.backbone.parameters() if p.requires_grad and p.dim() == 4)
-    for part in (output.scores, output.regs['bbox']):
-        (gradient,) = torch.autograd.grad(part.sum(), weight, retain_graph=True)
-        assert gradient.abs().sum() > 0
+    check_backbone_gradients(model, adapter, data)
 
 
 def test_projection_by_hand():

@@ -48,18 +48,23 @@ def run(*command, **kwargs):
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of the sources, so that the checkout stays clean."""
-    source, out = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('wheel')
+def wheel(make_once):
+    """A wheel of the project, built once for all processes."""
+    (path,) = make_once('wheel', build_wheel).glob('*.whl')
+    return path
+
+
+def build_wheel(folder):
+    """Build from a copy of the sources, so that the checkout stays clean."""
+    source = folder / 'source'
+    source.mkdir()
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, source)
     ignore = shutil.ignore_patterns('*.pth', '__pycache__')
     for name in ('mmptq', 'configs'):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignore)
     options = ('--quiet', '--no-deps', '--no-build-isolation', '--no-index')
-    run(sys.executable, '-m', 'pip', 'wheel', *options, '--wheel-dir', out, source)
-    (path,) = out.glob('*.whl')
-    return path
+    run(sys.executable, '-m', 'pip', 'wheel', *options, '--wheel-dir', folder, source)
 
 
 def test_wheel_holds_every_config_and_no_checkpoint(wheel):

@@ -152,28 +152,38 @@ def test_versions_of_modules_follow_their_names():
         assert torch.equal(source[0].weight, target[0].weight)
 
 
-SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ('bare', 'model')]
+@pytest.fixture(scope='session')
+def exported(tiny_float, make_once):
+    """The float network of the tiny detector as a file."""
+
+    def make(folder):
+        files = (tiny_float / 'tiny.py', tiny_float / 'float.pth')
+        run_tool('export', *files, '--float', '--out', folder / 'float.onnx')
+
+    return make_once('tiny_exported', make) / 'float.onnx'
 
 
-@pytest.mark.parametrize('form', ['DataParallel', 'semi-supervised', *SLOW])
-def test_all_tools_take_the_same_checkpoint(tiny, tmp_path, form):
+def graph_of(path) -> bytes:
+    """What a file computes; its metadata name the checkpoint."""
+    return onnx.load(path).graph.SerializeToString()
+
+
+SLOW = [pytest.param(form, marks=pytest.mark.slow) for form in ('DataParallel', 'bare', 'model')]
+
+
+@pytest.mark.parametrize('form', ['semi-supervised', *SLOW])
+def test_all_tools_take_the_same_checkpoint(tiny, tiny_quantized, exported, tmp_path, form):
     path, checkpoint = tiny
     content = torch.load(checkpoint, weights_only=True)['state_dict']
     other = tmp_path / 'other.pth'
     torch.save(FORMS[form](content), other)
     options = ('--cfg-options', 'train_cfg.val_float=False')
-    files = []
-    for name, source in (('a', checkpoint), ('b', other)):
-        run_tool('ptq', path, source, '--work-dir', tmp_path / name, *options)
-        run_tool('export', path, source, '--float', '--out', tmp_path / f'{name}.onnx')
-        run_tool('test', path, source, '--work-dir', tmp_path / name)
-        graph = onnx.load(tmp_path / f'{name}.onnx').graph  # its metadata name the checkpoint
-        files.append(graph.SerializeToString())
-    assert files[0] == files[1]
-    states = [
-        torch.load(tmp_path / name / 'quantized.pth', weights_only=True)['state_dict']
-        for name in 'ab'
-    ]
+    run_tool('ptq', path, other, '--work-dir', tmp_path, *options)
+    run_tool('export', path, other, '--float', '--out', tmp_path / 'float.onnx')
+    run_tool('test', path, other, '--work-dir', tmp_path)
+    assert graph_of(tmp_path / 'float.onnx') == graph_of(exported)
+    files = (tiny_quantized / 'work/quantized.pth', tmp_path / 'quantized.pth')
+    states = [torch.load(file, weights_only=True)['state_dict'] for file in files]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     model = load_model(Config.fromfile(path), other, quantized=False)
     assert all(torch.equal(value, content[key]) for key, value in model.state_dict().items())

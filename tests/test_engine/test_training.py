@@ -1,14 +1,13 @@
 """Nothing of the float config's training acts in PTQ, nor in a test of its result."""
 
 import copy
-import os
 import pickle
-import subprocess
 import sys
 
 import mmdet
 import pytest
 import torch
+from fresh_process import run_fresh
 from helpers import ROOT, run_tool
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook, LoggerHook
@@ -122,10 +121,10 @@ def float_config(tiny, name: str, **changes) -> Config:
     return path
 
 
-OPTIONS = ('--scheme', 'int8', '--recipe', 'minmax', '--cfg-options', 'calibration.num_samples=2')
+OPTIONS = ('--scheme', 'int8', '--recipe', 'minmax', '--cfg-options', 'calibration.num_samples=4')
 
 
-def test_ptq_and_tests_of_its_result(tiny, hooks_of_the_user, tmp_path):
+def test_ptq_and_tests_of_its_result(tiny, tiny_quantized, hooks_of_the_user, tmp_path):
     """The same bits as without any of it, in own and stock tools."""
     path, work = float_config(tiny, 'trained'), tmp_path / 'trained'
     run_tool('ptq', path, tiny[1], *OPTIONS, '--work-dir', work)
@@ -139,26 +138,20 @@ def test_ptq_and_tests_of_its_result(tiny, hooks_of_the_user, tmp_path):
         'QuantizationHook',
     ]
     assert cfg.resume is False and 'compile' not in cfg and 'averages' not in cfg.default_hooks
-    plain, other = Config.fromfile(tiny[0]), tmp_path / 'plain'
-    for key in ('quantizer', 'stages', 'calibration', 'custom_hooks', 'train_cfg'):
-        plain.pop(key, None)
-    plain.optim_wrapper = None
-    plain.dump(tmp_path / 'plain.py')
-    run_tool('ptq', tmp_path / 'plain.py', tiny[1], *OPTIONS, '--work-dir', other)
+    plain = tiny_quantized / 'work'
     states = [
         torch.load(folder / 'quantized.pth', weights_only=True)['state_dict']
-        for folder in (work, other)
+        for folder in (work, plain)
     ]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     results = []
     script = f'{mmdet.__path__[0]}/.mim/tools/test.py'
-    environment = dict(os.environ, PYTHONPATH=f'{ROOT}:{path.parent}')
-    for config in (kept, other / 'plain.py'):
+    for config in (kept, plain / 'tiny.py'):
         out = tmp_path / f'{config.stem}.pkl'
-        command = [sys.executable, script, config, work / 'quantized.pth', '--out', out]
-        command += ['--work-dir', tmp_path / 'stock']
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        arguments = ('--out', out, '--work-dir', tmp_path / 'stock')
+        environment = dict(PYTHONPATH=f'{ROOT}:{path.parent}')
+        done = run_fresh(script, config, work / 'quantized.pth', *arguments, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]
         results.append([sample['pred_instances'] for sample in pickle.loads(out.read_bytes())])
     for one, two in zip(*results, strict=True):

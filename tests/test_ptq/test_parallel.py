@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.multiprocessing
+from fresh_process import preload
 from processes import CLOSE, EXACT, LEARNED, SCHEME, batches, detector, quantized, work
 
 from mmptq.ptq import parallel
@@ -11,10 +12,14 @@ ALL = {**EXACT, **CLOSE, **LEARNED}
 
 
 @pytest.fixture(scope='module')
-def both(tmp_path_factory):
+def both(make_once):
     """Results of two processes, by rank."""
-    folder = tmp_path_factory.mktemp('processes')
-    torch.multiprocessing.spawn(work, (folder,), 2)
+
+    def make(folder):
+        preload()
+        torch.multiprocessing.start_processes(work, (folder,), 2, start_method='forkserver')
+
+    folder = make_once('processes', make)
     return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in (0, 1)]
 
 

@@ -1,39 +1,15 @@
 """A float config, a checkpoint and nothing else."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from helpers import ROOT
-from mmengine.config import Config
+from fresh_process import run_fresh
+from helpers import ROOT, make_ordinary
 from torch import nn
 
 import mmptq
 from mmptq.report import read_record
-
-
-def float_config(path, **changes):
-    """The tiny config without what quantizes."""
-    cfg = Config.fromfile(path)
-    for key in (
-        'quantizer',
-        'stages',
-        'custom_hooks',
-        'custom_imports',
-        'load_from',
-        'calibration',
-    ):
-        cfg.pop(key)
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
-    cfg.update(changes)
-    cfg.dump(path)
-
-
-def run(*args):
-    command = [sys.executable, str(ROOT / 'tools/ptq.py'), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -41,8 +17,8 @@ def run(*args):
 def test_end_to_end(tiny, validation):
     path, checkpoint = tiny
     nothing = {} if validation else dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg'))
-    float_config(path, **nothing)
-    finished = run(path, checkpoint, '--backend', 'openvino')
+    make_ordinary(path, **nothing)
+    finished = run_fresh(ROOT / 'tools/ptq.py', path, checkpoint, '--backend', 'openvino')
     assert finished.returncode == 0, finished.stderr[-2000:]
     work = path.parent / 'work'
     assert 'diagnosis and remedies' in finished.stdout + finished.stderr

@@ -116,6 +116,7 @@ def test_two_processes_test_as_one(tiny, tmp_path):
     assert len(re.findall('^coco/bbox_mAP:', output, re.M)) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_stops_all_and_one_goes_on(tiny, tmp_path):
     learn = dict(type='Reconstructor', num_iters=40, batch_size=2, act_lr=1e-3, drop_prob=0.5)
     path = write_config(tiny[0], [dict(type='Calibrator'), learn])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from helpers import run_tool
+from helpers import make_ordinary, run_tool
 from mmengine.config import Config
 from mmengine.registry import Registry, init_default_scope, root
 
@@ -43,21 +43,9 @@ class OwnRetinaHead(RetinaHead):
 
 @pytest.fixture
 def float_config(tiny):
-    """An ordinary float config and its checkpoint; nothing of mmptq in it."""
+    """An ordinary float config, as a file and as a Config, and its checkpoint."""
     path, checkpoint = tiny
-    cfg = Config.fromfile(path)
-    for key in (
-        'quantizer',
-        'stages',
-        'custom_hooks',
-        'custom_imports',
-        'load_from',
-        'calibration',
-    ):
-        cfg.pop(key)
-    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
-    cfg.dump(path)
-    return path, cfg, checkpoint
+    return path, make_ordinary(path), checkpoint
 
 
 @pytest.fixture
@@ -93,6 +81,7 @@ def test_imports_as_one_string(float_config, package, tmp_path):
     assert kept.custom_imports.allow_failed_imports is True
 
 
+@pytest.mark.slow
 def test_preprocessor_at_the_top_level(float_config, tmp_path):
     path, cfg, checkpoint = float_config
     run_tool('ptq', path, checkpoint, *PTQ, '--work-dir', tmp_path / 'inside', *OPTIONS)
@@ -132,6 +121,7 @@ def with_classes(cfg, path):
     path.write_text('\n'.join([*sorted(imports), 'default_scope = None', text]))
 
 
+@pytest.mark.slow
 def test_classes_in_place_of_names_and_no_scope(float_config, tmp_path):
     path, cfg, checkpoint = float_config
     with_classes(cfg, path)
