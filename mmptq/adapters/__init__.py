@@ -7,7 +7,7 @@ from .cascade_rcnn import CascadeRCNNAdapter
 from .center_head import CenterHeadAdapter
 from .condinst_head import CondInstHeadAdapter
 from .dense_head import DenseHeadAdapter
-from .ground_truth import as_ground_truth
+from .ground_truth import as_ground_truth, as_ground_truths
 from .head_output import HeadOutput, flatten_levels
 from .lane_conditional_head import CondLaneHeadAdapter
 from .lane_head import LaneHeadAdapter
@@ -54,6 +54,7 @@ __all__ = [
     'TwoStageAdapter',
     'YOLOXHeadAdapter',
     'as_ground_truth',
+    'as_ground_truths',
     'build_adapter',
     'flatten_levels',
     'CascadeRCNNAdapter',

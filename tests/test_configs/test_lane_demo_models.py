@@ -9,7 +9,11 @@ from mmengine.config import Config
 
 from mmptq.report import read_record
 
-CHECKPOINTS = sorted((ROOT / 'configs/demo/checkpoints').glob('*_demo-lane.pth'))
+QUICK = ('bezierlanenet_r18', 'laneatt_r18', 'scnn_r18')
+CASES = [
+    pytest.param(path, marks=[pytest.mark.slow] * (not path.stem.startswith(QUICK)), id=path.stem)
+    for path in sorted((ROOT / 'configs/demo/checkpoints').glob('*_demo-lane.pth'))
+]
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +23,7 @@ def demo_lanes(make_once):
     return make_once('demo_lane', lambda folder: generate(folder, train=8, val=20, seed=5))
 
 
-@pytest.mark.parametrize('checkpoint', CHECKPOINTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('checkpoint', CASES)
 def test_float_and_int8(checkpoint, demo_lanes, tmp_path):
     name = checkpoint.stem.removesuffix('_demo-lane')
     config = ROOT / f'configs/mse/{name}_mse_int8_demo-lane.py'

@@ -102,7 +102,7 @@ STOCK = 'centerpoint/centerpoint_voxel0075_second_secfpn_head-dcn_8xb4-cyclic-20
     ('name', 'scheme'),
     [
         ('mmptq::waymo/centerpoint_voxel01_waymoD5-3d.py', 'int8'),
-        (f'mmdet3d::{STOCK}', 'int8_sparse'),
+        pytest.param(f'mmdet3d::{STOCK}', 'int8_sparse', marks=pytest.mark.slow),
     ],
 )
 def test_full_size_network_is_quantized_and_has_a_loss(name, scheme):

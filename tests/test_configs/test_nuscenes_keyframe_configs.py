@@ -36,7 +36,7 @@ def test_model_and_pipeline_are_the_stock_ones(name, monkeypatch):
     assert dataset.data_root == 'data/nuscenes_keyframe/'
 
 
-@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('name', [VARIANTS[0], pytest.param(VARIANTS[1], marks=pytest.mark.slow)])
 def test_raw_outputs_on_the_keyframe(name, monkeypatch, real_data):
     if 'voxel' in name:
         pytest.importorskip('spconv')

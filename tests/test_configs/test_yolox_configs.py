@@ -35,6 +35,7 @@ def test_train_split_loads_through_the_train_pipeline(monkeypatch, real_data):
     assert sum(len(s.gt_instances) for s in batch['data_samples']) > 0
 
 
+@pytest.mark.slow
 def test_float_box_ap_on_the_real_images(monkeypatch, real_data, tmp_path):
     from mmdet.registry import MODELS
 

@@ -107,11 +107,12 @@ def fcos3d(deformable: str) -> torch.nn.Module:
     return model.eval()
 
 
-SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ('none', 'backbone')]
+QUICK = [('openvino', 'head'), ('openvino', 'none')]
+REST = [(engine, part) for part in ('head', 'none', 'backbone') for engine in ENGINES]
+REST = [pytest.param(*case, marks=pytest.mark.slow) for case in REST if case not in QUICK]
 
 
-@pytest.mark.parametrize('deformable', ['head', *SLOW])
-@pytest.mark.parametrize('backend', ENGINES)
+@pytest.mark.parametrize(('backend', 'deformable'), [*QUICK, *REST])
 def test_fcos3d(backend, deformable, tmp_path):
     pytest.importorskip('mmdet3d')
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,7 @@ from mmptq.report import read_record
 mmdet3d = pytest.importorskip('mmdet3d')
 
 
-@pytest.fixture(params=['pillar', 'voxel'])
+@pytest.fixture(params=['voxel', pytest.param('pillar', marks=pytest.mark.slow)])
 def lidar(request, tiny_nuscenes, tmp_path):
     """Config file of a PTQ run on random weights."""
     if request.param == 'voxel':

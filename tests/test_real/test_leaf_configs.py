@@ -16,9 +16,9 @@ CASES = [
     ('kitti/centerpoint_pillar_kitti-mini', 'w4a8', 'iou3d/mAP', 0.1, 0.5),
     ('bccd/retinanet_r18_fpn_bccd', 'int8', 'coco/bbox_mAP', 0.01, 0.5),
 ]
-CASES[1:] = [pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'scheme', 'metric', 'loss', 'least'), CASES, ids=str)
 def test_quantized_scores_like_float(
     name, scheme, metric, loss, least, real_data, monkeypatch, tmp_path

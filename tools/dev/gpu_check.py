@@ -59,14 +59,16 @@ def verdict(right: bool, text: str) -> str:
     return text
 
 
-def stages_of(recipe: str, steps: int) -> list[dict[str, Any]]:
-    """A recipe with few steps and candidates."""
+def stages_of(recipe: str, steps: int, candidates: int) -> list[dict[str, Any]]:
+    """A recipe with few steps, and so many ranges that an LpObserver tries."""
     stages = copy.deepcopy(base_config('recipe', recipe).stages)
     for stage in stages:
+        for key in ('weight_observer', 'act_observer'):
+            if stage.get(key, {}).get('type') == 'LpObserver':
+                stage[key].num_candidates = candidates
         if stage.type in LEARNED:
-            few = dict(num_iters=steps, batch_size=2)
-            search = dict(num_samples=2, num_candidates=4, exponents=[2.0, 1.0])
-            stage.update(search if stage.type == 'LpSelector' else few)
+            few = dict(num_samples=2, num_candidates=4, exponents=[2.0, 1.0])
+            stage.update(few if stage.type == 'LpSelector' else dict(num_iters=steps, batch_size=2))
     return stages
 
 
@@ -95,7 +97,7 @@ class Steps:
 
     def __init__(self, device: str, quick: bool, folder: Path):
         self.device, self.quick, self.folder = device, quick, folder
-        self.iters = 2 if quick else 5
+        self.iters, self.candidates = (2, 8) if quick else (5, 100)
         self.plain = Case(plain_net, tensors)
         size = (64, 96) if quick else (128, 160)
         self.retinanet = Case(lambda: retinanet(False), lambda count: images(count, *size))
@@ -123,6 +125,9 @@ class Steps:
         yield 'full RetinaNet-R50, int8 mse', lambda: self.full(self.need_2d(), 'mse')
         yield 'full RetinaNet-R50, w4a4 qdrop', lambda: self.full(self.need_2d(), 'qdrop')
         yield 'full CenterPoint, int8 mse', lambda: self.full(self.need_3d(), 'mse')
+
+    def stages(self, recipe: str) -> list[dict[str, Any]]:
+        return stages_of(recipe, self.iters, self.candidates)
 
     def need_2d(self) -> Case:
         """Or the reason why detectors of images do not run."""
@@ -156,7 +161,7 @@ class Steps:
 
     def recipe(self, case: Case, name: str) -> str:
         """Quantize on CPU and device, and compare."""
-        stages = stages_of(name, self.iters)
+        stages = self.stages(name)
         (batch,) = case.batches(1)
         reference = outputs(case.build(), batch)
         other = cpu = case.quantized(stages, 'cpu')
@@ -176,7 +181,7 @@ class Steps:
             ctx = PTQContext(model, self.plain.batches(4), self.folder / 'resume', 0)
             ctx.resume = ResumeStore(self.folder / 'state', {}, resume)
             plan_model(ctx, base_config('scheme', 'w4a4').quantizer)
-            quantize_model(ctx, build_stages(stages_of('adaround', self.iters)))
+            quantize_model(ctx, build_stages(self.stages('adaround')))
             states.append(outputs(model, self.plain.batches(1)[0]))
         difference = distance(states[1], states[0])
         return verdict(difference <= CLOSE, f'outputs differ by {difference:.1g}')
@@ -184,7 +189,7 @@ class Steps:
     def checkpoint(self, case: Case) -> str:
         """Saved on the device, loaded on the CPU."""
         (batch,) = case.batches(1)
-        model = case.quantized(stages_of('mse', 1), self.device, self.folder / 'saved')
+        model = case.quantized(self.stages('mse'), self.device, self.folder / 'saved')
         loaded = mmptq.load(case.build(), self.folder / 'saved' / 'quantized.pth')
         state = loaded.state_dict()
         equal = all(torch.equal(x.cpu(), state[name]) for name, x in model.state_dict().items())
@@ -198,7 +203,7 @@ class Steps:
             import onnxruntime  # noqa: F401
         except ImportError as error:
             raise Skipped('onnxruntime is not installed') from error
-        model = case.quantized(stages_of('mse', 1), self.device)
+        model = case.quantized(self.stages('mse'), self.device)
         with subgraph_inputs(model) as inputs, torch.no_grad():
             for batch in case.batches(2):
                 model(**prepare_batch(model, batch), mode='predict')
@@ -235,7 +240,7 @@ class Steps:
         model = (retinanet if is_2d else center_point)(not self.quick).to(self.device)
         scheme = 'w4a4' if name == 'qdrop' else 'int8' if is_2d else 'int8_lidar'
         start = time.perf_counter()
-        mmptq.quantize(model, batches, scheme, stages_of(name, self.iters))
+        mmptq.quantize(model, batches, scheme, self.stages(name))
         return f'{count} samples, {(time.perf_counter() - start) / count:.2f} s per sample'
 
 
