@@ -15,6 +15,7 @@ import sys
 
 from mmptq.deploy.engines.registry import find_engine
 from mmptq.deploy.export_profile import ExportProfile
+from mmptq.deploy.file_simulation import FileSimulation
 from mmptq.engine.config_types import build_problem
 from mmptq.engine.ptq_config import (
     add_ptq_arguments,
@@ -53,12 +54,15 @@ def main() -> None:
         cfg = ptq_config(args)
         prepare_runner_config(cfg, args.checkpoint)
         check_config(cfg)
+        profile = None
         if (cfg.get('backend') or {}).get(EXPORT_KEY):
             profile = ExportProfile.from_config(cfg.backend)  # refused now, and not after the run
             warn_without_engine(profile)
         with connected(cfg):
             runner = build_runner(cfg)
             runner.train_loop.resume = args.resume
+            if profile is not None:
+                runner.train_loop.simulation = FileSimulation(profile)
             runner.train()
     except (QuantizationError, DataError, OSError, ImportError) as error:
         sys.exit(f'error: {last_sentence(error)}')

@@ -15,7 +15,15 @@ from mmptq.report import format_table
 from mmptq.utils.messages import first_line
 
 from .file_form import OPEN, FileForm, stacked
-from .parity import MIN_DECIBEL, check_parity, measure_parity, parity_rows
+from .parity import (
+    MIN_DECIBEL,
+    Parity,
+    check_parity,
+    measure_parity,
+    parity_rows,
+    warn_of_kernels,
+)
+from .rounding import open_nudged
 
 
 @dataclass
@@ -64,7 +72,7 @@ class EngineCheck:
                 f"'{self.engine}' is not installed: the file is checked in float arithmetic only"
             )
         engine = self.open(file)
-        results = self._measure(engine, file, self.inputs)
+        results = self._measure(engine, file, self.inputs, open_nudged(file))
         rows = parity_rows(results)
         integer, floating = engine.count_layers()
         logger.info(
@@ -72,6 +80,7 @@ class EngineCheck:
             f'{format_table(rows)}'
         )
         check_parity(results, self.name, self.least)
+        warn_of_kernels(results, self.name)
         return rows
 
     def takes_two_images(self, file: Path) -> bool:
@@ -98,8 +107,7 @@ class EngineCheck:
     def takes_other_sizes(self, file: Path) -> bool:
         """Whether a file with an open input size computes the same for another size."""
         x = self.inputs[0]
-        size = [-(-end // 128) * 64 if end > 128 else end + 64 for end in x.shape[2:]]
-        problem = self._problem(file, interpolate(x, size))
+        problem = self._problem(file, interpolate(x, other_size(x)))
         if problem:
             MMLogger.get_current_instance().warning(
                 f'the file has the fixed input size of the first sample, because another one '
@@ -115,20 +123,28 @@ class EngineCheck:
             return first_line(error)
         return ''
 
-    def _measure(self, engine: Engine, file: Path, inputs: list[Tensor]):
+    def _measure(
+        self, engine: Engine, file: Path, inputs: list[Tensor], nudged: Engine | None = None
+    ) -> list[Parity]:
         simulation = SimulationEngine(file)
-        return measure_parity(engine, simulation, self.subgraph, inputs, self.form.raw)
+        return measure_parity(engine, simulation, self.subgraph, inputs, self.form.raw, nudged)
 
-    def seen(self, x: Tensor) -> Tensor:
-        """What the network in the file sees, of an input of the network."""
-        raw = self.form.raw
-        return x if raw is None else raw.normalize(raw.denormalize(x))
+    def outputs(self, file: Path, simulated: bool = False) -> list[list[Tensor]]:
+        """Outputs of a file for each input of the network.
 
-    def outputs(self, file: Path) -> list[list[Tensor]]:
-        """Outputs of a file for each input of the network."""
-        engine, raw = self.open(file), self.form.raw
+        Args:
+            file (Path): The file.
+            simulated (bool): Whether its operators compute in float arithmetic. Defaults to False:
+                the engine computes them.
+        """
+        engine, raw = SimulationEngine(file) if simulated else self.open(file), self.form.raw
         images = [x if raw is None else raw.denormalize(x) for x in self.inputs]
         return [
             [torch.as_tensor(y, device=x.device) for y in run_engine(engine, x.cpu().numpy())]
             for x in images
         ]
+
+
+def other_size(x: Tensor) -> list[int]:
+    """Another height and width than those of an input (B, C, H, W), which networks take."""
+    return [-(-end // 128) * 64 if end > 128 else end + 64 for end in x.shape[2:]]

@@ -19,6 +19,11 @@ def is_query_detector(detector: nn.Module) -> bool:
     return any(base.__name__ == BASE for base in type(detector).__mro__)
 
 
+def batch_axis(detector: nn.Module) -> int:
+    """The axis of the images in head outputs; transformers of mmdet put decoder layers first."""
+    return 1 if is_query_detector(detector) else 0
+
+
 def exported_parts(detector: nn.Module) -> dict[str, nn.Module]:
     """The modules that become a file, by attribute: all but the data preprocessor."""
     return {n: m for n, m in detector.named_children() if n != PREPROCESSOR}

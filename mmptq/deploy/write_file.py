@@ -55,21 +55,20 @@ def write_file(
         axes = _open_axes(check, file)
         fix_axes(model, check.inputs[0].shape, axes)
         if decoding is not None:
-            found = check.outputs(file)
+            found, simulated = check.outputs(file), check.outputs(file, simulated=True)
             raw = tuple(check.subgraph(check.inputs[0]))
             attach_decoding(model, decoding, check.inputs[0], raw, axes)
             check_model(model)
             onnx.save(model, file)
-            add_metadata(model, {METADATA_KEY: _compare(check, decoding, file, found)})
+            add_metadata(model, {METADATA_KEY: _compare(check, decoding, file, found, simulated)})
         onnx.save(model, file)
         find_engine(check.engine).write(file, path)
     return rows
 
 
 def _compare(
-    check: EngineCheck, decoding: DenseDecoding, file: Path, head_outputs: list
+    check: EngineCheck, decoding: DenseDecoding, file: Path, head_outputs: list, simulated: list
 ) -> dict[str, Any]:
-    simulated = [list(check.subgraph(check.seen(x))) for x in check.inputs]
     sizes = [tuple(x.shape[-2:]) for x in check.inputs]
     shares = check_detections(
         decoding, check.subgraph.structure, check.outputs(file), head_outputs, simulated, sizes

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,11 +62,15 @@ class PTQLoop(BaseLoop):
             where the model finds lanes; 0 compares none. Defaults to 16.
         report (bool): Whether the evaluations of both models are compared sample by sample, and
             ``report.html`` is written. Defaults to True.
+        simulate_file (bool): Whether the quantized model is evaluated inside of ``simulation``.
+            Defaults to True.
 
     Attributes:
         resume (bool): Whether the run goes on where an earlier one in the same work directory
             stopped. Set before it runs: the config, which the checkpoint holds, is the same.
         evaluations (EvaluationRecord): What the evaluations left of each sample.
+        simulation (Callable[[PTQContext], ContextManager]): Within it the model computes what a
+            file for the backend does. By default nothing changes. Set before it runs.
 
     Note:
         Writes ``quantized.pth``, ``coverage.json``, ``run.json``, ``samples.npz`` and
@@ -80,6 +86,7 @@ class PTQLoop(BaseLoop):
         val_float: bool = True,
         lane_images: int = 16,
         report: bool = True,
+        simulate_file: bool = True,
         **leftovers: Any,
     ):
         _check_leftovers(leftovers)
@@ -93,7 +100,8 @@ class PTQLoop(BaseLoop):
         self.calibration = CalibrationSettings.from_config(runner.cfg.get('calibration'))
         self.val_float, self.lane_images = val_float, lane_images
         self.evaluations = EvaluationRecord(runner, report)
-        self.resume = False
+        self.resume, self.simulate_file = False, simulate_file
+        self.simulation: Callable[[PTQContext], AbstractContextManager] = nullcontext
         # The float weights come from a checkpoint; initialising could download others first.
         unwrap(runner.model).init_weights = _do_nothing
         leave_training(runner)
@@ -136,7 +144,7 @@ class PTQLoop(BaseLoop):
         if parallel.is_main():
             save_quantized(ctx.model, ctx.plan, path, meta, config_text(runner.cfg))
         runner.logger.info(f'quantized checkpoint: {path}')
-        after = ctx.quantized_metrics or (ctx.evaluate() if ctx.evaluator else {})
+        after = ctx.quantized_metrics or self._evaluate_quantized(ctx)
         self._report(ctx, before, after, seconds)
         ctx.resume.clear()
 
@@ -169,6 +177,17 @@ class PTQLoop(BaseLoop):
             evaluation = self.runner.val_dataloader.dataset
             only_warn = self.calibration.overlap == 'warn'
             check_overlap(data.dataset, data.indices, evaluation, only_warn)
+
+    def _evaluate_quantized(self, ctx: PTQContext) -> dict[str, Any]:
+        if ctx.evaluator is None:
+            return {}
+        if self.simulate_file:
+            try:
+                with self.simulation(ctx):
+                    return ctx.evaluate()
+            except QuantizationError as error:
+                ctx.logger.warning(f'the file is not simulated: {error}')
+        return ctx.evaluate()
 
     def plan(self, ctx: PTQContext) -> None:
         """Decide what is folded and quantized; logs the coverage table."""

@@ -1,8 +1,12 @@
 """Signal-to-noise and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
+from mmptq.deploy import parity
 from mmptq.deploy.parity import Parity, SignalToNoise, check_parity, parity_rows
 from mmptq.quantization import QuantizationError
 
@@ -43,5 +47,41 @@ def test_too_far_apart(file_db, model_db, message):
 
 
 def test_rows():
-    (row,) = parity_rows([Parity('a', 40.123, 30.0)])
-    assert list(row.values()) == ['a', 40.1, 30.0]
+    (row,) = parity_rows([Parity('a', 40.123, 30.0, 44.0, 31.0)])
+    assert list(row.values()) == ['a', 40.1, 44.0, 31.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ('file_db', 'rounding_db', 'warned'),
+    [(30.0, 35.9, False), (30.0, 36.1, True), (39.1, 200.0, False), (38.0, 200.0, True)],
+)
+def test_kernels_beside_rounding(monkeypatch, file_db, rounding_db, warned):
+    lines = []
+    logger = SimpleNamespace(warning=lines.append)
+    monkeypatch.setattr(parity.MMLogger, 'get_current_instance', lambda: logger)
+    good = Parity('good', 50.0, 30.0, 50.0)
+    parity.warn_of_kernels([good, Parity('bad', file_db, 30.0, rounding_db)], 'openvino')
+    assert bool(lines) == warned
+    assert all("computes 'bad'" in line for line in lines)
+
+
+class Scaled:
+    """An engine that multiplies its input."""
+
+    output_names = ('y',)
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def run(self, x):
+        return [x * self.factor]
+
+
+def test_four_numbers_by_hand():
+    (row,) = parity.measure_parity(
+        *(Scaled(1.1), Scaled(1.0), lambda x: [2 * x], [torch.ones(1, 1, 2, 2)]),
+        nudged=Scaled(1.01),
+    )
+    found = row.file_db, row.model_db, row.rounding_db, row.pairs_db
+    # Noise over signal: 0.1², (0.9 / 2)², 0.01², (1 / 2)².
+    assert found == pytest.approx((20, 6.936, 40, 6.021), abs=1e-3)

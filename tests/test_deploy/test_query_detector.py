@@ -1,5 +1,6 @@
 """Detectors with a transformer, from image to logits and boxes in an engine."""
 
+import numpy as np
 import pytest
 import torch
 from deploy_models import profile_of
@@ -17,6 +18,8 @@ from mmptq.deploy import (
     replace_with_engine,
     subgraph_inputs,
 )
+from mmptq.deploy.engine_detector import run_batches
+from mmptq.deploy.query_detector import batch_axis
 from mmptq.quantization import QuantizationError
 
 SIZE = (64, 96)
@@ -49,7 +52,9 @@ def inputs_of(detector: nn.Module) -> list[Tensor]:
 def same_boxes(first: nn.Module, second: nn.Module, atol: float) -> None:
     found, expected = (model.test_step(image())[0].pred_instances for model in (first, second))
     torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=atol)
-    torch.testing.assert_close(found.bboxes, expected.bboxes, rtol=0, atol=100 * atol)
+    # The order of equal scores is open, and so is which of them are the last detections.
+    distances = torch.cdist(found.bboxes, expected.bboxes, p=torch.inf).amin(1)
+    assert (distances < 100 * atol).sum() > len(distances) - 3
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -70,16 +75,7 @@ def test_float_networks(tmp_path, family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['onnxruntime', 'openvino'])
-@pytest.mark.parametrize(
-    'family',
-    [
-        'detr',
-        pytest.param(
-            'deformable_detr',
-            marks=pytest.mark.xfail(reason='scores move by up to 0.09 at 38 dB, not yet explained'),
-        ),
-    ],
-)
+@pytest.mark.parametrize('family', ['detr', 'deformable_detr'])
 def test_integer_networks(tmp_path, family, backend):
     cfg = query_config(family)
     detector, path = build_stock(cfg), tmp_path / 'a.onnx'
@@ -93,7 +89,24 @@ def test_integer_networks(tmp_path, family, backend):
     assert integer > 2 * floating
     deployed = build_stock(cfg)
     replace_with_engine(deployed, engine)
-    same_boxes(deployed, detector, 0.05)
+    same_boxes(deployed, detector, 0.01)
+
+
+class TwoLayers:
+    """An engine that takes two images and gives (decoder layers, B), as heads with queries do."""
+
+    input_shape = (2, 1, 1, 1)
+
+    def run(self, x: np.ndarray) -> list[np.ndarray]:
+        return [np.stack([x[:, 0, 0, 0], -x[:, 0, 0, 0]])]
+
+
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_groups_of_images_are_along_the_second_axis(count):
+    assert batch_axis(build_stock(query_config('detr'))) == 1
+    images = np.arange(1.0, count + 1).reshape(count, 1, 1, 1)
+    (output,) = run_batches(TwoLayers(), images, 1)
+    assert output.tolist() == [list(range(1, count + 1)), list(range(-1, -count - 1, -1))]
 
 
 def test_names_of_layers_are_those_of_the_detector():

@@ -30,7 +30,8 @@ def check_detections(
         found (list[list[Tensor]]): Boxes, scores and labels of the file, one list per input.
         head_outputs (list[list[Tensor]]): What the same engine gives as head outputs; the share
             of equal detections has to reach ``LEAST_SHARE``.
-        simulated (list[list[Tensor]]): What the simulated model gives; the share is reported.
+        simulated (list[list[Tensor]]): What the file gives as head outputs in float arithmetic; the
+            share is reported.
         sizes (list[tuple[int, int]]): Height and width of each input.
 
     Returns:
@@ -53,7 +54,7 @@ def check_detections(
         )
     logger.info(
         f'detections of the file: {of_engine} as the detector decodes the same head outputs, '
-        f'{of_model} as the simulated detector'
+        f'{of_model} as the file gives in float arithmetic'
     )
     if of_engine.value < LEAST_SHARE:
         raise QuantizationError(
