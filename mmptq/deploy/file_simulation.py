@@ -118,7 +118,7 @@ def _noise(engine: SimulationEngine, subgraph: nn.Module, inputs: list[Tensor]) 
     """Smallest signal-to-noise of an output of a file against the model, in dB."""
     meters = [SignalToNoise() for _ in engine.output_names]
     for x in inputs:
-        values = run_engine(engine, x.numpy())
+        values = run_engine(engine, x.cpu().numpy())
         for meter, expected, value in zip(meters, subgraph(x), values, strict=True):
-            meter.update(expected.numpy(), value)
+            meter.update(expected.cpu().numpy(), value)
     return min(meter.decibel for meter in meters)
