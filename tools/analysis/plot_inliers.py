@@ -34,7 +34,7 @@ from mmptq.ptq.search.range_refinement import RefinementSettings, describe, refi
 from mmptq.ptq.search.recorded_rows import Rows
 from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
-from mmptq.ptq.teacher.volumes import rows_of, saliency
+from mmptq.ptq.teacher.volumes import channel_axis, rows_of, saliency
 from mmptq.quantization import FakeQuantizer, QScheme, QuantizationError
 from mmptq.report.bev import box_outlines
 from mmptq.utils.cli import load_config, make_parser, require_file
@@ -119,7 +119,7 @@ def layer_input(call: tuple, gradient: Tensor) -> LayerInput:
     return LayerInput(x, gradient)
 
 
-def as_map(values: Tensor, found: LayerInput) -> np.ndarray:
+def as_map(values: Tensor, found: LayerInput, layer: nn.Module) -> np.ndarray:
     """One value per position as (H, W); the largest over the height of sparse voxels.
 
     Raises:
@@ -135,7 +135,7 @@ def as_map(values: Tensor, found: LayerInput) -> np.ndarray:
             f'the input of the layer has shape {tuple(found.x.shape)}, which is no map: name a '
             'convolution'
         )
-    return values[0, 0].cpu().numpy()
+    return values.select(channel_axis(found.x, layer), 0)[0].cpu().numpy()
 
 
 def ranges(x: Tensor, weight: Tensor) -> dict[str, tuple[float, float]]:
@@ -211,14 +211,15 @@ def view_of(args: Any) -> InlierView:
         )
     adapter = build_adapter(model)
     data = prepare_batch(model, read_sample(cfg, args.sample))
-    importance, found, weight = fit(args, model, adapter, data, layers[args.layer])
+    layer = layers[args.layer]
+    importance, found, weight = fit(args, model, adapter, data, layer)
     mixture = importance.mixture(args.layer, 0, 'input')
-    scores = saliency(found.gradient)
+    scores = saliency(found.gradient, layer)
     scaled = importance.scaled(scores.flatten()[scores.flatten() > 0].double()).cpu()
     posterior = importance.posterior_of(scores, mixture)
-    inlier = rows_of(posterior)[:, 0] >= importance.tau
-    x = rows_of(found.x)
-    shown = scene(model, adapter, data, as_map(posterior, found), args.score_thr)
+    inlier = rows_of(posterior, layer)[:, 0] >= importance.tau
+    x = rows_of(found.x, layer)
+    shown = scene(model, adapter, data, as_map(posterior, found, layer), args.score_thr)
     share = float(inlier.double().mean())
     return InlierView(
         title=f'input of {args.layer}, {Path(args.sample).name}: {share:.1%} inliers',
@@ -226,7 +227,7 @@ def view_of(args: Any) -> InlierView:
         density=lambda s: mixture.density(torch.from_numpy(s)[None])[0].numpy(),
         inliers=drawn(x[inlier]),
         anomalies=drawn(x[~inlier]),
-        ranges=ranges(x, rows_of(weight)),
+        ranges=ranges(x, rows_of(weight, layer)),
         score_label='log of the L1 norm of the gradient' if importance.log_scale else 'L1 norm',
         **shown,
     )

@@ -4,9 +4,9 @@
     python tools/benchmarks/benchmark_recipes.py retinanet pillar --seeds 1 --num-iters 100
     python tools/benchmarks/benchmark_recipes.py --head float       # heads float, as in InlierQ
 
-Networks: retinanet, atss, faster_rcnn, deformable_detr (demo COCO); bccd (real images);
-pillar, voxel, fcos3d (demo nuScenes); kitti (real scans). MMPTQ_DATA names the folder of the real
-data.
+Networks: retinanet, atss, faster_rcnn, deformable_detr (demo COCO); bccd, yolox (real images);
+pillar, voxel, fcos3d (demo nuScenes); kitti, pointpillars (real scans). MMPTQ_DATA names the folder
+of the real data.
 
 Every cell (network, recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells
 that are finished are not run again, so an interrupted benchmark goes on where it was. The last row
@@ -41,17 +41,20 @@ class Network:
         config (str): Below ``configs``, without suffix; the checkpoint has its name.
         placement (str): Ending of the names of its schemes.
         heads (tuple[str]): Globs of the layers of its heads.
+        loads (bool): Whether the config names the checkpoint itself.
     """
 
     config: str
     placement: str = ''
     heads: tuple[str, ...] = ('bbox_head.*',)
+    loads: bool = False
 
     @property
-    def files(self) -> tuple[str, str]:
-        """Config and checkpoint."""
+    def files(self) -> tuple[str, str | None]:
+        """Config and checkpoint; None where the config names it."""
         folder, name = self.config.split('/')
-        return f'configs/{folder}/{name}.py', f'configs/{folder}/checkpoints/{name}.pth'
+        checkpoint = None if self.loads else f'configs/{folder}/checkpoints/{name}.pth'
+        return f'configs/{folder}/{name}.py', checkpoint
 
 
 LIDAR_HEAD = ('pts_bbox_head.*',)
@@ -67,6 +70,9 @@ NETWORKS = {
     'voxel': Network('demo/centerpoint_voxel_demo-nus', '_sparse', LIDAR_HEAD),
     'fcos3d': Network('demo/fcos3d_r18_fpn_demo-nus-mono'),
     'kitti': Network('kitti/centerpoint_pillar_kitti-mini', '_lidar', LIDAR_HEAD),
+    'pointpillars': Network('kitti/pointpillars_kitti-mini', '_lidar', loads=True),
+    'yolox': Network('yolox/yolox_nano_coco-mini', loads=True),
+    'deformable_detr': Network('demo/deformable-detr_r18_demo-coco'),
 }
 
 
@@ -79,6 +85,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, default=3, help='number of seeds')
     parser.add_argument('--num-samples', type=int, default=64, help='calibration samples')
     parser.add_argument('--num-iters', type=int, help='at most so many steps per learned unit')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='more of them, for all runs')
     parser.add_argument('--out', default='work_dirs/benchmark_recipes')
     args = parser.parse_args()
     unknown = [name for name in args.networks if name not in NETWORKS]
@@ -101,7 +108,7 @@ def cell_arguments(args: argparse.Namespace, name: str) -> argparse.Namespace:
         distill_iters=None,
         val_images=None,
         float=network.heads if args.head == 'float' else (),
-        cfg_options=[],
+        cfg_options=args.cfg_options,
         out=str(Path(args.out) / f'head_{args.head}'),
     )
 

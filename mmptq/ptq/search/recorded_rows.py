@@ -103,7 +103,7 @@ class RecordedRows:
             generator = torch.Generator('cpu').manual_seed(
                 stream_seed(self.seed, (place * len(numbers) + numbers[name]) * 16 + call % 16)
             )
-            self._record(name, sample, call, x, generator, getattr(layer, 'input_multiplier', None))
+            self._record(layer, name, (sample, call), x, generator)
 
         return dict.fromkeys(names, hook)
 
@@ -113,18 +113,19 @@ class RecordedRows:
 
     def _record(
         self,
+        layer: QuantMixin,
         name: str,
-        sample: int,
-        call: int,
+        place: tuple[int, int],
         x: Tensor,
         generator: torch.Generator,
-        multiplier: Tensor | None,
     ) -> None:
+        """Record the input x of a layer at a sample and call."""
+        sample, call = place
         weight = self.importance.weights(name, sample, call, 'input')[0]
         if not isinstance(weight, Tensor):
             weight = x.new_full((), weight)
-        weight = weight.expand([*weight.shape] if weight.dim() else _one_channel(x))
-        x, weight = rows_of(x), rows_of(weight.to(x.device))
+        weight = weight.expand([*weight.shape] if weight.dim() else _one_channel(x, layer))
+        x, weight = rows_of(x, layer), rows_of(weight.to(x.device), layer)
         candidates = (weight > 0).any(1).nonzero()[:, 0]
         if not len(candidates):
             return
@@ -135,7 +136,8 @@ class RecordedRows:
         if self.importance.projects:
             gradient = self.gradients.of(name, sample, call, 'input')[0]
             if gradient is not None:
-                row['direction'] = rows_of(gradient)[chosen]
+                row['direction'] = rows_of(gradient, layer)[chosen]
+        multiplier = getattr(layer, 'input_multiplier', None)
         if multiplier is not None:
             row = _multiplied(row, multiplier)
         self._places.setdefault(name, []).append(len(self._cache))
@@ -150,9 +152,9 @@ def _multiplied(row: dict[str, Tensor], factors: Tensor) -> dict[str, Tensor]:
     return result
 
 
-def _one_channel(x: Tensor) -> list[int]:
+def _one_channel(x: Tensor, layer: QuantMixin) -> list[int]:
     shape = list(x.shape)
-    shape[channel_axis(x)] = 1
+    shape[channel_axis(x, layer)] = 1
     return shape
 
 

@@ -30,10 +30,15 @@ class Gradients:
     Args:
         budget_bytes (int): Memory.
         directory (str | Path): Folder of the file for gradients beyond the budget.
+
+    Attributes:
+        owners (dict[str, nn.Module]): The modules by name, where they are known; a layer says which
+            axis has the channels.
     """
 
     def __init__(self, budget_bytes: int, directory: str | Path):
         self._cache = ActivationCache(budget_bytes, directory)
+        self.owners: dict[str, nn.Module] = {}
         self._places: dict[tuple[str, str, int], list[int]] = {}
         self._samples: dict[tuple[str, str], list[int]] = {}
 
@@ -123,6 +128,7 @@ def collect_gradients(
         gradients (Gradients): Gets the gradients.
         sides (tuple[str]): 'input', 'output', or both. Defaults to ('output',).
     """
+    gradients.owners |= modules
     with fixed_parameters(teacher.model), _eval_mode(teacher.model), torch.enable_grad():
         for sample in teacher.found:
             recorder = _Recorder(modules, sides)

@@ -23,6 +23,7 @@ CURVATURES = ('diagonal', 'rank_one', None)
 ORDINARY = (0.01, 0.6)
 
 NO_GRADIENT = 'the loss does not depend on it'
+VANISHED = 'its gradients are all zero'
 NOT_FINITE = 'its gradients are not finite'
 NO_SPLIT = 'its scores do not split'
 EMPTY = 'no position would count'
@@ -155,7 +156,8 @@ class InlierImportance(Importance):
         tensors = self._gradients.of(name, sample, call, side)
         if layer.note:
             return [1.0] * len(tensors)
-        return [1.0 if x is None else self._weights(x, layer, sample) for x in tensors]
+        posteriors = iter(self.posterior(name, sample, call, side))
+        return [1.0 if x is None else self._weights(x, next(posteriors), layer) for x in tensors]
 
     def posterior(self, name: str, sample: int, call: int, side: str = 'output') -> list[Tensor]:
         """Probability of each volume to be an inlier, by tensor of a call, with one channel.
@@ -165,7 +167,8 @@ class InlierImportance(Importance):
         """
         mixture = self._layers[name, side].mixtures[sample]
         tensors = self._gradients.of(name, sample, call, side)
-        return [self.posterior_of(saliency(x), mixture) for x in tensors if x is not None]
+        owner = self._gradients.owners.get(name)
+        return [self.posterior_of(saliency(x, owner), mixture) for x in tensors if x is not None]
 
     def mixture(self, name: str, sample: int, side: str = 'output') -> Mixture | None:
         """The two Gaussians of a layer on a sample; None where every position counts the same."""
@@ -184,8 +187,7 @@ class InlierImportance(Importance):
             for (name, side), layer in self._layers.items()
         ]
 
-    def _weights(self, gradient: Tensor, layer: _Layer, sample: int) -> Tensor:
-        posterior = self.posterior_of(saliency(gradient), layer.mixtures[sample])
+    def _weights(self, gradient: Tensor, posterior: Tensor, layer: _Layer) -> Tensor:
         weight = (self._volume_weights(posterior) / layer.mean_weight).to(gradient.dtype)
         if self.curvature != 'diagonal':
             return weight
@@ -215,7 +217,8 @@ class InlierImportance(Importance):
         if not parallel.agree(finite):
             return _Layer(NOT_FINITE)
         if parallel.agree(all(not v.scores.any() for v in volumes)):
-            return _Layer(NO_GRADIENT)
+            known = not parallel.agree(all(not len(v.scores) for v in volumes))
+            return _Layer(VANISHED if known else NO_GRADIENT)
         layer = _Layer()
         if not self._fit_mixtures(layer, samples, volumes):
             return _Layer(NO_SPLIT)
@@ -264,7 +267,7 @@ class InlierImportance(Importance):
     def _report(self) -> None:
         """Say which layers count everywhere, and which have an odd share of inliers."""
         logger = MMLogger.get_current_instance()
-        for note in (NO_GRADIENT, NOT_FINITE, NO_SPLIT, EMPTY):
+        for note in (NO_GRADIENT, VANISHED, NOT_FINITE, NO_SPLIT, EMPTY):
             found = [key for key, layer in self._layers.items() if layer.note == note]
             names = [name or 'network' for name, _ in found]
             if names:

@@ -74,6 +74,17 @@ def test_weights_of_channels_of_calls_and_of_tokens(tmp_path):
         assert torch.equal(row.weight, weight[0, [0, 2, 3]])
 
 
+def test_volumes_of_a_linear_layer_with_channels_last(tmp_path):
+    x = torch.arange(24.0).view(1, 2, 3, 4)
+    weight = torch.tensor([[1.0, 0, 2], [0, 3, 0]]).view(1, 2, 3, 1)
+    layers = dict(fc=nn.Linear(4, 2))
+    (row,) = recorded(tmp_path, layers, Given(fc=weight), [x]).of('fc')
+    assert torch.equal(row.x, x[0, [0, 0, 1], [0, 2, 1]])
+    assert row.weight.tolist() == [[1], [2], [3]]
+    (row,) = recorded(tmp_path, layers, Given(fc=1.0), [x]).of('fc')
+    assert row.x.shape == (6, 4) and row.weight.shape == (6, 1)
+
+
 def test_directions_are_gradients_of_the_same_volumes(tmp_path):
     importance = Given(fc=torch.tensor([[0.0], [1.0], [1.0]]))
     importance.projects = True

@@ -62,8 +62,6 @@ def context(family: str, folder) -> PTQContext:
 
 @pytest.mark.parametrize(('family', 'recipe'), CASES)
 def test_recipe(family, recipe, tmp_path):
-    if (family, recipe) == ('dab_detr', 'inlierq'):
-        pytest.xfail('volumes of maps with channels last are taken along another axis')
     ctx = context(family, tmp_path)
     prepare_model(ctx, W4A4)
     run_stages(ctx, build_stages(stages_of(recipe)))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from reconstruction import ToyAdapter, toy_context
+from torch import nn
 
 from mmptq.losses import TopKConfidenceLoss
 from mmptq.ptq import ActivationCache, InlierImportance, Reconstructor
@@ -13,6 +14,7 @@ from mmptq.ptq.teacher.gradients import Gradients, collect_gradients
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.teacher.volumes import channel_axis, rows_of, saliency
 from mmptq.quantization import QuantizationError, quantizers_off
+from mmptq.quantization.layers import quant_type_of
 from mmptq.report import read_record
 
 
@@ -44,6 +46,39 @@ def test_volumes_of_maps_and_rows():
     tokens = torch.rand(2, 5, 3)
     assert saliency(tokens).shape == (2, 5, 1) and rows_of(tokens).shape == (10, 3)
     assert torch.equal(rows_of(tokens)[7], tokens[1, 2])
+
+
+@pytest.mark.parametrize('quantized', [False, True])
+def test_the_layer_says_where_its_channels_are(quantized):
+    maps, sequence = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4)
+    linear, conv = nn.Linear(5, 5), nn.Conv2d(3, 3, 1)
+    for layer in (linear, conv) if quantized else ():
+        layer.__class__ = quant_type_of(type(layer))
+    assert channel_axis(maps, linear) == 3 and channel_axis(maps, conv) == 1
+    assert channel_axis(sequence, nn.Conv1d(3, 3, 1)) == 1
+    assert channel_axis(sequence, conv) == 0  # (C, H, W), without a batch
+    assert channel_axis(sequence, linear) == 2 and channel_axis(torch.rand(7, 5), linear) == 1
+    # A block with a convolution may move the axes, so the number of axes decides.
+    assert channel_axis(maps, nn.Sequential(linear, nn.ReLU(), linear)) == 3
+    assert channel_axis(maps, nn.Sequential(conv, linear)) == 1
+    assert channel_axis(sequence, nn.Sequential(conv)) == 2
+    assert channel_axis(maps, nn.ReLU()) == 1
+    assert saliency(maps, linear).shape == (2, 3, 4, 1)
+    assert torch.equal(rows_of(maps, linear)[6], maps[0, 1, 2])
+
+
+def test_positions_of_a_linear_layer_with_channels_last(tmp_path):
+    gradient = two_groups().movedim(1, -1)  # (1, 8, 8, 2)
+    gradients = Gradients(2**20, tmp_path)
+    gradients.owners['fc'] = nn.Linear(2, 2)
+    gradients.append('fc', 0, [[gradient]])
+    importance = InlierImportance(curvature=None)
+    importance.fit(gradients)
+    expected = torch.zeros(64)
+    expected[:8] = 8  # 64 positions, 8 inliers
+    (weight,), (posterior,) = (f('fc', 0, 0) for f in (importance.weights, importance.posterior))
+    torch.testing.assert_close(weight, expected.view(1, 8, 8, 1))
+    assert posterior.shape == (1, 8, 8, 1) and posterior.flatten()[:8].min() > 0.99
 
 
 def test_only_inliers_count_and_the_mean_weight_is_one(tmp_path):
@@ -156,29 +191,30 @@ def test_layers_that_count_everywhere(tmp_path, caplog):
     gradients = Gradients(2**20, tmp_path)
     broken = two_groups()
     broken[0, 0, 0, 0] = torch.inf
-    cases = dict(boxes=torch.zeros(1, 2, 8, 8), missing=None, broken=broken)
+    cases = dict(vanished=torch.zeros(1, 2, 8, 8), boxes=None, broken=broken)
     cases['flat'] = torch.full((1, 2, 8, 8), 0.5)
     cases['good'] = two_groups()
     for name, x in cases.items():
         gradients.append(name, 0, [[x]])
     importance = InlierImportance()
     importance.fit(gradients)
-    for name in ('boxes', 'missing', 'broken', 'flat'):
+    for name in ('vanished', 'boxes', 'broken', 'flat'):
         assert importance.weights(name, 0, 0) == [1.0]
         with pytest.raises(KeyError):
             importance.posterior(name, 0, 0)
     notes = {row['layer']: row['note'] for row in importance.report()}
     assert notes == dict(
         boxes='counts everywhere: the loss does not depend on it',
-        missing='counts everywhere: the loss does not depend on it',
+        vanished='counts everywhere: its gradients are all zero',
         broken='counts everywhere: its gradients are not finite',
         flat='counts everywhere: its scores do not split',
         good='',
     )
     text = {record.levelname: record.getMessage() for record in caplog.records}
-    assert 'the loss does not depend on it: boxes, missing' in text['INFO']
+    assert 'the loss does not depend on it: boxes' in text['INFO']
     warnings = [r.getMessage() for r in caplog.records if r.levelname == 'WARNING']
     assert any('not finite: broken' in warning for warning in warnings)
+    assert any('all zero: vanished' in warning for warning in warnings)
 
 
 def test_odd_shares_are_named(tmp_path, caplog):
