@@ -4,9 +4,9 @@
     python tools/benchmarks/benchmark_recipes.py retinanet pillar --seeds 1 --num-iters 100
     python tools/benchmarks/benchmark_recipes.py --head float       # heads float, as in InlierQ
 
-Networks: retinanet, atss, faster_rcnn, deformable_detr (demo COCO); bccd, yolox (real images);
-pillar, voxel, fcos3d (demo nuScenes); kitti, pointpillars (real scans). MMPTQ_DATA names the folder
-of the real data.
+Networks: retinanet, atss, faster_rcnn, deformable_detr (demo COCO); bccd, yolox, atss_mobilenet
+(real images); pillar, voxel, fcos3d (demo nuScenes); kitti, pointpillars (real scans). MMPTQ_DATA
+names the folder of the real data; atss_mobilenet needs its folder weights/ on PYTHONPATH as well.
 
 Every cell (network, recipe, seed) is one run of tools/ptq.py in its own folder below --out. Cells
 that are finished are not run again, so an interrupted benchmark goes on where it was. The last row
@@ -72,6 +72,7 @@ NETWORKS = {
     'kitti': Network('kitti/centerpoint_pillar_kitti-mini', '_lidar', LIDAR_HEAD),
     'pointpillars': Network('kitti/pointpillars_kitti-mini', '_lidar', loads=True),
     'yolox': Network('yolox/yolox_nano_coco-mini', loads=True),
+    'atss_mobilenet': Network('atss/atss_mobilenetv2_fpn_vehicle-person', loads=True),
     'deformable_detr': Network('demo/deformable-detr_r18_demo-coco'),
 }
 
