@@ -73,7 +73,6 @@ NETWORKS = {
     'pointpillars': Network('kitti/pointpillars_kitti-mini', '_lidar', loads=True),
     'yolox': Network('yolox/yolox_nano_coco-mini', loads=True),
     'atss_mobilenet': Network('atss/atss_mobilenetv2_fpn_vehicle-person', loads=True),
-    'deformable_detr': Network('demo/deformable-detr_r18_demo-coco'),
 }
 
 
