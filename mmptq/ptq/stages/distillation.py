@@ -1,6 +1,7 @@
 """The stage that trains a quantized network as a whole to reproduce the float outputs."""
 
 import copy
+import functools
 import math
 import time
 from typing import Any
@@ -16,9 +17,11 @@ from mmptq.losses import TaskLoss
 from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
+from mmptq.ptq.inputs.fresh_images import FreshImages, Variation
 from mmptq.ptq.inputs.varied_images import varied_batch
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.backward import backward
+from mmptq.ptq.teacher.fresh_teacher import FreshTeacher
 from mmptq.ptq.teacher.task_objective import tell_step
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
@@ -84,6 +87,7 @@ class Distillation(Stage):
         batch_size: int = 2,
         cache_budget: int = 4 * 2**30,
         copies: int = 0,
+        variants: dict[str, float] | None = None,
     ):
         if min(num_iters, batch_size, cache_budget) < 1 or min(lr, copies) < 0:
             raise QuantizationError(
@@ -95,6 +99,7 @@ class Distillation(Stage):
         self.lr, self.act_lr = lr, act_lr
         self.num_iters, self.batch_size = num_iters, batch_size
         self.cache_budget, self.copies = cache_budget, copies
+        self.variation = None if variants is None else Variation.of(variants)
 
     def check(self, ctx: PTQContext) -> None:
         """Refuse a model that the loss is not for."""
@@ -126,10 +131,14 @@ class Distillation(Stage):
             (unit,) = find_units(ctx.model, lambda: forward(first), 'network')
         student = Student(ctx.model, UnitQuantizers(unit))
         original, loss_state = student.state(), copy.deepcopy(self.loss.state_dict())
+        fresh = None
+        if self.variation is not None:
+            images = FreshImages(teacher.samples, self.variation, ctx.seed)
+            fresh = FreshTeacher(teacher, images, functools.partial(student.as_float, original))
         before = _mean_loss(teacher)
         for rate in RATES:
             limit = math.inf if rate == RATES[-1] else DIVERGED * before
-            if self._train(ctx, student, teacher, rate, limit):
+            if self._train(ctx, student, teacher, fresh, rate, limit):
                 break
             student.load_state(original)
             self.loss.load_state_dict(loss_state)
@@ -143,6 +152,7 @@ class Distillation(Stage):
         ctx: PTQContext,
         student: Student,
         teacher: TeacherOutputs,
+        fresh: FreshTeacher | None,
         rate: float,
         limit: float,
     ) -> bool:
@@ -161,7 +171,7 @@ class Distillation(Stage):
                 for group in optimizer.param_groups:
                     group['lr'] = cosine * group['initial_lr']
                 optimizer.zero_grad()
-                loss, parts = self._backward(teacher, ctx.seed, step)
+                loss, parts = self._backward(teacher, fresh, ctx.seed, step)
                 learned = [x for group in optimizer.param_groups for x in group['params']]
                 total += parallel.mean_gradients(learned, [loss])[0]
                 if not math.isfinite(total):
@@ -190,16 +200,21 @@ class Distillation(Stage):
         return True
 
     def _backward(
-        self, teacher: TeacherOutputs, seed: int, step: int
+        self, teacher: TeacherOutputs, fresh: FreshTeacher | None, seed: int, step: int
     ) -> tuple[float, list[dict[str, Tensor]]]:
         """Loss and gradients, of which the mean over processes is that of a step; its parts."""
         shares = parallel.shares(teacher.counts, self.batch_size, step)
         chosen = self._chosen(seed, step, len(teacher.found))[: shares[get_rank()]]
+        chosen = [teacher.found[position] for position in chosen]
+        groups = [[index] for index in chosen] if fresh is None else [chosen][: len(chosen)]
         total, losses = 0.0, []
         self.loss.train()
-        for index in (teacher.found[position] for position in chosen):
-            parts = teacher.parts(index, teacher.raw_outputs(index))
-            loss = sum(parts.values()) / (sum(shares) / get_world_size())
+        for group in groups:
+            if fresh is None:
+                parts = teacher.parts(group[0], teacher.raw_outputs(group[0]))
+            else:
+                parts = fresh.parts(group, step)
+            loss = sum(parts.values()) * len(group) / (sum(shares) / get_world_size())
             backward(loss)
             losses.append(parts)
             total += loss.item()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmptq.ptq.teacher.fixed_parameters import fixed_parameters
+from mmptq.quantization import quantizers_off
 from mmptq.utils.trees import copy_tensors
 
 from .unit_quantizers import UnitQuantizers
@@ -55,6 +56,23 @@ class Student:
                 for x in self.parameters.values():
                     x.requires_grad_(False)
                     x.grad = None
+
+    @contextmanager
+    def as_float(self, state: dict[str, Any]) -> Iterator[None]:
+        """Within this context the model is the float model, without gradients.
+
+        Args:
+            state (dict): From ``state``, before anything was learned.
+        """
+        learned = {name: x.data for name, x in self.parameters.items()}
+        for name, x in self.parameters.items():
+            x.data = state['parameters'][name]
+        try:
+            with torch.no_grad(), quantizers_off(self.model):
+                yield
+        finally:
+            for name, x in self.parameters.items():
+                x.data = learned[name]
 
     @torch.no_grad()
     def _write_learned_rounding(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from reconstruction import toy_context
 
 from mmptq.ptq import Distillation
+from mmptq.ptq.inputs.fresh_images import FreshImages
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
@@ -121,10 +122,10 @@ class KillingStore(ResumeStore):
 
 
 @pytest.mark.parametrize('lr', [5e-3, 0.5])  # the second is lowered on the way
-def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, lr):
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, lr, **options):
     monkeypatch.setattr('mmptq.ptq.stages.distillation.LOG_INTERVAL', 5)
     whole = toy_context(tmp_path / 'whole')
-    distill(whole, num_iters=18, lr=lr)
+    distill(whole, num_iters=18, lr=lr, **options)
 
     def context(store, resume):
         ctx = toy_context(tmp_path / 'killed')
@@ -133,11 +134,11 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, lr):
         return ctx
 
     with pytest.raises(Killed):
-        distill(context(KillingStore, False), num_iters=18, lr=lr)
+        distill(context(KillingStore, False), num_iters=18, lr=lr, **options)
     again = context(ResumeStore, True)
     state = again.resume.load('step')
     assert state['step'] == 10 and (state['rate'] < 1) == (lr > 0.1)
-    distill(again, num_iters=18, lr=lr)
+    distill(again, num_iters=18, lr=lr, **options)
     first, second = tensors(whole), tensors(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -211,3 +212,36 @@ def test_copies_of_images_are_learned_from_as_well(tmp_path, monkeypatch):
 def test_copies_cannot_be_negative():
     with pytest.raises(QuantizationError, match='lr and copies >= 0'):
         Distillation(copies=-1)
+
+
+def test_the_float_model_looks_at_the_same_new_images(tmp_path, monkeypatch):
+    ctx = toy_context(tmp_path)
+    data = dict(next(iter(ctx.loader)))
+    with torch.no_grad(), quantizers_off(ctx.model):
+        floats = ctx.predict(data)[0]
+    seen, batch = [], FreshImages.batch
+
+    def watched(self, chosen, step):
+        seen.append(len(chosen))
+        return batch(self, chosen, step)
+
+    monkeypatch.setattr(FreshImages, 'batch', watched)
+    (unit,) = find_units(ctx.model, lambda: ctx.predict(data), 'network')
+    student = Student(ctx.model, UnitQuantizers(unit))
+    original = student.state()
+    result = distill(ctx, variants=dict(zoom=0.1), batch_size=3)
+    assert seen == [3] * 60 and result['kept'] and result['after'] < result['before']
+    learned = tensors(ctx)
+    with student.as_float(original):
+        again = ctx.predict(data)[0]
+    assert all(torch.equal(x, y) for x, y in zip(floats, again, strict=True))
+    assert all(torch.equal(x, learned[name]) for name, x in tensors(ctx).items())
+
+
+def test_a_killed_run_with_new_images_goes_on_and_ends_the_same(tmp_path, monkeypatch):
+    test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, 5e-3, variants=dict())
+
+
+def test_unknown_variants():
+    with pytest.raises(QuantizationError, match="variants has no 'turn'"):
+        Distillation(variants=dict(turn=3))
