@@ -14,7 +14,6 @@ from mmptq.ptq import parallel
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.seeds import stream_seed
 
-
 # Streams below it choose the samples of a step.
 FIRST_STREAM = 500_000
 
@@ -121,9 +120,9 @@ class FreshImages:
         """Mirrored, zoomed, shifted and sheared."""
         v, strength = self.variation, _uniform(images, 1, generator)
         mirror = torch.where(_uniform(images, 1, generator) < v.mirror, -1.0, 1.0)[:, 0]
-        zoom, dx, dy, shear, stretch = (
-            strength * (2 * _uniform(images, 5, generator) - 1)
-        ).unbind(1)
+        zoom, dx, dy, shear, stretch = (strength * (2 * _uniform(images, 5, generator) - 1)).unbind(
+            1
+        )
         size = (math.log(1 + v.zoom) * zoom).exp()
         matrix = images.new_zeros(len(images), 2, 3)
         matrix[:, 0, 0] = mirror * size * (1 + v.shear * stretch)

@@ -70,6 +70,10 @@ class Distillation(Stage):
         copies (int): Copies of each image that are mirrored, moved, zoomed and lit otherwise (see
             ``varied_batch``), and learned from as well: against overfitting where there are few
             images. Detectors of images only. Defaults to 0.
+        variants (dict, optional): Every step learns from new images, made of the calibration
+            images and forgotten again; the float model gives the targets on them. The arguments
+            of :class:`Variation`, ``dict()`` for its defaults; None learns from the calibration
+            images themselves. Images of one size only. Defaults to None.
 
     Example:
         >>> stages = [dict(type='Calibrator'), dict(type='Distillation', num_iters=2500)]

@@ -38,5 +38,6 @@ def test_family_is_distilled(family, tiny_lanes):
     model = build_lane_model(family)
     data = lane_batch(model, tiny_lanes, num_images=1)
     loss = dict(type='DetectionOutputLoss', score_thr=0.01)
-    quantize_lane_model(family, model, data, FOUR_BITS, [Distillation(loss, num_iters=3)])
+    stage = Distillation(loss, num_iters=3, variants=dict())
+    quantize_lane_model(family, model, data, FOUR_BITS, [stage])
     assert all(torch.isfinite(value).all() for value in raw_outputs(model, data).values())
