@@ -17,16 +17,16 @@ from mmptq.losses import TaskLoss
 from mmptq.ptq import parallel
 from mmptq.ptq.build import build_component
 from mmptq.ptq.context import PTQContext
-from mmptq.ptq.inputs.fresh_images import FreshImages, Variation
-from mmptq.ptq.inputs.varied_images import varied_batch
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.ptq.teacher.backward import backward
-from mmptq.ptq.teacher.fresh_teacher import FreshTeacher
 from mmptq.ptq.teacher.task_objective import tell_step
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.student import Student
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
+from mmptq.ptq.variants.fresh_images import FreshImages, Variation
+from mmptq.ptq.variants.fresh_teacher import FreshTeacher
+from mmptq.ptq.variants.varied_images import varied_batch
 from mmptq.utils.errors import QuantizationError
 from mmptq.utils.seeds import stream_seed
 

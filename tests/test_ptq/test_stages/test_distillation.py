@@ -7,12 +7,12 @@ import torch
 from reconstruction import toy_context
 
 from mmptq.ptq import Distillation
-from mmptq.ptq.inputs.fresh_images import FreshImages
 from mmptq.ptq.resume import ResumeStore
 from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 from mmptq.ptq.units.find import find_units
 from mmptq.ptq.units.student import Student
 from mmptq.ptq.units.unit_quantizers import UnitQuantizers
+from mmptq.ptq.variants.fresh_images import FreshImages
 from mmptq.quantization import HardRounding, QuantizationError, quantized_layers, quantizers_off
 from mmptq.report import read_record
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from mmptq.ptq.inputs.fresh_images import FreshImages, Variation
+from mmptq.ptq.variants.fresh_images import FreshImages, Variation
 from mmptq.quantization import QuantizationError
 
 NOTHING = dict.fromkeys(Variation.__dataclass_fields__, 0.0)

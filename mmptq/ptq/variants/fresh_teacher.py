@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor
 
-from mmptq.ptq.inputs.fresh_images import FreshImages
+from mmptq.ptq.teacher.teacher_outputs import TeacherOutputs
 
-from .teacher_outputs import TeacherOutputs
+from .fresh_images import FreshImages
 
 
 class FreshTeacher:

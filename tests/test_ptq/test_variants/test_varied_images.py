@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mmptq.ptq.inputs import varied_images
-from mmptq.ptq.inputs.varied_images import varied_batch
+from mmptq.ptq.variants import varied_images
+from mmptq.ptq.variants.varied_images import varied_batch
 from mmptq.quantization import QuantizationError
 
 

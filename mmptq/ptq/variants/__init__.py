@@ -1,0 +1,1 @@
+"""New images, made of the calibration images."""
