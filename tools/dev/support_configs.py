@@ -141,7 +141,7 @@ def detector_config(cfg: Config) -> ConfigDict:
     model = copy.deepcopy(cfg.model)
     if 'data_preprocessor' not in model and cfg.get('data_preprocessor'):
         model.data_preprocessor = copy.deepcopy(cfg.data_preprocessor)
-    if 'detector' in model:
+    if 'detector' in model and model.type != 'Detectron2Wrapper':
         outer, model = model.get('data_preprocessor') or {}, model.detector
         if 'data_preprocessor' not in model:
             keys = ('mean', 'std', 'bgr_to_rgb', 'pad_size_divisor', 'pad_mask')
@@ -178,12 +178,16 @@ def signature(model: ConfigDict) -> str:
 
 def limit_detections(model: ConfigDict) -> None:
     """Few detections, but some: random weights are sure of nothing."""
+    # Masks of learned proposals are those of all proposals.
+    most_of = {'max_per_img': 20, 'max_num': 20}
+    if any('num_proposals' in node for node in _nodes(model)):
+        most_of = {'max_per_img': 40}
     for node in _nodes(model.get('test_cfg') or {}):
         for key, value in node.items():
             if key == 'score_thr' and isinstance(value, float):
                 node[key] = 0.0
             elif key in ('nms_pre', 'max_per_img', 'nms_post', 'max_num', 'max_num_pre_nms'):
-                most = {'max_per_img': 20, 'max_num': 20}.get(key, 100)
+                most = most_of.get(key, 100)
                 node[key] = min(value, most) if isinstance(value, int) and value > 0 else value
     for node in _nodes(model):
         for key in ('num_queries', 'num_proposals'):

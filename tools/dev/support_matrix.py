@@ -12,9 +12,11 @@ import argparse
 import json
 import logging
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from support_steps import OPTIONAL_STEPS, STEPS, Record, run_case
 from mmptq.utils.cli import tool_parser
 from mmptq.utils.files import complete_file, write_json
 
-PAGE = Path(__file__).resolve().parents[2] / 'docs/support.md'
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / 'docs/support.md'
 TIMEOUT = 600  # seconds for one config
 
 
@@ -108,8 +111,17 @@ def run_apart(case: Case, results: Path, timeout: int) -> dict[str, Any]:
         row['steps']['build'] = dict(state='running')
     for entry in open_steps(row):
         entry.update(state='error', text=reason)
+    row['facts']['commit'] = commit()
     write_json(row, path)
     return row
+
+
+@lru_cache
+def commit() -> str:
+    """Short hash of the code that runs; empty outside of a git checkout."""
+    command = ['git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD']
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def same_network(case: Case, rows: list[dict[str, Any]], results: Path) -> dict[str, Any] | None:

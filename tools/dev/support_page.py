@@ -1,5 +1,6 @@
 """The generated part of docs/support.md, for support_matrix.py."""
 
+from collections import Counter
 from typing import Any
 
 START, END = '<!-- support matrix: start -->', '<!-- support matrix: end -->'
@@ -49,12 +50,14 @@ def summary(rows: list[dict[str, Any]]) -> str:
     share = 100 * counts['test'] / max(1, counts['run'])
     adapters = sum(state(row, 'adapter') == 'ok' for row in rows)
     seconds = sum(step.get('seconds', 0) for row in rows for step in row['steps'].values())
+    commits = Counter(row['facts'].get('commit') or 'an earlier one' for row in rows)
+    rows_of = ', '.join(f'{name} ({count})' for name, count in commits.most_common())
     return (
         f'Of {total} folders of configs, {counts["build"]} build here and {counts["run"]} run on a '
         f'CPU. Of these, {counts["test"]} ({share:.0f} %) are quantized, tested, saved and loaded '
         f'again, and {counts["export"]} are exported and checked in ONNX Runtime. {adapters} of '
         f'{len(rows)} configs have an adapter. The whole table took {seconds / 60:.0f} minutes of '
-        'one CPU core.'
+        f'one CPU core. Commits of the rows: {rows_of}.'
     )
 
 

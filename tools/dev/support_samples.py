@@ -41,7 +41,7 @@ def make_batch(cfg: Config, model: ConfigDict, seed: int) -> dict[str, Any]:
         video = TrackDataSample(
             video_data_samples=[sample], metainfo=dict(key_frames_inds=[0], ori_length=1)
         )
-        return pseudo_collate([dict(inputs=dict(img=image[None]), data_samples=video)])
+        return pseudo_collate([dict(inputs=image[None], data_samples=video)])
     return pseudo_collate([dict(inputs=image, data_samples=sample)])
 
 

@@ -177,6 +177,11 @@ def make_model(cfg: Config, config: ConfigDict, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     model = build_model(Config(dict(model=copy.deepcopy(config), default_scope=cfg.default_scope)))
     generator = torch.Generator().manual_seed(seed)
+    if any(hasattr(module, 'init_proposal_bboxes') for module in model.modules()):
+        model.init_weights()  # proposals that are boxes, and stay within the image
+        for name, parameter in model.named_parameters():
+            if name.endswith('fc_reg.weight'):
+                parameter.data.mul_(0.01)
     # Standardised weights make outputs as large as the root of the number of inputs.
     standardised = any(type(module).__name__ in STANDARDISED for module in model.modules())
     largest = 384.0 if standardised else 1.5
