@@ -37,6 +37,15 @@ class Camera:
         difference = float(np.cos(half) - np.sin(half)) / 2
         return [total, -total, difference, -difference]
 
+    def __reduce__(self) -> tuple:
+        """Pickle by name: info files are the same whichever process took a picture."""
+        return _camera, (self.channel,)
+
+
+def _camera(channel: str) -> Camera:
+    """The camera of this name."""
+    return next(camera for camera in CAMERAS if camera.channel == channel)
+
 
 CAMERAS = (
     Camera('CAM_FRONT', 0, (1.7, 0.0, 1.51)),

@@ -1,6 +1,7 @@
 """The demo data set in nuScenes format: LiDAR and camera street scenes, any number and length."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,15 @@ from mmptq.demo.folder import is_complete, new_folder
 from mmptq.demo.lidar_scene import make_scene
 from mmptq.demo.nuscenes_cameras import Photographer, camera_folders
 from mmptq.demo.nuscenes_infos import NuScenesInfos
-from mmptq.demo.nuscenes_recording import FOLDERS, SWEEP_PERIOD, count_sweeps, record_scene
+from mmptq.demo.nuscenes_recording import (
+    FOLDERS,
+    SWEEP_PERIOD,
+    Frame,
+    count_sweeps,
+    record_scene,
+)
 from mmptq.demo.nuscenes_tables import NuScenesTables
+from mmptq.demo.scene_processes import in_processes
 
 GENERATOR_VERSION = 2  # increase when the same seed gives other data
 SPLITS = ('train', 'val')
@@ -84,28 +92,56 @@ def _make(
     size = tuple(parameters['image_size'])
     for name in [*FOLDERS.values(), *(camera_folders() if size else ())]:
         (folder / name).mkdir(parents=True)
-    keyframes, columns = parameters['keyframes'], parameters['columns']
-    duration = count_sweeps(keyframes) * SWEEP_PERIOD / 1e6
     tables = NuScenesTables(parameters['seed'], cameras=bool(size))
-    done, total = 0, sum(map(len, names.values()))
-    for split_index, split in enumerate(SPLITS):
+    jobs = [
+        _Job(folder, parameters, split_index, index, name)
+        for split_index, split in enumerate(SPLITS)
+        for index, name in enumerate(names[split])
+    ]
+    recorded = in_processes(_record, jobs)
+    done = 0
+    for split in SPLITS:
         infos = NuScenesInfos(tables)
-        for index, name in enumerate(names[split]):
-            place = [parameters['seed'], split_index, index]
-            rng = np.random.default_rng(place)
-            scene = make_scene(rng, duration)
-            start = _FIRST_TIMESTAMP + (split_index * 1000 + index) * _HOUR
-            photographer = None
-            if size:
-                own = np.random.default_rng([*place, _CAMERA_STREAM])
-                photographer = Photographer(own, scene, folder, size, name)
-            frames = record_scene(rng, scene, folder, keyframes, columns, start, name, photographer)
+        for name in names[split]:
+            frames = next(recorded)
             tables.add_scene(name, frames)
             infos.add_scene(name, frames)
             done += 1
-            on_progress(done, total)
+            on_progress(done, len(jobs))
         infos.write(folder / f'nuscenes_infos_{split}.pkl')
     tables.write(folder)
+
+
+@dataclass
+class _Job:
+    """One scene.
+
+    Attributes:
+        folder (Path): Of the data set.
+        parameters (dict): Of the data set.
+        split, index (int): Place of the scene.
+        name (str): Its name.
+    """
+
+    folder: Path
+    parameters: dict
+    split: int
+    index: int
+    name: str
+
+
+def _record(job: _Job) -> list[Frame]:
+    """Write the files of one scene."""
+    keyframes, columns = job.parameters['keyframes'], job.parameters['columns']
+    place = [job.parameters['seed'], job.split, job.index]
+    rng = np.random.default_rng(place)
+    scene = make_scene(rng, count_sweeps(keyframes) * SWEEP_PERIOD / 1e6)
+    start = _FIRST_TIMESTAMP + (job.split * 1000 + job.index) * _HOUR
+    photographer = None
+    if size := tuple(job.parameters['image_size']):
+        own = np.random.default_rng([*place, _CAMERA_STREAM])
+        photographer = Photographer(own, scene, job.folder, size, job.name)
+    return record_scene(rng, scene, job.folder, keyframes, columns, start, job.name, photographer)
 
 
 def _ignore(done: int, total: int) -> None:
