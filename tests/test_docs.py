@@ -173,6 +173,12 @@ def test_readme_shows_commands():
     assert {'tools/ptq.py', 'tools/test.py', 'tools/export.py'} <= tools
 
 
+def test_named_tests_exist():
+    for path in PAGES:
+        for file, name in re.findall(r'(tests/[\w/]+\.py)::(\w+)', path.read_text()):
+            assert f'def {name}(' in (ROOT / file).read_text(), f'{file}::{name} in {name_of(path)}'
+
+
 @pytest.mark.parametrize('path', RESULTS, ids=name_of)
 def test_results_tables_have_their_conditions(path):
     sections = [section for section in sections_of(path.read_text()) if has_results(section)]

@@ -174,14 +174,14 @@ def run(args: argparse.Namespace) -> None:
     form = file_form(detector, args)
     metadata = describe(cfg, plan, args, form)
     if profile is None:
-        inputs = collect_inputs(cfg, detector, args.num_samples or 4)
+        inputs = collect_inputs(cfg, detector, args.num_samples or 4, form, metadata)
         export_float(detector, inputs, out, form, metadata)
     else:
         check_exportable(detector, plan.layers, profile)
         origin = {key: metadata[key] for key in ('config', 'checkpoint')}
         sparse = None if args.sparse_in_pytorch else plan_sparse_export(detector, origin)
         with sparse.watching() if sparse else nullcontext():
-            inputs = collect_inputs(cfg, detector, args.num_samples)
+            inputs = collect_inputs(cfg, detector, args.num_samples, form, metadata)
         if sparse:
             metadata['sparse'] = sparse.describe()
             sparse_rows = sparse.check()

@@ -21,6 +21,7 @@ TYPES = {
     'randomness.seed': (int, 'a whole number'),
     'load_from': (str, 'the path of a checkpoint'),
     'work_dir': (str, 'the path of a folder'),
+    'train_dataloader': (Mapping, 'dict(dataset=dict(type=...))'),
     'train_cfg': (Mapping, "dict(type='PTQLoop')"),
     'train_cfg.val_float': (bool, 'True or False'),
 }

@@ -12,7 +12,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
-from mmptq.ptq.inputs.pipelines import evaluation_leaves
+from mmptq.ptq.inputs.pipelines import chosen_pipeline, evaluation_leaves
 from mmptq.ptq.inputs.train_dataset import train_leaves
 from mmptq.quantization import QuantizationError
 
@@ -48,6 +48,7 @@ def prepare_data(cfg: Config) -> None:
         QuantizationError: If there are no calibration data, or a file of the data is missing.
     """
     settings = CalibrationSettings.from_config(cfg.get('calibration'))
+    pipelines = _pipelines(cfg)
     if settings.data is None:
         _require_train_data(cfg)
     elif not cfg.get('train_dataloader'):
@@ -55,6 +56,25 @@ def prepare_data(cfg: Config) -> None:
     _prepare_evaluation(cfg, settings)
     if not _complete(cfg, 'test'):
         _drop(cfg, 'test')
+    if pipelines and _pipelines(cfg) != pipelines:
+        # The data are gone, and calibration samples still go through their pipeline.
+        if len(pipelines) > 1 and settings.pipeline is None:
+            raise QuantizationError(
+                f'the evaluation data, which is left out, has {len(pipelines)} different test '
+                'pipelines: name that of the calibration data with --cfg-options '
+                'calibration.pipeline=0'
+            )
+        pipeline = chosen_pipeline(settings.pipeline or 0, pipelines)
+        cfg.calibration = dict(cfg.get('calibration') or {}, pipeline=pipeline)
+
+
+def _pipelines(cfg: Config) -> list[Any]:
+    """The different test pipelines of a config, in order."""
+    found: list[Any] = []
+    for leaf in evaluation_leaves(cfg):
+        if leaf['pipeline'] not in found:
+            found.append(leaf['pipeline'])
+    return found
 
 
 def _require_train_data(cfg: Config) -> None:
@@ -102,12 +122,8 @@ def _complete(cfg: Config, name: str) -> bool:
 
 
 def _drop(cfg: Config, name: str) -> None:
-    """Remove a loop; the pipeline of its data stays at hand as ``test_pipeline``."""
-    leaves = evaluation_leaves(cfg)
     for key in EVALUATION[name]:
         cfg[key] = None
-    if leaves and not evaluation_leaves(cfg):
-        cfg.test_pipeline = leaves[0]['pipeline']
 
 
 def missing_files(cfg: Config, name: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -108,7 +108,7 @@ def named_files(name: str) -> Iterator[None]:
 
 @contextmanager
 def accept_nothing(evaluator: Any) -> Iterator[None]:
-    """Within this context metrics may return None, as one that only writes a file does.
+    """Within this context metrics may return nothing, or a number without a name.
 
     Args:
         evaluator (Evaluator): mmengine's asks every metric for a dict.
@@ -128,4 +128,6 @@ def accept_nothing(evaluator: Any) -> Iterator[None]:
 
 def _dict_of(compute: Callable[[Any], Any], results: Any) -> Any:
     found = compute(results)
-    return {} if found is None else found
+    if found is None:  # of a metric that only writes a file
+        return {}
+    return found if isinstance(found, Mapping) else {'metric': found}

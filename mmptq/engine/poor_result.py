@@ -24,9 +24,13 @@ def warn_of_drop(ctx: PTQContext, stages: list[Any], before: dict, after: dict) 
         after (dict): Metrics of the quantized model.
     """
     numbers = {key: value for key, value in before.items() if is_number(value)}
-    if not numbers or not is_number(after.get(main_metric(numbers))):
+    if not numbers:
         return
     name = main_metric(numbers)
+    if not is_number(after.get(name)):
+        if after:
+            ctx.logger.warning(f'{name} of the quantized model is {after.get(name)}, no number')
+        return
     drop = (numbers[name] - after[name]) / abs(numbers[name]) if numbers[name] else 0.0
     if drop <= LARGEST_DROP:
         return

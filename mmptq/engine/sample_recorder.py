@@ -1,6 +1,6 @@
 """Keeping what an evaluation sees of each sample, without changing its metrics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +103,8 @@ def kept_results(evaluator: Evaluator) -> Iterator[list[Computed]]:
 
 def _keep(kept: list[Computed], metric: BaseMetric, compute: Callable, results: list) -> Any:
     values = compute(results)
-    kept.append(Computed(metric, list(results), dict(values or {})))
+    named = dict(values) if isinstance(values, Mapping) else {}
+    kept.append(Computed(metric, list(results), named))
     return values
 
 

@@ -38,6 +38,9 @@ def prepare_config(cfg: Config) -> None:
     cfg.resume = False
     for key in SWITCHES:
         cfg.pop(key, None)
+    if _name_of(cfg.get('runner_type')) == 'FlexibleRunner':  # shards a training over GPUs
+        cfg.pop('runner_type')
+        cfg.pop('strategy', None)
     visualizer = cfg.get('visualizer')
     if isinstance(visualizer, dict) and visualizer.get('vis_backends'):
         visualizer['vis_backends'] = [dict(type='LocalVisBackend')]
@@ -51,12 +54,16 @@ def prepare_config(cfg: Config) -> None:
 def is_of_training(hook: Any) -> bool:
     """Whether a hook, or the config of one, has no part in PTQ: see ``HOOKS_OF_TRAINING``."""
     kind = hook.get('type') if isinstance(hook, dict) else type(hook)
-    name = kind if isinstance(kind, str) else kind.__name__
-    if name.rpartition('.')[2] == 'MeanTeacherHook':
+    if _name_of(kind) == 'MeanTeacherHook':
         return True
     if isinstance(kind, str):
         kind = HOOKS.get(kind)
     return isinstance(kind, type) and issubclass(kind, HOOKS_OF_TRAINING)
+
+
+def _name_of(kind: Any) -> str:
+    """Name of a class, or what names one in a config."""
+    return str(getattr(kind, '__name__', kind)).rpartition('.')[2]
 
 
 def leave_training(runner: Runner) -> None:

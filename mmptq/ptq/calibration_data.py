@@ -1,18 +1,19 @@
 """Calibration data: the train split, or a folder, through the test pipeline."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
-import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmptq.ptq.inputs.calibration_settings import DEFAULT_SAMPLES, CalibrationSettings
+from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
 from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
 from mmptq.ptq.inputs.folder_dataset import FolderDataset
 from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
+from mmptq.ptq.inputs.sample_choice import choose_samples, spread_samples
 from mmptq.ptq.inputs.sample_files import (
     innermost,
     lacking_cameras,
@@ -125,56 +126,8 @@ def dropped_rows(dataset: CalibrationDataset) -> list[dict[str, Any]]:
     ]
 
 
-def _collate(batch: list) -> Any:
-    return batch[0] if isinstance(batch[0], str) else pseudo_collate(batch)
-
-
-def choose_samples(
-    total: int,
-    num_samples: int | None,
-    seed: int,
-    what: str = 'the train split',
-    default: int = DEFAULT_SAMPLES,
-) -> list[int]:
-    """A random choice without repetition, sorted so that files are read in order.
-
-    Args:
-        total (int): How many samples there are.
-        num_samples (int, optional): How many to choose; None chooses ``default``, or all if there
-            are fewer.
-        seed (int): Of the choice.
-        what (str): What holds the samples, for messages.
-        default (int): See ``num_samples``. Defaults to 256.
-
-    Raises:
-        QuantizationError: If there are fewer samples than asked for, or none at all.
-    """
-    if total < 1:
-        raise QuantizationError(f'{what} is empty: PTQ needs at least one calibration sample')
-    if num_samples is None:
-        num_samples = min(default, total)
-    if num_samples < 1:
-        raise QuantizationError(f'calibration.num_samples={num_samples} must be at least 1')
-    if total < num_samples:
-        raise QuantizationError(
-            f'calibration.num_samples={num_samples} is more than the {total} samples of '
-            f'{what}: set it to at most {total}'
-        )
-    generator = torch.Generator('cpu').manual_seed(seed)
-    return sorted(torch.randperm(total, generator=generator, device='cpu')[:num_samples].tolist())
-
-
-def spread_samples(total: int, num_samples: int, seed: int) -> list[int]:
-    """One sample at random out of each of ``num_samples`` equal parts, in order.
-
-    Frames of a video stay far from each other. Arguments as for :func:`choose_samples`, which has
-    checked them.
-    """
-    generator = torch.Generator('cpu').manual_seed(seed)
-    bounds = [part * total // num_samples for part in range(num_samples + 1)]
-    draws = torch.rand(num_samples, generator=generator, device='cpu', dtype=torch.float64).tolist()
-    parts = zip(bounds, bounds[1:], draws, strict=False)
-    return [low + int(draw * (high - low)) for low, high, draw in parts]
+def _collate(collate: Callable[[list], Any], batch: list) -> Any:
+    return batch[0] if isinstance(batch[0], str) else collate(batch)
 
 
 def make_loader(
@@ -183,15 +136,26 @@ def make_loader(
     num_workers: int,
     seed: int = 0,
     nan_points: str | None = None,
+    collate: Callable[[list], Any] = pseudo_collate,
 ) -> DataLoader:
     """Loader of single-sample batches in a fixed order.
+
+    Args:
+        dataset (Dataset): Holds the samples.
+        indices (list[int]): The ones to take.
+        num_workers (int): Processes that read them.
+        seed (int): Of random steps. Defaults to 0.
+        nan_points (str, optional): See ``CalibrationSettings``.
+        collate (Callable): Makes a batch of a list of samples. Defaults to mmengine's.
 
     Raises:
         QuantizationError: If the file of a sample cannot be used.
     """
     chosen = CalibrationDataset(dataset, indices, seed)
     chosen.check_files(nan_points)
-    return DataLoader(chosen, batch_size=1, num_workers=num_workers, collate_fn=_collate)
+    return DataLoader(
+        chosen, batch_size=1, num_workers=num_workers, collate_fn=partial(_collate, collate)
+    )
 
 
 def select(loader: Iterable[Any], positions: Sequence[int]) -> Iterable[Any]:
@@ -237,11 +201,25 @@ def calibration_loader(
     count = settings.num_samples if num_samples is None else num_samples
     if at_most is not None:
         count = min(at_most, len(dataset) if count is None else count)
+    collate = _collate_of(cfg, dataset)
     indices = choose_samples(len(dataset), count, seed, what, settings.default_samples)
     if settings.data is not None:
         indices = spread_samples(len(dataset), len(indices), seed)
     workers = loader_cfg.get('num_workers', 0) if isinstance(loader_cfg, dict) else 0
-    return make_loader(dataset, indices, workers, seed, settings.nan_points)
+    return make_loader(dataset, indices, workers, seed, settings.nan_points, collate)
+
+
+def _collate_of(cfg: Any, dataset: Dataset) -> Callable[[list], Any]:
+    """What the evaluation data makes batches with: calibration samples look like its samples."""
+    for key in ('val_dataloader', 'test_dataloader'):
+        loader = cfg.get(key)
+        if isinstance(loader, DataLoader):
+            return loader.collate_fn
+        if isinstance(loader, dict) and loader.get('collate_fn') is not None:
+            own = dict(dataset=dataset, batch_size=1, num_workers=0)
+            own['sampler'] = dict(type='DefaultSampler', shuffle=False)
+            return Runner.build_dataloader(dict(own, collate_fn=loader['collate_fn'])).collate_fn
+    return pseudo_collate
 
 
 def _folder(cfg: Any, settings: CalibrationSettings) -> FolderDataset:
@@ -255,6 +233,8 @@ def _folder(cfg: Any, settings: CalibrationSettings) -> FolderDataset:
 
 def _train_split(cfg: Any, settings: CalibrationSettings, loader_cfg: Any) -> Dataset:
     if isinstance(loader_cfg, DataLoader):
+        if not hasattr(loader_cfg.dataset, '__len__'):
+            raise _no_length(type(loader_cfg.dataset).__name__)
         return loader_cfg.dataset
     if not loader_cfg or loader_cfg.get('dataset') is None:
         raise QuantizationError(
@@ -270,9 +250,22 @@ def _train_split(cfg: Any, settings: CalibrationSettings, loader_cfg: Any) -> Da
     train = with_pipelines(train, lambda: next(found), settings.nan_points)
     loader = dict(dataset=train, batch_size=1, num_workers=0)
     loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
-    dataset = Runner.build_dataloader(loader).dataset
+    try:
+        dataset = Runner.build_dataloader(loader).dataset
+    except TypeError as error:
+        if 'has no len()' not in str(error):
+            raise
+        raise _no_length(str(error).split("'")[1]) from error
     skip_labels(dataset)
     return dataset
+
+
+def _no_length(kind: str) -> QuantizationError:
+    return QuantizationError(
+        f'no samples can be chosen from {kind}, the dataset of train_dataloader, because it has no '
+        'length: give it __len__ and __getitem__, or calibrate on a folder with --calibration-data '
+        'FOLDER'
+    )
 
 
 def _no_pipeline() -> QuantizationError:

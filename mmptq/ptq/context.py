@@ -164,7 +164,8 @@ class PTQContext:
             return run_model(self.model, data)
         except (torch.OutOfMemoryError, QuantizationError):
             raise
-        except (RuntimeError, ValueError, IndexError) as error:  # of any model
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            # Code of any model, and what it finds in a sample.
             name = f'sample {sample_name(data)}' if is_detector(self.model) else 'a batch'
             raise QuantizationError(
                 f'the model cannot run {name} of the calibration data ({first_line(error)}): leave '

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmptq.compat.attention import keep_attention_unfused
 from mmptq.ptq import parallel
+from mmptq.ptq.checks.float_weights import check_weights
 from mmptq.ptq.checks.invariants import convert_checked
 from mmptq.quantization import (
     QuantizationError,
@@ -37,8 +38,8 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
         quantizer (dict): See ``mmptq.quantization.placement.place``.
 
     Raises:
-        QuantizationError: If the model is quantized already, the config does not fit it, or the
-            backend of the context cannot run the plan.
+        QuantizationError: If the model is quantized already, the config does not fit it, weights
+            hold NaN or Inf, or the backend of the context cannot run the plan.
     """
     start = time.perf_counter()
     keep_attention_unfused(ctx.model)
@@ -46,6 +47,7 @@ def plan_model(ctx: PTQContext, quantizer: dict[str, Any]) -> None:
     parallel.check_same(ctx.model, 'float weights')
     with eager(ctx.model):
         ctx.plan = make_plan(ctx.model, quantizer, lambda: ctx.predict(first), _further_runs(ctx))
+    check_weights(ctx.model, ctx.plan)
     parallel.check_same(ctx.plan.to_dict(), 'planned layers')
     ctx.checks = [dict(check='layers run', seconds=time.perf_counter() - start)]
     if ctx.limits is not None:

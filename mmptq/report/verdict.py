@@ -69,7 +69,7 @@ def verdict(
     change = after[name] - before[name]
     text = f'{label} {number(before[name])} -> {number(after[name])}'
     row = interval_of(intervals)
-    if row is None:
+    if row is None or row['difference'] is None or row['low'] is None:
         return dict(text=f'{text} ({number(change, True)})', kind='unknown')
     limits = (
         f'{number(row["difference"], True)} [{number(row["low"], True)}, '

@@ -1,5 +1,6 @@
 """Metrics of any evaluator as plain Python."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ def plain_metrics(metrics: Any) -> dict[str, Any]:
 
 def is_number(value: Any) -> bool:
     """Whether a plain value is a number that can be compared."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def main_metric(metrics: dict[str, Any]) -> str:

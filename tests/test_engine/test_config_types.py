@@ -17,6 +17,7 @@ from mmptq.quantization import QuantizationError
         (dict(stages='mse'), "stages='mse'"),
         (dict(backend=5), 'or --backend NAME'),
         (dict(randomness=dict(seed='abc')), 'a whole number'),
+        (dict(train_dataloader=[dict()]), r'write dict\(dataset='),
         (dict(load_from=5), 'the path of a checkpoint'),
         (dict(train_cfg=dict(type='PTQLoop', val_float='no')), 'True or False'),
     ],

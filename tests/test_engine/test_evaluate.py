@@ -10,6 +10,7 @@ from mmengine.registry import METRICS
 
 from mmptq.engine import evaluate
 from mmptq.engine.evaluate import accept_nothing, collect_in
+from mmptq.engine.sample_recorder import kept_results
 from mmptq.report import read_record
 
 
@@ -83,6 +84,16 @@ def test_metrics_are_themselves_again():
     assert 'compute_metrics' not in vars(metric)
     with accept_nothing(None):
         pass
+
+
+def test_a_number_without_a_name():
+    metric = FileMetric()
+    metric.compute_metrics = lambda results: np.float32(0.5)
+    evaluator = Evaluator(metric)
+    metric.results = [1]
+    with kept_results(evaluator) as kept, accept_nothing(evaluator):
+        assert evaluator.evaluate(1) == {'metric': 0.5}
+    assert kept[0].values == {}
 
 
 def test_metrics_collect_in_the_work_directory(monkeypatch, tmp_path):

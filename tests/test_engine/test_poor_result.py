@@ -50,3 +50,11 @@ def test_quiet(tmp_path):
         ({'name': 'x'}, {'name': 'y'}),
     ):
         assert warning(tmp_path, before, after, [Calibrator()]) == []
+
+
+def test_no_number_after_quantization(tmp_path):
+    for value in (float('nan'), None):
+        before, after = {'other': float('nan'), 'mAP': 0.5}, {'mAP': value}
+        (text,) = warning(tmp_path, before, after, [Calibrator()])
+        assert text == f'mAP of the quantized model is {value}, no number'
+    assert warning(tmp_path, {'mAP': float('nan')}, {'mAP': 0.5}, [Calibrator()]) == []

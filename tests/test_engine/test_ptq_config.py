@@ -67,9 +67,12 @@ def test_nothing_of_the_training_is_left():
         param_scheduler=[dict(type='OfAnotherPackage')],
         calibration=dict(data='images'),  # no matter here
         auto_scale_lr=dict(enable=True),
+        runner_type='FlexibleRunner',
+        strategy=dict(type='DeepSpeedStrategy', zero_optimization=dict(stage=3)),
     )
     cfg = Config(training)
     prepare_runner_config(cfg, 'float.pth')
+    assert 'runner_type' not in cfg and 'strategy' not in cfg
     assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.0))
     assert cfg.param_scheduler is None and cfg.auto_scale_lr is None
     assert cfg.load_from == 'float.pth' and cfg.randomness == dict(seed=0)

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch.utils.data import Dataset
+from mmengine.registry import FUNCTIONS, init_default_scope
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from mmptq.ptq.calibration_data import (
-    CalibrationDataset,
-    calibration_loader,
-    choose_samples,
-    make_loader,
-    spread_samples,
-)
+from mmptq.ptq.calibration_data import CalibrationDataset, calibration_loader, make_loader
+from mmptq.ptq.inputs.sample_choice import choose_samples, spread_samples
 from mmptq.quantization import QuantizationError
 
 
@@ -162,3 +157,37 @@ def test_own_dataset_without_pipeline_and_without_anything_of_mmengine():
 def test_missing_train_data_names_the_way_out():
     with pytest.raises(QuantizationError, match='no .train_dataloader.* --calibration-data'):
         loader_of()
+
+
+def first_of_each(batch):
+    return dict(first=batch[0])
+
+
+def test_batches_are_made_as_those_of_the_evaluation():
+    train = dict(train_dataloader=dict(dataset=dict(type=Noise, count=2)))
+    FUNCTIONS.register_module(name='first_of_each', module=first_of_each, force=True)
+    evaluation = dict(collate_fn=dict(type='mmengine.first_of_each'), dataset=dict(pipeline=[]))
+    for key in ('val_dataloader', 'test_dataloader'):
+        assert set(next(iter(loader_of(**train, **{key: evaluation})))) == {'first'}
+    loader = DataLoader(Noise(2), collate_fn=first_of_each)
+    assert set(next(iter(loader_of(**train, val_dataloader=loader)))) == {'first'}
+    assert 'inputs' in next(iter(loader_of(**train)))
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
+
+
+class NoLength:
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.parametrize('kind', [Endless, NoLength])
+def test_a_dataset_without_a_length(kind):
+    with pytest.raises(QuantizationError, match=f'from {kind.__name__}.* has no length'):
+        loader_of(train_dataloader=dict(dataset=dict(type=kind)))
+    if kind is Endless:
+        with pytest.raises(QuantizationError, match='from Endless.* has no length'):
+            loader_of(train_dataloader=DataLoader(Endless()))

@@ -37,6 +37,6 @@ def test_nested_and_missing():
     assert plain_metrics({1: 2}) == {'1': 2}
 
 
-@pytest.mark.parametrize('value', [True, None, 'a', [1]])
+@pytest.mark.parametrize('value', [True, None, 'a', [1], float('nan'), float('inf')])
 def test_what_is_no_number(value):
     assert not is_number(value)

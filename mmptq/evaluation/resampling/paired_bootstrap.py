@@ -96,8 +96,9 @@ def interval_of(intervals: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def is_noise(row: dict[str, Any]) -> bool:
-    """Whether the interval of a difference holds zero."""
-    return row['low'] <= 0 <= row['high']
+    """Whether the interval of a difference holds zero; an unknown interval does not."""
+    low, high = row['low'], row['high']
+    return low is not None and high is not None and low <= 0 <= high
 
 
 def _draw(random: np.random.Generator, count: int, size: int) -> np.ndarray:

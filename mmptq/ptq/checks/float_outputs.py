@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from mmptq.ptq.replay.activation_cache import ActivationCache
 from mmptq.utils.agree import agree
-from mmptq.utils.hooks import temporary_hooks
+from mmptq.utils.hooks import replaced_forwards, temporary_hooks
 from mmptq.utils.messages import first_line
 from mmptq.utils.sparse_rows import RowsDifferError, align_rows
 from mmptq.utils.stop_forward import StopForward
@@ -48,8 +49,14 @@ class FloatOutputs:
 
         self.result = [x.clone() for x in self._run(keep)]
 
-    def first_difference(self) -> str | None:
-        """What differs first from the record, as the object of a sentence; None if all agree."""
+    def first_difference(self, hooks: bool = True) -> str | None:
+        """What differs first from the record, as the object of a sentence; None if all agree.
+
+        Args:
+            hooks (bool): Whether modules have hooks meanwhile. Without, their ``forward`` is
+                replaced, which hooks of others and fused paths may see in another way: that
+                everything agrees means as much, and a difference means nothing. Defaults to True.
+        """
         counts = dict.fromkeys(self.calls, 0)
         found: list[str] = []
 
@@ -66,7 +73,7 @@ class FloatOutputs:
         result: list[Tensor] = []
         try:
             with suppress(StopForward):
-                result = self._run(compare)
+                result = self._run(compare, hooks)
         except Exception as error:  # the model ran before the change
             return f'the model, which fails ({first_line(error)})'
         if found:
@@ -78,15 +85,32 @@ class FloatOutputs:
         return None if same else 'what the model returns'
 
     @torch.no_grad()
-    def _run(self, watch: Watch) -> list[Tensor]:
-        hooks = {
-            self.model.get_submodule(name): lambda _, args, output, name=name: watch(name, output)
-            for name in self.calls
-        }
+    def _run(self, watch: Watch, hooks: bool = True) -> list[Tensor]:
+        modules = {self.model.get_submodule(name): name for name in self.calls}
+        if hooks:
+            watching = temporary_hooks(
+                after={m: partial(_hook, watch, name) for m, name in modules.items()}
+            )
+        else:
+            watching = replaced_forwards(
+                {m: partial(_forward, watch, name, m.forward) for m, name in modules.items()}
+            )
         devices = {p.device for p in self.model.parameters() if p.device.type != 'cpu'}
-        with torch.random.fork_rng(list(devices)), temporary_hooks(after=hooks):
+        with torch.random.fork_rng(list(devices)), watching:
             torch.manual_seed(self.seed)
             return list(tensors_in(self.run()))
+
+
+def _hook(watch: Watch, name: str, module: nn.Module, args: Any, output: Any) -> Any:
+    return watch(name, output)
+
+
+def _forward(
+    watch: Watch, name: str, forward: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    output = forward(*args, **kwargs)
+    replacement = watch(name, output)
+    return output if replacement is None else replacement
 
 
 def _is_nested(output: Any) -> bool:

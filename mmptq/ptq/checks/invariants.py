@@ -50,11 +50,12 @@ def convert_checked(ctx: PTQContext) -> None:
     """
     with _timed(ctx, 'float outputs'):
         batches = list(ctx.batches_at(ctx.plan.samples))
-        _convert(ctx, batches)
+        bypassed = _convert(ctx, batches)
         ctx.make_layer_states()
     with _timed(ctx, 'quantizers run'):
-        runs = [partial(ctx.predict, data) for data in batches]
-        for name, reason in bypassed_layers(ctx.model, runs).items():
+        if bypassed is None:
+            bypassed = bypassed_layers(ctx.model, [partial(ctx.predict, x) for x in batches])
+        for name, reason in bypassed.items():
             detach(ctx, name, reason)
             ctx.logger.warning(f"'{name}' stays float: {reason}")
     _check_rest(ctx)
@@ -71,6 +72,15 @@ def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> dict[str
         model (nn.Module): Converted.
         runs (list[Callable]): Each runs the model on a sample; together they reach all layers.
     """
+    with _watched_quantizers(model) as found:
+        for run in runs:
+            run()
+    return found()
+
+
+@contextmanager
+def _watched_quantizers(model: nn.Module) -> Iterator[Callable[[], dict[str, str]]]:
+    """Within this context quantizers are off; gives what ``bypassed_layers`` returns."""
     layers = quantized_layers(model)
     ran: set[nn.Module] = set()
     rewritten: set[nn.Module] = set()
@@ -95,15 +105,20 @@ def bypassed_layers(model: nn.Module, runs: list[Callable[[], Any]]) -> dict[str
         forwards.update({q: noting(q, weight) for q, weight in pairs})
     for mark in marks.values():
         mark += (mark.abs() + 1e-3) * 4 * torch.finfo(mark.dtype).eps
-    # No hooks: torch's fused attention looks for them, and calls modules only where there are some.
-    with replaced_forwards(forwards):
-        for run in runs:
-            run()
-    for weight, value in saved.items():
-        _first_value(weight).copy_(value)
-    found = {name: BYPASSED for name, parts in slots.items() if not ran.issuperset(parts)}
-    found |= {name: REWRITTEN for name, parts in slots.items() if rewritten.intersection(parts)}
-    return found
+
+    def found() -> dict[str, str]:
+        names = {name: BYPASSED for name, parts in slots.items() if not ran.issuperset(parts)}
+        changed = (name for name, parts in slots.items() if rewritten.intersection(parts))
+        return names | dict.fromkeys(changed, REWRITTEN)
+
+    try:
+        # No hooks: torch's fused attention looks for them, and calls modules only where there are
+        # some.
+        with replaced_forwards(forwards):
+            yield found
+    finally:
+        for weight, value in saved.items():
+            _first_value(weight).copy_(value)
 
 
 def _first_value(x: Tensor) -> Tensor:
@@ -118,17 +133,24 @@ def _timed(ctx: PTQContext, name: str) -> Iterator[None]:
     ctx.checks.append(dict(check=name, seconds=time.perf_counter() - start))
 
 
-def _convert(ctx: PTQContext, batches: list[Any]) -> None:
-    """Fold and convert, without what changes the outputs."""
+def _convert(ctx: PTQContext, batches: list[Any]) -> dict[str, str] | None:
+    """Fold and convert, without what changes the outputs.
+
+    Returns:
+        dict[str, str] | None: What ``bypassed_layers`` returns, where one forward showed both.
+    """
     with ActivationCache(CACHE_BYTES, ctx.work_dir / 'cache') as cache:
         records = []
         for data in batches:
             run = partial(ctx.predict, data)
             records.append(FloatOutputs(ctx.model, run, cache, ctx.seed))
             records[-1].record(_watched(ctx.plan))
+        bypassed = _convert_at_once(ctx, records)
+        if bypassed is not None:
+            return bypassed
         difference = _difference(ctx, ctx.plan, records, keep=True)
         if difference is None:
-            return
+            return None
         reproducible = _difference(ctx, QuantPlan(), records) is None
         if reproducible:
             _leave_out(ctx, records)
@@ -138,11 +160,23 @@ def _convert(ctx: PTQContext, batches: list[Any]) -> None:
                     f'folding and conversion change {difference}, with quantizers off: keep the '
                     'layers around it float with --float NAME'
                 )
-            return
+            return None
     ctx.logger.warning(
         'outputs of the float model differ from run to run, so that folding is not checked'
     )
     apply_plan(ctx.model, ctx.plan)
+    return None
+
+
+@torch.no_grad()
+def _convert_at_once(ctx: PTQContext, records: list[FloatOutputs]) -> dict[str, str] | None:
+    """Both checks in one forward per sample; the model is left converted only on success."""
+    undo = apply_plan(ctx.model, ctx.plan)
+    with _watched_quantizers(ctx.model) as bypassed:
+        if all(record.first_difference(hooks=False) is None for record in records):
+            return bypassed()
+    undo()
+    return None
 
 
 def _watched(plan: QuantPlan) -> list[str]:

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmptq.quantization import QuantizationError
 from mmptq.utils.images import unshared_images
+from mmptq.utils.messages import first_line
 from mmptq.utils.trees import map_tensors, tensors_in
 
 WITHOUT_IT = ', or calibrate on a folder without it with --calibration-data FOLDER'
@@ -51,17 +54,60 @@ def prepare_batch(model: nn.Module, batch: Any) -> Any:
     """A batch as the forward of the model takes it, on the device of the model.
 
     Raises:
-        QuantizationError: If an input is empty or not finite.
+        QuantizationError: If an input is empty or not finite, or the model takes other batches.
     """
     if is_detector(model):
-        data = model.data_preprocessor(batch, False)
+        data = _preprocessed(model, batch)
         name = f'calibration sample {sample_name(data)}'
-        check_finite(data['inputs'], name, 'the train split', WITHOUT_IT)
+        inputs = data['inputs'] if isinstance(data, Mapping) else data
+        check_finite(inputs, name, 'the train split', WITHOUT_IT)
         return data
     device = device_of(model)
     if isinstance(batch, Mapping):
         batch = dict(batch)  # a class of its own, such as UserDict, has tensors in it, too
     return map_tensors(lambda x: x.to(device), batch)
+
+
+def _preprocessed(model: nn.Module, batch: Any) -> Any:
+    if isinstance(model, BaseDetector):
+        batch = with_data_samples(batch)
+    try:
+        data = model.data_preprocessor(batch, False)
+        if isinstance(data, Mapping):
+            data['inputs']  # noqa: B018
+        return data
+    except (torch.OutOfMemoryError, QuantizationError):
+        raise
+    except Exception as error:  # of any preprocessor, on what any dataset returned
+        raise QuantizationError(
+            f'calibration sample {sample_name(batch)} is not what the model takes '
+            f'({first_line(error)}): let the dataset of train_dataloader, or its pipeline, return '
+            "dict(inputs=..., data_samples=...), with inputs as the model's data_preprocessor "
+            'takes them'
+        ) from error
+
+
+def with_data_samples(batch: Any) -> Any:
+    """A batch of images with a data sample for each, where its dataset gave none.
+
+    A detector writes its predictions into data samples, and reads the sizes of the images there.
+    """
+    if not isinstance(batch, Mapping) or not _are_missing(batch.get('data_samples')):
+        return batch
+    inputs = batch.get('inputs')
+    images = list(inputs) if isinstance(inputs, (Tensor, list, tuple)) else []
+    if not images or not all(isinstance(x, Tensor) and x.dim() == 3 for x in images):
+        return batch
+    samples = []
+    for index, image in enumerate(images):
+        size = tuple(image.shape[-2:])
+        meta = dict(img_id=index, img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0))
+        samples.append(DetDataSample(metainfo=meta))
+    return {**batch, 'data_samples': samples}
+
+
+def _are_missing(samples: Any) -> bool:
+    return samples is None or (isinstance(samples, list) and all(x is None for x in samples))
 
 
 def run_model(model: nn.Module, data: Any) -> Any:
@@ -71,6 +117,8 @@ def run_model(model: nn.Module, data: Any) -> Any:
     positional arguments, and a dict as keyword arguments.
     """
     if is_detector(model):
+        if not isinstance(data, Mapping):
+            return model(*data, mode='predict')
         return model(**unshared_images(data), mode='predict')
     if isinstance(data, Tensor):
         return model(data)
@@ -95,9 +143,10 @@ def check_finite(inputs: Any, name: str, where: str, hint: str = '') -> None:
             )
 
 
-def sample_name(data: dict[str, Any]) -> str:
+def sample_name(data: Any) -> str:
     """File of the first sample of a batch, as its data sample knows it."""
-    samples = data.get('data_samples') or [None]
+    samples = data.get('data_samples') if isinstance(data, Mapping) else None
+    samples = samples if samples and isinstance(samples, (list, tuple)) else [None]
     for key in ('lidar_path', 'img_path', 'sample_idx', 'img_id'):
         value = getattr(samples[0], key, None)
         if value is not None:

@@ -62,7 +62,7 @@ def pipelines_for(
         if leaf['pipeline'] not in different:
             different.append(leaf['pipeline'])
     if settings.pipeline is not None:
-        return [_chosen(settings.pipeline, different)] * len(train)
+        return [chosen_pipeline(settings.pipeline, different)] * len(train)
     if len(different) <= 1:
         return [different[0]] * len(train) if different else None
     if [_source(leaf) for leaf in leaves] == [_source(leaf) for leaf in train]:
@@ -74,7 +74,16 @@ def pipelines_for(
     )
 
 
-def _chosen(choice: Any, different: list[list[dict]]) -> list[dict]:
+def chosen_pipeline(choice: Any, different: list[list[dict]]) -> list[dict]:
+    """The pipeline of ``calibration.pipeline``.
+
+    Args:
+        choice (list[dict] | int): A pipeline, or the number of one.
+        different (list[list[dict]]): The different ones of the evaluation data.
+
+    Raises:
+        QuantizationError: If it is neither.
+    """
     if isinstance(choice, (list, tuple)) and all(isinstance(step, dict) for step in choice):
         return list(choice)
     if isinstance(choice, int) and 0 <= choice < len(different):
