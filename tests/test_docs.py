@@ -175,7 +175,7 @@ def test_readme_shows_commands():
 
 def test_named_tests_exist():
     for path in PAGES:
-        for file, name in re.findall(r'(tests/[\w/]+\.py)::(\w+)', path.read_text()):
+        for file, name in re.findall(r'(tests/test_[\w/]+\.py)::(\w+)', path.read_text()):
             assert f'def {name}(' in (ROOT / file).read_text(), f'{file}::{name} in {name_of(path)}'
 
 

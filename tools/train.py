@@ -6,6 +6,7 @@ python tools/train.py CONFIG [--resume [CHECKPOINT]]
 import sys
 
 import mmptq  # noqa: F401  (checks the environment and registers the components)
+from mmptq.quantization import QuantizationError
 from mmptq.utils.cli import build_runner, load_config, make_parser, require_file
 from mmptq.utils.messages import DataError, last_sentence
 
@@ -27,7 +28,7 @@ def main() -> None:
         if config.get('load_from'):
             require_file(config.load_from, 'checkpoint')
         build_runner(config).train()
-    except (DataError, OSError) as error:
+    except (DataError, QuantizationError, OSError) as error:
         sys.exit(f'error: {last_sentence(error)}')
 
 

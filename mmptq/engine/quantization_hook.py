@@ -5,6 +5,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
 from mmptq.compat.empty_scans import accept_empty_scans
+from mmptq.compat.quantized_loading import TRAINING, is_training
 from mmptq.quantization import QuantizationError
 from mmptq.utils.models import unwrap
 
@@ -19,8 +20,8 @@ class QuantizationHook(Hook):
     """Converts the model before the weights of a quantized checkpoint are loaded into it.
 
     Before quantization (``PTQLoop``) and before a test, a float checkpoint is checked against the
-    model and loaded, because the runner itself goes on with missing keys. In a training it passes
-    through.
+    model and loaded, because the runner itself goes on with missing keys. In a training a float
+    checkpoint passes through, and a quantized one is refused.
 
     Note:
         mmengine calls ``after_load_checkpoint`` between reading a checkpoint and loading its
@@ -48,7 +49,9 @@ class QuantizationHook(Hook):
                 f"checkpoint '{runner._load_from}' is quantized already: give the float "
                 'checkpoint, or test this one with tools/test.py'
             )
-        training = isinstance(loop, BaseLoop) and not quantizing
+        training = is_training(runner)
+        if quantized and training:
+            raise QuantizationError(f"checkpoint '{runner._load_from}' {TRAINING}")
         if quantized or not training:
             # The runner loads the same state dict again after this hook.
             load_weights(runner.model, checkpoint)

@@ -89,6 +89,7 @@ def run_stages(ctx: PTQContext, stages: list[Any]) -> None:
         with eager(ctx.model):
             stage.run(ctx)
         parallel.check_same(ctx.model, f'weights or scales after {type(stage).__name__}')
+        parallel.check_same(ctx.plan.to_dict(), f'bits of layers after {type(stage).__name__}')
         ctx.run_record.add_stage(ctx.stage, time.perf_counter() - start)
     ctx.stage = None
 

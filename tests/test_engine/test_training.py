@@ -203,6 +203,28 @@ def test_a_config_without_the_hook_is_checked_too(tiny, tmp_path):
         Runner.from_cfg(cfg).train()
 
 
+@pytest.mark.parametrize('hooks', [[], [dict(type='QuantizationHook')]])
+def test_a_quantized_model_is_not_trained(tiny_quantized, tmp_path, hooks):
+    """It would leave its grids without a word."""
+    cfg = Config.fromfile(tiny_quantized / 'tiny.py')
+    for key in ('quantizer', 'stages', 'calibration'):
+        cfg.pop(key)
+    cfg.update(custom_hooks=hooks, work_dir=str(tmp_path))
+    cfg.load_from = str(tiny_quantized / 'work/quantized.pth')
+    cfg.pop('train_cfg')
+    cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+    cfg.optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+    cfg.param_scheduler = None
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(
+        QuantizationError, match="quantized.pth' is quantized, and a training would"
+    ):
+        runner.train()
+    cfg.load_from = str(tiny_quantized / 'float.pth')
+    cfg.train_dataloader.dataset.indices = 1
+    assert Runner.from_cfg(cfg).train() is not None
+
+
 class Keeps(Hook):
     def __init__(self, **attributes):
         vars(self).update(attributes)

@@ -15,7 +15,7 @@ import torch
 from helpers import ROOT, run_tool
 from mmengine.config import Config
 
-from mmptq.engine.checkpoint import read_checkpoint
+from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.ptq.inputs.sample_choice import choose_samples
 from mmptq.report import read_record
 
@@ -53,8 +53,8 @@ def start(tool: str, *arguments) -> subprocess.Popen:
     )
 
 
-def output_of(process: subprocess.Popen) -> str:
-    output = process.communicate(timeout=SECONDS)[0]
+def output_of(process: subprocess.Popen, seconds: float = SECONDS) -> str:
+    output = process.communicate(timeout=seconds)[0]
     assert process.returncode == 0, output[-3000:]
     return output
 
@@ -104,6 +104,43 @@ def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
         'samples.npz',
         path.name,
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('options', 'kinds'),
+    [
+        ((), ['auto']),
+        (('--average-bits', '5'), ['bit_allocation', 'bit_budget']),
+        (('--max-drop', '0.001'), ['accuracy_control']),
+    ],
+)
+def test_two_processes_decide_as_one(tiny, tmp_path, options, kinds):
+    """Remedies, bits and layers that are reverted; all processes compare them after each stage."""
+    cfg = Config.fromfile(tiny[0])
+    for key in ('quantizer', 'stages'):
+        cfg.pop(key)
+    cfg.train_cfg = dict(type='PTQLoop', report=False)
+    cfg.dump(tiny[0])
+    torch.set_num_threads(1)
+    run_tool('ptq', tiny[0], '--work-dir', tmp_path / 'one', *options)
+    output_of(start('ptq', tiny[0], '--work-dir', tmp_path / 'two', *options), 5 * SECONDS)
+    coverage = [(tmp_path / name / 'coverage.json').read_text() for name in ('one', 'two')]
+    assert coverage[0] == coverage[1]
+    plans = [plan_of(read_checkpoint(tmp_path / x / 'quantized.pth')) for x in ('one', 'two')]
+    assert plans[0].to_dict() == plans[1].to_dict()
+    for kind in kinds:
+        one, two = (read_record(tmp_path / name, kind) for name in ('one', 'two'))
+        assert one and decisions(one) == decisions(two)
+
+
+def decisions(data):
+    """Without numbers, which are sums in another order."""
+    if isinstance(data, dict):
+        return {key: decisions(value) for key, value in data.items() if key != 'seconds'}
+    if isinstance(data, list):
+        return list(map(decisions, data))
+    return None if isinstance(data, float) else data
 
 
 @pytest.mark.slow
