@@ -9,11 +9,14 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmptq.ptq.inputs.calibration_settings import CalibrationSettings
+from mmptq.ptq.inputs.calibration_settings import (
+    CalibrationSettings,
+    choose_samples,
+    spread_samples,
+)
 from mmptq.ptq.inputs.finite_points import NAN_HINT, FinitePoints, with_finite_points
 from mmptq.ptq.inputs.folder_dataset import FolderDataset
 from mmptq.ptq.inputs.pipelines import evaluation_leaves, pipelines_for
-from mmptq.ptq.inputs.sample_choice import choose_samples, spread_samples
 from mmptq.ptq.inputs.sample_files import (
     innermost,
     lacking_cameras,

@@ -10,7 +10,7 @@ from mmengine.registry import FUNCTIONS, init_default_scope
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmptq.ptq.calibration_data import CalibrationDataset, calibration_loader, make_loader
-from mmptq.ptq.inputs.sample_choice import choose_samples, spread_samples
+from mmptq.ptq.inputs.calibration_settings import choose_samples, spread_samples
 from mmptq.quantization import QuantizationError
 
 

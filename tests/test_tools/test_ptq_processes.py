@@ -16,7 +16,7 @@ from helpers import ROOT, run_tool
 from mmengine.config import Config
 
 from mmptq.engine.checkpoint import plan_of, read_checkpoint
-from mmptq.ptq.inputs.sample_choice import choose_samples
+from mmptq.ptq.inputs.calibration_settings import choose_samples
 from mmptq.report import read_record
 
 LP = dict(type='LpObserver')
