@@ -1,10 +1,12 @@
 """This project's integer files beside those of NNCF and onnxruntime.quantization: metric and time.
 
-python tools/benchmarks/benchmark_peers.py LEAF_CONFIG [--num-samples 64] [--rounds 20] \
-    [--size 800 1344]
+python tools/benchmarks/benchmark_peers.py CONFIG [CHECKPOINT] [--num-samples 64] [--rounds 20] \
+    [--size 800 1344] [--backends openvino] [--peers nncf nncf-mixed] [--cfg-options ptq=None]
 
-All quantize the same float network with the same calibration samples; every file is scored by the
-stock test loop and all are timed in one interleaved run. Needs `pip install nncf` besides the
+All quantize the same float network with the same calibration samples: this project with the scheme
+and recipe of the config, or with its defaults where the config has none. Every file is scored by
+the stock test loop and all are timed in one interleaved run; --rounds 0 leaves the times out. Files
+and scores that lie in the work directory are not made again. Needs `pip install nncf` besides the
 package's own extra `deploy`.
 """
 
@@ -35,12 +37,19 @@ BACKENDS = ('onnxruntime', 'onnxruntime_full', 'openvino')
 
 def parse_args() -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('config', help='a leaf config of an INT8 recipe; load_from names the model')
+    parser.add_argument('config', help='a float config, or a leaf config of an INT8 recipe')
+    parser.add_argument('checkpoint', nargs='?', help="float weights; default: the config's own")
     parser.add_argument('--num-samples', type=int, default=64, help='calibration samples')
     parser.add_argument('--rounds', type=int, default=20, help='timed runs of each file')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument(
         '--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='input size of the timing'
+    )
+    parser.add_argument('--backends', nargs='*', choices=BACKENDS, default=list(BACKENDS))
+    parser.add_argument('--peers', nargs='*', choices=list(PEERS), default=list(PEERS))
+    parser.add_argument('--cfg-options', nargs='*', default=[], help='for tools/ptq.py')
+    parser.add_argument(
+        '--export-options', nargs='*', default=[], help='OPTION=VALUE, see export.py'
     )
     parser.add_argument('--work-dir', help='default: work_dirs/benchmark_peers/CONFIG_NAME')
     return parser.parse_args()
@@ -55,34 +64,47 @@ def float_file(cfg: Config, num_samples: int, folder: Path) -> tuple[Path, list[
     return path, [x.numpy() for x in inputs]
 
 
+def own_file(args: argparse.Namespace, backend: str, folder: Path) -> Path:
+    """The file of this project for a backend."""
+    own = folder / backend
+    out = own / f'{backend}.onnx'
+    if out.is_file():
+        return out
+    given = [args.config, *([args.checkpoint] if args.checkpoint else [])]
+    options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
+    options += args.cfg_options
+    run_tool('ptq', *given, '--backend', backend, '--work-dir', own, '--cfg-options', *options)
+    more = [f'--{option}' for option in args.export_options]
+    run_tool(
+        *('export', args.config, own / 'quantized.pth', '--backend', backend, *more),
+        *('--out', out, '--num-samples', min(16, args.num_samples)),
+    )
+    return out
+
+
 def make_files(
     args: argparse.Namespace, source: Path, inputs: list[np.ndarray], folder: Path
 ) -> dict[str, tuple[Path, str]]:
     """File and engine by the name in the table, the float files first."""
     files = {f'float, {engine}': (source, engine) for engine in ENGINES}
-    for backend in BACKENDS:
+    for backend in args.backends:
         engine = base_config('backend', backend).backend.export.engine
-        own = folder / backend
-        out = own / f'{backend}.onnx'
-        options = [f'calibration.num_samples={args.num_samples}', 'train_cfg.val_float=False']
-        run_tool(
-            'ptq', args.config, '--backend', backend, '--work-dir', own, '--cfg-options', *options
-        )
-        run_tool(
-            *('export', args.config, own / 'quantized.pth', '--backend', backend),
-            *('--out', out, '--num-samples', min(16, args.num_samples)),
-        )
-        files[f'mmptq {backend}, {engine}'] = (out, engine)
-    for peer, (engine, quantize) in PEERS.items():
+        files[f'mmptq {backend}, {engine}'] = (own_file(args, backend, folder), engine)
+    for peer in args.peers:
+        engine, quantize = PEERS[peer]
         out = peer_file(folder, peer)
         print(peer, flush=True)
-        quantize(source, inputs, out)
+        if not out.is_file():
+            quantize(source, inputs, out)
         files[f'{peer}, {engine}'] = (out, engine)
-    return files
+    used = {engine for label, (_, engine) in files.items() if not label.startswith('float')}
+    return {label: pair for label, pair in files.items() if pair[1] in used}
 
 
 def score(args: argparse.Namespace, cfg: Config, file: Path, engine: str, out: Path) -> dict:
     """Metrics of a file from the stock test loop."""
+    if out.is_file():
+        return json.loads(out.read_text())
     run_tool(
         *('test', args.config, file, '--engine', engine, '--out', out),
         *('--layers-before', cfg.load_from),
@@ -106,13 +128,16 @@ def table_rows(
     columns = ('integer layers', 'float layers', 'median ms', 'ratio')
     return [
         {'file': label, shown: f'{metrics[label][shown]:.4f}'}
-        | {key: str(times[pair][key]) for key in columns}
+        | ({key: str(times[pair][key]) for key in columns} if times else {})
         for label, pair in pairs.items()
     ]
 
 
 def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config)
+    cfg.load_from = args.checkpoint or cfg.get('load_from')
+    if not cfg.load_from:
+        raise QuantizationError('there is no float checkpoint: give one after the config')
     name = Path(args.config).stem
     folder = Path(args.work_dir or f'work_dirs/benchmark_peers/{name}')
     cfg.work_dir = str(folder)
@@ -120,20 +145,20 @@ def run(args: argparse.Namespace) -> None:
     source, inputs = float_file(cfg, args.num_samples, folder)
     files = make_files(args, source, inputs, folder)
     metrics = {
-        label: score(args, cfg, file, engine, folder / f'{number}.json')
-        for number, (label, (file, engine)) in enumerate(files.items())
+        label: score(args, cfg, file, engine, folder / f'{file.stem}-{engine}.json')
+        for label, (file, engine) in files.items()
     }
-    size = tuple(args.size or inputs[0].shape[2:])
     pairs = {label: (str(file), engine) for label, (file, engine) in files.items()}
-    engines = {pair: open_engine(pair[1], pair[0], args.threads, size) for pair in pairs.values()}
-    shape = next(iter(engines.values())).input_shape
-    x = np.random.default_rng(0).random(shape, dtype=np.float32)
-    times = dict(zip(engines, table(engines, measure(engines, x, args.rounds)), strict=True))
+    times = {}
+    print(f'{name}, {args.num_samples} calibration samples')
+    if args.rounds:
+        size = tuple(args.size or inputs[0].shape[2:])
+        engines = {x: open_engine(x[1], x[0], args.threads, size) for x in pairs.values()}
+        shape = next(iter(engines.values())).input_shape
+        x = np.random.default_rng(0).random(shape, dtype=np.float32)
+        times = dict(zip(engines, table(engines, measure(engines, x, args.rounds)), strict=True))
+        print(f'times: {shape}, {args.threads} threads, {args.rounds} rounds, {processor()}')
     rows = table_rows(pairs, metrics, times)
-    print(
-        f'{name}, {args.num_samples} calibration samples; times: {shape}, {args.threads} threads, '
-        f'{args.rounds} rounds, {processor()}'
-    )
     print(format_table(rows))
     write_json(dict(rows=rows, metrics=metrics), folder / 'table.json')
 

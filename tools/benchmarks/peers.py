@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,17 @@ def quantize_with_onnxruntime(float_file: Path, inputs: list[np.ndarray], out: P
     copy_metadata(float_file, out)
 
 
-def quantize_with_nncf(float_file: Path, inputs: list[np.ndarray], out: Path) -> None:
-    """``nncf.quantize`` with its defaults, in the format that the suffix of ``out`` names."""
+def quantize_with_nncf(
+    float_file: Path, inputs: list[np.ndarray], out: Path, preset: str = 'performance'
+) -> None:
+    """``nncf.quantize`` with its defaults, in the format that the suffix of ``out`` names.
+
+    Args:
+        float_file (Path): ONNX.
+        inputs (list[np.ndarray]): Calibration samples.
+        out (Path): The new file.
+        preset (str): 'mixed' gives activations a zero point. Defaults to 'performance', NNCF's own.
+    """
     try:
         os.environ.setdefault('NNCF_CI', '1')  # no usage statistics
         import nncf
@@ -54,17 +64,16 @@ def quantize_with_nncf(float_file: Path, inputs: list[np.ndarray], out: Path) ->
             f"'nncf' is not installed ({error}): run `pip install nncf`"
         ) from error
     nncf.set_log_level(logging.ERROR)
+    options = dict(subset_size=len(inputs), preset=nncf.QuantizationPreset(preset))
     onnx = require_package('onnx')
     if out.suffix == '.onnx':
         model = onnx.load(float_file)
         data = nncf.Dataset(inputs, lambda x: {'input': x})
-        onnx.save(nncf.quantize(model, data, subset_size=len(inputs)), out)
+        onnx.save(nncf.quantize(model, data, **options), out)
         copy_metadata(float_file, out)
         return
     openvino = require_package('openvino')
-    quantized = nncf.quantize(
-        openvino.convert_model(float_file), nncf.Dataset(inputs), subset_size=len(inputs)
-    )
+    quantized = nncf.quantize(openvino.convert_model(float_file), nncf.Dataset(inputs), **options)
     entries = {entry.key: entry.value for entry in onnx.load(float_file).metadata_props}
     write_openvino(quantized, entries, out)
 
@@ -88,4 +97,5 @@ PEERS = {
     'onnxruntime.quantization': ('onnxruntime', quantize_with_onnxruntime),
     'nncf-onnx': ('onnxruntime', quantize_with_nncf),
     'nncf': ('openvino', quantize_with_nncf),
+    'nncf-mixed': ('openvino', partial(quantize_with_nncf, preset='mixed')),
 }

@@ -139,7 +139,7 @@ class _Curve:
     """
 
     def __init__(self, true: np.ndarray, counted: np.ndarray, objects: np.ndarray):
-        self.true, self.counted = true, counted
+        self.true, self.counted, self.objects = true, counted, objects
         self.recall = true / np.maximum(objects, 1).astype(np.float32)
 
     @property
@@ -192,9 +192,11 @@ def _nuscenes(curve: _Curve, right: np.ndarray, between: np.ndarray) -> np.ndarr
     lowest = curve.true / np.maximum(before_next, 1)
     wrong_first = between[0] > right[0]
     points, precision = np.linspace(0, 1, 101), curve.precision
+    # As exact as the kit's: recalls may fall on these points.
+    recalls = curve.true.astype(np.float64) / np.maximum(curve.objects, 1)
     found = np.empty(right.shape[1])
     for index in range(len(found)):
-        x = np.repeat(curve.recall[:, index], 2)
+        x = np.repeat(recalls[:, index], 2)
         y = np.stack([precision[:, index], lowest[:, index]], 1).ravel()
         if wrong_first[index]:
             x, y = np.append(0.0, x), np.append(0.0, y)

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from .nuscenes_score import NuScenesTable
 from .paired_bootstrap import ResampledMetric
 from .precision_table import PrecisionTable, PrecisionView
 from .ratio_table import RatioTable
 
+_SCORE = ('tp_threshold', 'score', 'precision')
 _COLUMNS = ('samples', 'labels', 'scores', 'hits', 'ignored', 'objects', 'used')
 
 
@@ -27,6 +29,9 @@ def table_arrays(table: ResampledMetric | None) -> dict[str, np.ndarray]:
             for name, view in table.views.items()
             for column in _COLUMNS
         }
+        if isinstance(table, NuScenesTable):
+            about.update({key: getattr(table, key) for key in _SCORE}, kind='nuscenes')
+            found['errors'] = table.errors
     elif isinstance(table, RatioTable):
         about = dict(kind='ratio', names=table.names)
         found = dict(tops=table.tops, bottoms=table.bottoms)
@@ -47,7 +52,11 @@ def load_table(arrays: dict[str, Any]) -> ResampledMetric | None:
         for name in about['views']
     }
     names = {name: (view, threshold) for name, (view, threshold) in about['names'].items()}
-    return PrecisionTable(views, about['rule'], about['classes'], names)
+    known = (views, about['rule'], about['classes'], names)
+    if about['kind'] == 'nuscenes':
+        more = {key: about[key] for key in _SCORE}
+        return NuScenesTable(*known, errors=arrays['errors'], **more)
+    return PrecisionTable(*known)
 
 
 def _compact(column: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """On the set itself a table gives the value of the metric that it stands for."""
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -8,7 +9,14 @@ import pytest
 import torch
 from mmdet.evaluation import CocoMetric
 
-from mmptq.evaluation.resampling import PrecisionTable, RatioTable, Recomputed, resampled_metric
+from mmptq.evaluation.resampling import (
+    PrecisionTable,
+    RatioTable,
+    Recomputed,
+    load_table,
+    resampled_metric,
+    table_arrays,
+)
 from mmptq.evaluation.resampling.recomputed import quiet
 from mmptq.lanes.evaluation import CULaneMetric, TuSimpleMetric
 
@@ -122,39 +130,71 @@ def test_rotated_boxes():
     assert values['class/car'][0] == pytest.approx(stock['AP_car'], abs=1e-6)
 
 
-def test_nuscenes():
+def nuscenes_boxes(random, tokens):
+    """True and found boxes of three classes, with all errors that the score counts."""
     detection = pytest.importorskip('nuscenes.eval.detection.data_classes')
-    from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.common.data_classes import EvalBoxes
-    from nuscenes.eval.detection.evaluate import DetectionEval
 
-    random = np.random.default_rng(0)
     truth, found = EvalBoxes(), EvalBoxes()
-    for token in ('b', 'a', 'c'):
+    for token in tokens:
         for boxes, score in ((truth, -1.0), (found, None)):
-            names = random.choice(['car', 'truck'], 30)
-            boxes.add_boxes(
-                token,
-                [
+            names = random.choice(['car', 'barrier', 'traffic_cone'], 40)
+            own = []
+            for name in names:
+                angle = random.uniform(-1, 1)
+                own.append(
                     detection.DetectionBox(
                         token,
                         tuple(random.uniform(0, 25, 3)),
-                        size=(2, 4, 1.5),
+                        size=tuple(random.uniform(1, 3, 3)),
+                        rotation=(np.cos(angle), 0, 0, np.sin(angle)),
+                        velocity=(np.nan, 1) if random.random() < 0.1 else (1, random.random()),
                         detection_name=str(name),
                         detection_score=float(random.random()) if score is None else score,
-                        attribute_name='vehicle.moving',
+                        attribute_name=str(random.choice(['', 'vehicle.moving', 'vehicle.parked'])),
                     )
-                    for name in names
-                ],
-            )
+                )
+            boxes.add_boxes(token, own)
+    return truth, found
+
+
+def evaluated(truth, found):
+    from nuscenes.eval.common.config import config_factory
+    from nuscenes.eval.detection.evaluate import DetectionEval
+
     evaluation = DetectionEval.__new__(DetectionEval)
     evaluation.cfg = config_factory('detection_cvpr_2019')
     evaluation.gt_boxes, evaluation.pred_boxes, evaluation.verbose = truth, found, False
+    return evaluation
+
+
+def test_nuscenes():
+    truth, found = nuscenes_boxes(np.random.default_rng(0), ('b', 'a', 'c'))
+    evaluation = evaluated(truth, found)
     stock, _ = evaluation.evaluate()
     metric = type('NuScenesMetric', (SimpleNamespace,), {})()
     table, _ = resampled_metric(metric, [], 'x/mAP', [evaluation])
     values = table.values(np.ones((1, 3)))
     assert values['x/mAP'][0] == pytest.approx(stock.mean_ap, abs=1e-6) and stock.mean_ap > 0.01
     assert values['class/car'][0] == pytest.approx(stock.mean_dist_aps['car'], abs=1e-6)
+    assert values['x/NDS'][0] == pytest.approx(stock.nd_score, abs=1e-6)
+    assert min(stock.tp_errors.values()) < 1
+    loaded = load_table(table_arrays(table))
+    assert loaded.values(np.ones((1, 3)))['x/NDS'][0] == values['x/NDS'][0]
+    # A sample that is drawn twice counts twice.
+    for boxes in (truth, found):
+        boxes.add_boxes('d', [replaced(box, 'd') for box in boxes['b']])
+    stock, _ = evaluated(truth, found).evaluate()
+    # Precision between its two copies differs a little.
+    again = table.values(np.array([[1.0, 2.0, 1.0]]))
+    assert again['x/mAP'][0] == pytest.approx(stock.mean_ap, abs=5e-4)
+    assert again['x/NDS'][0] == pytest.approx(stock.nd_score, abs=5e-4)
     with pytest.raises(ValueError, match='not a mean of average precisions'):
         resampled_metric(metric, [], 'x/NDS', [evaluation])
+
+
+def replaced(box, token):
+    """A box in another sample."""
+    box = copy.copy(box)
+    box.sample_token = token
+    return box
