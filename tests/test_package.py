@@ -1,10 +1,12 @@
 """What holds for the project as a whole: packaging, layout, import layers, configs."""
 
 import ast
+import copy
 import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -207,8 +209,10 @@ def test_no_path_of_one_machine():
             assert not found, f'{relative(path)} names {found.group()}'
 
 
-def test_configs_load():
-    """Those that no other config is based on; their bases come along."""
+def test_configs_load(monkeypatch):
+    """Those that no other config is based on; their bases come along, each read once."""
+    read = cache(Config._file2dict)
+    monkeypatch.setattr(Config, '_file2dict', lambda *a, **k: copy.deepcopy(read(*a, **k)))
     bases = {path: bases_of(path) for path in CONFIGS}
     used = {base for found in bases.values() for base in found}
     leaves = [path for path in CONFIGS if path not in used]

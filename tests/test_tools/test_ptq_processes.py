@@ -19,6 +19,8 @@ from mmptq.engine.checkpoint import plan_of, read_checkpoint
 from mmptq.ptq.inputs.calibration_settings import choose_samples
 from mmptq.report import read_record
 
+pytestmark = pytest.mark.slow
+
 LP = dict(type='LpObserver')
 MSE = dict(type='Calibrator', weight_observer=LP, act_observer=LP)
 RECIPES = dict(minmax=[dict(type='Calibrator')], mse=[MSE])
@@ -79,7 +81,7 @@ def pid_of_rank(launcher: subprocess.Popen, rank: int) -> int:
     raise AssertionError(f'no process of rank {rank}')
 
 
-@pytest.mark.parametrize('recipe', ['mse', pytest.param('minmax', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('recipe', ['mse', 'minmax'])
 def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     path = write_config(tiny[0], RECIPES[recipe])
     torch.set_num_threads(1)
@@ -106,7 +108,6 @@ def test_two_processes_write_the_checkpoint_of_one(tiny, tmp_path, recipe):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ('options', 'kinds'),
     [
@@ -143,7 +144,6 @@ def decisions(data):
     return None if isinstance(data, float) else data
 
 
-@pytest.mark.slow
 def test_two_processes_test_as_one(tiny, tmp_path):
     run_tool('ptq', tiny[0], '--work-dir', tmp_path / 'one')
     files = tiny[0], tmp_path / 'one/quantized.pth'
@@ -153,7 +153,6 @@ def test_two_processes_test_as_one(tiny, tmp_path):
     assert len(re.findall('^coco/bbox_mAP:', output, re.M)) == 1
 
 
-@pytest.mark.slow
 def test_a_killed_process_stops_all_and_one_goes_on(tiny, tmp_path):
     learn = dict(type='Reconstructor', num_iters=40, batch_size=2, act_lr=1e-3, drop_prob=0.5)
     path = write_config(tiny[0], [dict(type='Calibrator'), learn])
@@ -178,7 +177,6 @@ def test_a_killed_process_stops_all_and_one_goes_on(tiny, tmp_path):
     assert len(units) == 18
 
 
-@pytest.mark.slow
 def test_a_failure_in_one_process_is_told_by_all(tiny, tiny_data, tmp_path):
     data = shutil.copytree(tiny_data, tmp_path / 'data')
     annotations = json.loads((data / 'annotations/instances_train.json').read_text())

@@ -173,6 +173,7 @@ def demo(name, root, loaders, tmp_path):
     return find_record(tmp_path, 'diagnosis') or []
 
 
+@pytest.mark.slow
 def test_pillars_with_the_scheme_that_everybody_takes_first(tiny_nuscenes, tmp_path):
     pytest.importorskip('mmdet3d')
     (row,) = demo('centerpoint_pillar_demo-nus', tiny_nuscenes, ['data_root'], tmp_path)

@@ -87,6 +87,7 @@ def test_options_of_a_cell(module, tmp_path, monkeypatch):
     assert brecq[2:] == ['stages.1.num_iters=200']  # the second stage takes 125 steps anyway
 
 
+@pytest.mark.slow
 def test_search_time_and_the_same_choice(module, tiny, tmp_path, monkeypatch):
     from mmptq.ptq.stages.lp_selector import LpSelector
 

@@ -172,6 +172,7 @@ def test_images_without_lanes_train_the_classes_only():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_overfits_two_images():
     model = build(MODEL)
     overfit(model, steps=120, lr=4e-3)

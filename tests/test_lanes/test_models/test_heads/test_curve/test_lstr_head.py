@@ -47,6 +47,7 @@ def outputs_for(curve: list[float], logits=((-3.0, 3.0), (3.0, -3.0))) -> dict:
     )
 
 
+@pytest.mark.slow
 def test_learns_two_images_and_gives_the_lanes_back():
     loss_cls = dict(type='CrossEntropyLoss', loss_weight=10.0)
     model = small_lstr(num_queries=3, num_rows=24, loss_cls=loss_cls)
