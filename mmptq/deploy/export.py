@@ -15,10 +15,16 @@ from torch import Tensor, nn
 from mmptq.deploy.end_to_end import decoding_of
 from mmptq.deploy.engines import find_engine
 from mmptq.deploy.engines.packages import require_package
+from mmptq.deploy.graph.even_silu import split_even_silus
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.multipliers import fold_multipliers
 from mmptq.deploy.graph.per_level_qparams import place_per_level_qparams
-from mmptq.deploy.graph.qdq import place_layer_quantizers, quantize_biases
+from mmptq.deploy.graph.qdq import (
+    TensorQParams,
+    insert_pair,
+    place_layer_quantizers,
+    quantize_biases,
+)
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.ptq.inputs.model_inputs import device_of
 from mmptq.quantization import (
@@ -36,6 +42,7 @@ from .export_profile import ExportProfile
 from .exported_subgraph import ExportedSubgraph, parts_of
 from .file_form import FileForm
 from .metadata import check_model
+from .observe import make_observe
 from .onnx_export import export_marked
 from .opset import FLOAT16_SCALES
 from .parity import MIN_DECIBEL
@@ -136,6 +143,8 @@ def build_model(
     if profile.unfold_transposed_convs:
         unfold_transposed_convs(graph)
     fold_multipliers(graph)
+    if profile.integer_silu:
+        narrowed.update(place_even_silus(graph, profile, inputs))
     graph.finish()
     pairs = BackendPairs(graph, profile, inputs)
     graph = pairs.placed(choose_float_outputs(pairs, inputs, float_outputs))
@@ -149,6 +158,16 @@ def build_model(
             model.opset_import.remove(entry)
     check_model(model)
     return model, {name: vars(qparams) for name, qparams in {**narrowed, **pairs.observed}.items()}
+
+
+def place_even_silus(
+    graph: Graph, profile: ExportProfile, inputs: list[Tensor]
+) -> dict[str, TensorQParams]:
+    """Keep SiLU before channel multipliers in integers; returns the scales observed for it."""
+    observed = make_observe(graph, profile, inputs)(split_even_silus(graph))
+    for tensor, qparams in observed.items():
+        graph.rewire(tensor, insert_pair(graph, tensor, qparams), graph.of_type('Mul', 'Conv'))
+    return observed
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,6 +27,9 @@ class ExportProfile:
             quantized too.
         even_outputs (bool): Whether layers before a channel multiplier write 8 bits with even
             channels. Otherwise these outputs are quantized as all others are.
+        integer_silu (bool): Whether SiLU before a channel multiplier is computed in integers, at
+            the cost of one more convolution and some accuracy. Otherwise it is float where
+            ``even_outputs`` is set.
         float_head_channels (int, optional): A last layer with at most this many channels stays
             float, together with what follows it: little time is lost and boxes keep their
             precision. None keeps all last layers float at no cost.
@@ -51,6 +54,7 @@ class ExportProfile:
     matmul_rhs: dict[str, Any] | None = None
     quantize_layer_outputs: bool = False
     even_outputs: bool = False
+    integer_silu: bool = False
     float_head_channels: int | None = None
     one_grid_per_tensor: bool = False
     float_fused_addend: bool = False

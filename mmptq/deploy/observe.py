@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmptq.deploy.engines.packages import require_package
 from mmptq.deploy.export_profile import ExportProfile
+from mmptq.deploy.graph.even_silu import gate_of
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.qdq import TensorQParams
 from mmptq.quantization import QScheme, QuantizationError
@@ -41,16 +42,22 @@ def make_observe(
             tensor: TASK_UTILS.build(dict(profile.observer, scheme=scheme)) for tensor in tensors
         }
         silu_inputs = {tensor for tensor in tensors if feeds_silu(graph, tensor)}
+        arguments = {tensor for tensor in tensors if feeds_sigmoid(graph, tensor)}
         addends = rectified_addends(graph, tensors)
-        asked = list(dict.fromkeys([*tensors, *addends.values()]))
+        gates = {tensor: gate for tensor in tensors if (gate := gate_of(graph, tensor))}
+        asked = list(dict.fromkeys([*tensors, *addends.values(), *gates.values()]))
         for values in values_of(graph, asked, inputs):
             for tensor, observer in observers.items():
-                value = values[tensor]
+                value, weight = values[tensor], None
                 if tensor in silu_inputs:
                     value = value.clamp(min=SILU_FLOOR)
+                elif tensor in arguments:
+                    value = value.clamp(SILU_FLOOR, -SILU_FLOOR)
                 elif tensor in addends:
                     value = torch.maximum(value, -values[addends[tensor]])
-                observer.update(value)
+                elif tensor in gates:
+                    weight = values[gates[tensor]].square()
+                observer.update(value, weight)
         return {tensor: _grid(observer, scheme) for tensor, observer in observers.items()}
 
     return observe
@@ -66,6 +73,12 @@ def values_of(
             feed = {session.get_inputs()[0].name: x.detach().cpu().numpy()}
             results = session.run(tensors, feed)
         yield dict(zip(tensors, map(torch.from_numpy, results), strict=True))
+
+
+def feeds_sigmoid(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is only used as sigmoid(x), inside of the network."""
+    kinds = {node.op_type for node in graph.consumers(tensor)}
+    return kinds == {'Sigmoid'} and tensor not in graph.outputs
 
 
 def feeds_silu(graph: Graph, tensor: str) -> bool:

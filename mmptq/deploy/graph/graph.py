@@ -77,6 +77,11 @@ class Graph:
             self._enter(node)
         return output
 
+    def insert(self, node: NodeProto) -> None:
+        """Add a node that was made elsewhere."""
+        self.nodes.append(node)
+        self._indexed = False
+
     def remove(self, node: NodeProto) -> None:
         """Remove a node; its output is left without a producer."""
         self.nodes = [other for other in self.nodes if other is not node]

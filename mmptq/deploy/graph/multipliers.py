@@ -16,12 +16,12 @@ def find_multipliers(graph: Graph) -> list[NodeProto]:
     return [
         node
         for node in graph.of_type('Mul')
-        if _factors(graph, node) is not None
+        if multiplier_factors(graph, node) is not None
         and all(n.op_type == 'QuantizeLinear' for n in graph.consumers(node.output[0]))
     ]
 
 
-def _factors(graph: Graph, node: NodeProto) -> np.ndarray | None:
+def multiplier_factors(graph: Graph, node: NodeProto) -> np.ndarray | None:
     """Stored factors (C,) of a Mul of activation and constant; None for any other."""
     if len(node.input) != 2 or graph.is_constant(node.input[0]):
         return None
@@ -44,7 +44,7 @@ def fold_multipliers(graph: Graph) -> int:
     nodes = find_multipliers(graph)
     for node in nodes:
         layer = _layer_before(graph, node)
-        if layer is not None and scale_outputs(graph, layer, _factors(graph, node)):
+        if layer is not None and scale_outputs(graph, layer, multiplier_factors(graph, node)):
             graph.bypass(node)
     return len(find_multipliers(graph))
 
@@ -52,7 +52,7 @@ def fold_multipliers(graph: Graph) -> int:
 def _merge_equal(graph: Graph) -> None:
     seen: dict[tuple[str, bytes], str] = {}
     for node in find_multipliers(graph):
-        key = node.input[0], _factors(graph, node).tobytes()
+        key = node.input[0], multiplier_factors(graph, node).tobytes()
         first = seen.setdefault(key, node.output[0])
         if first != node.output[0]:
             graph.rewire(node.output[0], first)
