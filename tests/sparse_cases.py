@@ -3,10 +3,12 @@
 from itertools import product
 
 import numpy as np
+import pytest
 
 from mmptq.deploy.sparse_engine.geometry import INVERSE, STRIDED, SUBM, KernelGeometry
-from mmptq.deploy.sparse_engine.layer import InputGrid
+from mmptq.deploy.sparse_engine.layer import InputGrid, Kernels
 
+ISAS = ('plain', 'sse2', 'avx2', 'avx_vnni', 'avx512_vnni')
 GRID = (5, 9, 11)
 UINT8 = InputGrid(0.5, 0, 0, 255)
 # Geometry, input and output channels, grid of the input.
@@ -99,3 +101,10 @@ def integers_of(x: np.ndarray, grid: InputGrid) -> np.ndarray:
         return x
     steps = np.rint(x * (np.float32(1) / np.float32(grid.scale))) + grid.zero
     return np.clip(steps, grid.low, grid.high) - grid.zero
+
+
+def kernels_of(library, isa: str, threads: int = 1) -> Kernels:
+    """Kernels of an instruction set; the test is skipped where the processor has not got it."""
+    if isa not in library.instruction_sets():
+        pytest.skip(f'this processor has no {isa}')
+    return Kernels(library, isa, threads)

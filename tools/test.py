@@ -47,7 +47,7 @@ def test_deployed(config: Config, args: argparse.Namespace) -> dict[str, float]:
     integer, floating = engine.count_layers()
     print(f'{args.checkpoint}: {integer} layers run in integers, {floating} in float')
     if network is not None:
-        replace_encoder(model, network)
+        replace_encoder(model, network, engine)
         integer, floating = network.graph.count_layers()
         print(f'sparse engine: {integer} layers run in integers, {floating} in float')
         if checkpoint is None and weights_before(model):

@@ -48,7 +48,7 @@ def metric(config, file, folder, *options) -> float:
 def test_deployed_as_simulated(exported, tmp_path, capsys):
     config, checkpoint, file = exported
     rows = json.loads(file.with_suffix('.sparse.parity.json').read_text())
-    assert len(rows) == 16
+    assert len(rows) == 17
     assert max(row['largest'] for row in rows) <= 1
     simulated = metric(config, checkpoint, tmp_path)
     hidden = checkpoint.with_suffix('.hidden')

@@ -89,7 +89,7 @@ def deployed(detector: nn.Module, path: Path, threads: int) -> nn.Module:
     replace_with_engine(detector, engine)
     network = open_sparse_network(path, engine.metadata, threads)
     if network is not None:
-        replace_encoder(detector, network)
+        replace_encoder(detector, network, engine)
     return detector
 
 

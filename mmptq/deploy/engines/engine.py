@@ -47,6 +47,17 @@ class Engine(ABC):
     def run(self, x: np.ndarray) -> list[np.ndarray]:
         """Outputs for one input, (B, C, H, W) float32."""
 
+    def take_bytes(self) -> tuple[float, int] | None:
+        """From now on take the integers that the file would round its input to.
+
+        ``run`` then takes (B, H, W, C) uint8 in place of (B, C, H, W) float32.
+
+        Returns:
+            tuple: Scale and zero point of these integers; None where the engine, or the file, goes
+            on taking floats.
+        """
+        return None
+
     @abstractmethod
     def count_layers(self) -> tuple[int, int]:
         """Weighted layers that run in integers, and in float, by the engine's own account."""

@@ -12,6 +12,7 @@ import numpy as np
 from mmptq.utils.files import complete_file
 
 from .engine import Engine, parse_metadata, unreadable
+from .openvino_bytes import take_bytes
 from .packages import require_package
 from .registry import ENGINES
 
@@ -33,28 +34,43 @@ class OpenVinoEngine(Engine):
     suffixes = ('.onnx', '.xml')
 
     def __init__(self, path: str | Path, threads: int = 0, size: tuple[int, int] | None = None):
-        config = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
+        self._config = {'INFERENCE_PRECISION_HINT': 'f32', 'PERFORMANCE_HINT': 'LATENCY'}
         if threads:
-            config.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
+            self._config.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1)
+        self._source = path, size
         try:
-            core = openvino_core()
-            model = core.read_model(path)
-            if size is not None:
-                channels = model.inputs[0].partial_shape[1].get_length()
-                model.reshape([1, channels, *size])
-            self.compiled = core.compile_model(model, 'CPU', config)
+            self._compile(self._read())
         except RuntimeError as error:
             raise unreadable(path, error) from error
         self.input_shape = tuple(
             str(end) if end.is_dynamic else end.get_length()
             for end in self.compiled.inputs[0].partial_shape
         )
-        self._request = self.compiled.create_infer_request()
         self.output_names = [output_name(port.get_names()) for port in self.compiled.outputs]
         self.metadata = self.read_metadata(path)
 
+    def _read(self) -> Any:
+        path, size = self._source
+        model = openvino_core().read_model(path)
+        if size is not None:
+            channels = model.inputs[0].partial_shape[1].get_length()
+            model.reshape([1, channels, *size])
+        return model
+
+    def _compile(self, model: Any) -> None:
+        self.compiled = openvino_core().compile_model(model, 'CPU', self._config)
+        self._request = self.compiled.create_infer_request()
+
+    def take_bytes(self) -> tuple[float, int] | None:
+        model = self._read()
+        integers = take_bytes(model)
+        if integers is not None:
+            self._compile(model)
+        return integers
+
     def run(self, x: np.ndarray) -> list[np.ndarray]:
-        results = self._request.infer({0: x})
+        # The array outlives the call, so that the engine may read it where it lies.
+        results = self._request.infer({0: x}, share_inputs=True)
         # The engine reuses its memory on the next call.
         return [np.array(results[port]) for port in self.compiled.outputs]
 

@@ -23,6 +23,7 @@ FLAGS = [
 ]
 BIT_FLAGS = ['-mpopcnt', '-mbmi', '-mbmi2']
 AVX512 = ['-mavx512f', '-mavx512bw', '-mavx512vl', '-mavx512dq', '-mavx512vnni']
+ANYWHERE = ('engine', 'points', 'dense', 'plain')
 # Object file: source and flags. Nothing depends on the processor that compiles.
 X86 = {
     'sse2': ('sse2.cpp', []),
@@ -81,7 +82,7 @@ def build(folder: Path | None = None, extra: tuple[str, ...] = ()) -> Path:
             defines = ['-DMMPTQ_X86']
             if _knows(compiler, '-mavxvnni', Path(scratch)):
                 defines.append('-DMMPTQ_AVX_VNNI')
-        units = {'engine': ('engine.cpp', []), 'plain': ('plain.cpp', [])}
+        units = {name: (f'{name}.cpp', []) for name in ANYWHERE}
         units.update(X86 if defines else {})
         units.update({'avx_vnni': AVX_VNNI} if len(defines) > 1 else {})
         for name, (source, flags) in units.items():

@@ -16,11 +16,13 @@ from mmptq.version import __version__
 from .geometry import KernelGeometry
 from .graph import SparseGraph, SparseLayer
 from .layer import InputGrid
+from .points import PointEncoder, PointLayer, VoxelGrid
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX = '.sparse.npz'
 HEADER = 'header'
 ARRAYS = ('weight', 'scale', 'bias')
+POINT_ARRAYS = ('weight', 'bias')
 PLAIN = ('name', 'source', 'output', 'source_sites', 'target_sites', 'indice_key', 'residual')
 
 
@@ -31,10 +33,10 @@ def sparse_file_of(path: str | Path) -> Path:
 
 def fingerprint(graph: SparseGraph) -> str:
     """Changes with the layers and weights of an encoder."""
-    digest = hashlib.sha256(json.dumps([_plain(layer) for layer in graph.layers]).encode())
-    for layer in graph.layers:
-        for name in ARRAYS:
-            digest.update(np.ascontiguousarray(getattr(layer, name)).tobytes())
+    layers = [_plain(layer) for layer in graph.layers]
+    digest = hashlib.sha256(json.dumps([layers, _plain_points(graph.points)]).encode())
+    for array in _arrays(graph).values():
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -48,12 +50,50 @@ def write_graph(graph: SparseGraph, path: str | Path) -> None:
         in_channels=graph.in_channels,
         metadata=graph.metadata,
         layers=[_plain(layer) for layer in graph.layers],
+        points=_plain_points(graph.points),
     )
-    arrays = {HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}
-    for number, layer in enumerate(graph.layers):
-        arrays.update({f'{name}_{number}': getattr(layer, name) for name in ARRAYS})
+    arrays = {HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **_arrays(graph)}
     with complete_file(path) as temporary, open(temporary, 'wb') as stream:
         np.savez(stream, **arrays)
+
+
+def _arrays(graph: SparseGraph) -> dict[str, np.ndarray]:
+    """Arrays of a file by name."""
+    arrays = {}
+    for number, layer in enumerate(graph.layers):
+        arrays.update({f'{name}_{number}': getattr(layer, name) for name in ARRAYS})
+    for number, layer in enumerate(graph.points.layers if graph.points else ()):
+        arrays.update({f'point_{name}_{number}': getattr(layer, name) for name in POINT_ARRAYS})
+    return arrays
+
+
+def _plain_points(points: PointEncoder | None) -> dict[str, Any] | None:
+    if points is None:
+        return None
+    plain = {key: value for key, value in vars(points).items() if key not in ('grid', 'layers')}
+    layers = [dict(name=layer.name, grid=asdict(layer.grid)) for layer in points.layers]
+    return dict(plain, grid=asdict(points.grid), layers=layers)
+
+
+def _points(entry: dict[str, Any] | None, archive: Any) -> PointEncoder | None:
+    if entry is None:
+        return None
+    grid = {k: tuple(v) if isinstance(v, list) else v for k, v in entry['grid'].items()}
+    layers = [
+        PointLayer(
+            layer['name'],
+            *(archive[f'point_{name}_{number}'] for name in POINT_ARRAYS),
+            InputGrid(**layer['grid']),
+        )
+        for number, layer in enumerate(entry['layers'])
+    ]
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    points = PointEncoder(**{**plain, 'grid': VoxelGrid(**grid), 'layers': layers})
+    if any(a.dtype != np.float32 for layer in layers for a in (layer.weight, layer.bias)):
+        raise ValueError('weights of the point encoder are not float32')
+    if points.problem():
+        raise ValueError(points.problem())
+    return points
 
 
 def _plain(layer: SparseLayer) -> dict[str, Any]:
@@ -122,6 +162,7 @@ def _graph(header: dict[str, Any], archive: Any) -> SparseGraph:
         header['in_channels'],
         layers,
         header['metadata'],
+        _points(header['points'], archive),
     )
     _check(graph)
     return graph
@@ -130,6 +171,8 @@ def _graph(header: dict[str, Any], archive: Any) -> SparseGraph:
 def _check(graph: SparseGraph) -> None:
     """Raise ValueError where arrays or numbers of values do not fit: C code trusts them."""
     channels, sites = {0: graph.in_channels}, {0: 0}
+    if graph.points is not None and graph.points.channels != graph.in_channels:
+        raise ValueError('the point encoder does not fit the sparse encoder')
     shapes = graph.shapes()
     for layer in graph.layers:
         out, offsets, inputs = layer.weight.shape

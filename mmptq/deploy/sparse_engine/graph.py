@@ -6,6 +6,7 @@ import numpy as np
 
 from .geometry import STRIDED, KernelGeometry
 from .layer import InputGrid
+from .points import PointEncoder
 
 
 @dataclass
@@ -52,14 +53,16 @@ class SparseLayer:
 
 @dataclass
 class SparseGraph:
-    """The sparse part of a detector.
+    """What a detector computes before its BEV map.
 
     Args:
         encoder (str): Module path of the encoder.
         shape (tuple[int, int, int]): Grid of the input along z, y and x.
         in_channels (int): Of the voxel features.
-        layers (list[SparseLayer]): In order of execution.
+        layers (list[SparseLayer]): In order of execution; none where the features of pillars are
+            the map.
         metadata (dict): Plain data about the origin.
+        points (PointEncoder, optional): Makes voxels of points; None leaves that to the detector.
     """
 
     encoder: str
@@ -67,11 +70,22 @@ class SparseGraph:
     in_channels: int
     layers: list[SparseLayer] = field(default_factory=list)
     metadata: dict = field(default_factory=dict)
+    points: PointEncoder | None = None
 
     @property
     def output(self) -> int:
         """Value that becomes the dense map."""
-        return self.layers[-1].output
+        return self.layers[-1].output if self.layers else 0
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of that value."""
+        return len(self.layers[-1].weight) if self.layers else self.in_channels
+
+    @property
+    def output_sites(self) -> int:
+        """Sites of that value."""
+        return self.layers[-1].target_sites if self.layers else 0
 
     def shapes(self) -> dict[int, tuple[int, int, int]]:
         """Grid of each set of sites."""
@@ -87,5 +101,6 @@ class SparseGraph:
 
     def count_layers(self) -> tuple[int, int]:
         """Layers that run in integers, and in float."""
-        floating = sum(layer.grid.is_float for layer in self.layers)
-        return len(self.layers) - floating, floating
+        layers = [*self.layers, *(self.points.layers if self.points else ())]
+        floating = sum(layer.grid.is_float for layer in layers)
+        return len(layers) - floating, floating

@@ -92,8 +92,22 @@ class Kernels:
         self.library, self.isa, self.threads = library, library.choose(isa), max(threads, 1)
         self.byte_groups = bool(library.byte_groups(self.isa))
 
+    def storage(self, grid: InputGrid, byte_rows: bool = False) -> int:
+        """How rows of a grid are stored.
+
+        Args:
+            grid (InputGrid): The grid.
+            byte_rows (bool): Whether uint8 stays uint8 where kernels take int16, because something
+                else takes the rows.
+        """
+        return grid.storage(self.byte_groups or byte_rows)
+
     def quantize(
-        self, x: np.ndarray, grid: InputGrid, order: np.ndarray | None = None
+        self,
+        x: np.ndarray,
+        grid: InputGrid,
+        order: np.ndarray | None = None,
+        byte_rows: bool = False,
     ) -> np.ndarray:
         """Rows of features for a layer.
 
@@ -101,8 +115,9 @@ class Kernels:
             x (np.ndarray): (N, C) float32.
             grid (InputGrid): What the layer takes.
             order (np.ndarray, optional): (N,) int32, the row that each row of ``x`` goes to.
+            byte_rows (bool): See ``storage``.
         """
-        x, kind = np.ascontiguousarray(x, np.float32), grid.storage(self.byte_groups)
+        x, kind = np.ascontiguousarray(x, np.float32), self.storage(grid, byte_rows)
         result = empty_rows(len(x), x.shape[1], kind)
         rows = Rows(x=address(x), rows=address(order), q=address(result), kind=kind)
         rows.count, rows.channels, rows.stride = len(x), x.shape[1], result.shape[1]
@@ -141,8 +156,8 @@ class PackedLayer:
         if self.kind != FLOATS:
             check_sums(weight, grid)
         self.block = kernels.library.block(kernels.isa, self.channels)
-        planar = self.kind == SHORTS and kernels.library.planar(kernels.isa)
-        self.weight = pack(weight, self.kind, self.block, bool(planar))
+        by_channel = self.kind == SHORTS and kernels.library.by_channel(kernels.isa)
+        self.weight = pack(weight, self.kind, self.block, bool(by_channel))
         self.groups = self.weight.shape[2]
         self.correction = None
         zero = grid.zero + grid.shift
@@ -163,6 +178,7 @@ class PackedLayer:
         residual: np.ndarray | None = None,
         grid: InputGrid | None = None,
         floats: bool = True,
+        byte_rows: bool = False,
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Convolve.
 
@@ -173,6 +189,7 @@ class PackedLayer:
             residual (np.ndarray, optional): (sites, out) float32, added before the ReLU.
             grid (InputGrid, optional): Of the layer behind.
             floats (bool): Whether the output is wanted in float, too.
+            byte_rows (bool): See ``Kernels.storage``.
 
         Returns:
             tuple: (sites, out) float32, and rows for the layer behind; None where not wanted.
@@ -194,7 +211,7 @@ class PackedLayer:
         y = np.empty((sites, self.channels), np.float32) if floats else None
         q = None
         if grid is not None:
-            kind = grid.storage(self.kernels.byte_groups)
+            kind = self.kernels.storage(grid, byte_rows)
             q = empty_rows(sites, self.channels, kind)
             conv.q, conv.q_bytes, conv.q_stride = address(q), q.itemsize, q.shape[1]
             conv.q_zero, conv.q_inverse = grid.zero + grid.shift, inverse_of(grid.scale)
@@ -215,14 +232,15 @@ def largest_sum(weight: np.ndarray, grid: InputGrid) -> int:
     return int(np.abs(weight.astype(np.int64)).sum((1, 2)).max(initial=0)) * grid.farthest
 
 
-def pack(weight: np.ndarray, kind: int, block: int, planar: bool) -> np.ndarray:
+def pack(weight: np.ndarray, kind: int, block: int, by_channel: bool) -> np.ndarray:
     """Weights (out, offsets, in) as (blocks, offsets, groups, block) of 32 bits.
 
     Args:
         weight (np.ndarray): Integers or floats.
         kind (int): How the features are stored.
         block (int): Output channels of a block.
-        planar (bool): Whether a group lies apart, first all its first channels, then the next.
+        by_channel (bool): Whether the weights of an output channel lie side by side within a
+            block and offset, in place of groups.
     """
     channels, offsets, inputs = weight.shape
     dtype = (np.int8, np.int16, np.float32)[kind]
@@ -231,6 +249,6 @@ def pack(weight: np.ndarray, kind: int, block: int, planar: bool) -> np.ndarray:
     padded = np.zeros((blocks * block, offsets, groups * size), dtype)
     padded[:channels, :, :inputs] = weight
     parts = padded.reshape(blocks, block, offsets, groups, size)
-    parts = parts.transpose((0, 2, 3, 4, 1) if planar else (0, 2, 3, 1, 4))
+    parts = parts.transpose((0, 2, 1, 3, 4) if by_channel else (0, 2, 3, 1, 4))
     packed = np.ascontiguousarray(parts).view(np.int32)
     return packed.reshape(blocks, offsets, groups, block)

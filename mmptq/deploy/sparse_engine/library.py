@@ -52,12 +52,46 @@ class Rows(ctypes.Structure):
     ]
 
 
+class VoxelGridC(ctypes.Structure):
+    """``VoxelGrid`` of points.hpp."""
+
+    _fields_ = [
+        ('size', c_float * 3),
+        ('low', c_float * 3),
+        ('shape', c_int64 * 3),
+        *((name, c_int64) for name in ('columns', 'most_points', 'most_voxels')),
+    ]
+
+
+class PointLayerC(ctypes.Structure):
+    """``PointLayer`` of points.hpp."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ('weight', 'bias')),
+        *((name, c_int64) for name in ('inputs', 'outputs')),
+        *((name, c_float) for name in ('scale', 'inverse', 'low', 'high')),
+    ]
+
+
+class PillarEncoder(ctypes.Structure):
+    """``PillarEncoder`` of points.hpp."""
+
+    _fields_ = [
+        ('layers', POINTER(PointLayerC)),
+        ('num_layers', c_int64),
+        *((name, c_int32) for name in ('cluster_center', 'voxel_center')),
+        *((name, c_int32) for name in ('replace_xyz', 'distance')),
+        ('center_size', c_float * 3),
+        ('center_offset', c_float * 3),
+    ]
+
+
 # Name: type of the result, types of the arguments.
 SIGNATURES = {
     'name': (c_char_p, [c_int32]),
     'supported': (c_int32, [c_int32]),
     'byte_groups': (c_int32, [c_int32]),
-    'planar': (c_int32, [c_int32]),
+    'by_channel': (c_int32, [c_int32]),
     'block': (c_int64, [c_int32, c_int64]),
     'sites_new': (c_void_p, [c_void_p]),
     'sites_free': (None, [c_void_p]),
@@ -74,6 +108,17 @@ SIGNATURES = {
     'lists_table': (None, [c_void_p, c_void_p]),
     'convolve': (None, [c_int32, POINTER(Conv), c_void_p, c_int32]),
     'quantize': (None, [c_int32, POINTER(Rows), c_int32]),
+    'voxels_new': (c_void_p, []),
+    'voxels_free': (None, [c_void_p]),
+    'voxelize': (c_int64, [c_void_p, POINTER(VoxelGridC), c_void_p, c_int64]),
+    'voxels_coords': (None, [c_void_p, c_int32, c_void_p]),
+    'point_means': (None, [c_void_p, POINTER(VoxelGridC), c_void_p, c_int64, c_void_p]),
+    'pillar_features': (
+        None,
+        [c_int32, c_void_p, POINTER(VoxelGridC), POINTER(PillarEncoder)]
+        + [c_void_p, c_void_p, c_int32],
+    ),
+    'dense_bytes': (None, [c_void_p, c_void_p, c_int64, c_int64, c_int32, c_void_p, c_int32]),
     'dense': (None, [c_void_p, c_void_p, c_int64, c_void_p, c_int32]),
 }
 

@@ -11,6 +11,7 @@ from .geometry import STRIDED
 from .graph import SparseGraph, SparseLayer
 from .layer import InputGrid, Kernels, PackedLayer
 from .library import address, load_library
+from .point_features import PointFeatures
 from .sites import NeighbourLists, SiteSet
 
 
@@ -21,6 +22,10 @@ class SparseNetwork:
         graph (SparseGraph): The layers.
         isa (str, optional): Instruction set; default is the fastest of this processor.
         threads (int): Defaults to 1. Results do not depend on it.
+
+    Attributes:
+        points (PointFeatures, optional): Makes voxels of scans, where the graph says how.
+        output_grid (InputGrid, optional): Makes a call give integers of this grid, of 8 bits.
 
     Raises:
         QuantizationError: If the engine is not compiled or does not have the instruction set.
@@ -33,6 +38,9 @@ class SparseNetwork:
             PackedLayer(self.kernels, layer.weight, layer.scale, layer.bias, layer.grid)
             for layer in graph.layers
         ]
+        self.points = graph.points and PointFeatures(self.kernels, graph.points)
+        self.output_grid: InputGrid | None = None
+        self._map = np.empty(0, np.uint8)
         self._batch = 0
         self._sites: dict[int, SiteSet] = {}
         self._lists: dict[tuple, NeighbourLists] = {}
@@ -48,7 +56,8 @@ class SparseNetwork:
             batch (int): Scans in the batch.
 
         Returns:
-            np.ndarray: (batch, channels, z, y, x) float32.
+            np.ndarray: (batch, channels, z, y, x) float32; with an ``output_grid`` (batch, y, x,
+            channels * z) uint8, which the next call overwrites.
 
         Raises:
             QuantizationError: If shapes do not fit or a voxel is outside of the grid.
@@ -105,17 +114,36 @@ class SparseNetwork:
                 f"'{self.graph.encoder}' takes {self.graph.in_channels} channels: export from the "
                 'config that the scans are made with'
             )
-        grids = {layer.grid for layer in self.graph.readers(0)}
-        rows = {(0, grid): self.kernels.quantize(features, grid, self._order) for grid in grids}
+        rows = {
+            (0, grid): self.kernels.quantize(features, grid, self._order, self._gives(0, grid))
+            for grid in self._grids(0)
+        }
         floats: dict[int, np.ndarray] = {}
-        if any(layer.residual == 0 for layer in self.graph.layers):
+        if self._adds(0) or (self.graph.output == 0 and self.output_grid is None):
             floats[0] = self.kernels.quantize(features, InputGrid(), self._order)
         for number, layer in enumerate(self.graph.layers):
             if watch is not None:
                 watch(layer, rows[layer.source, layer.grid])
             self.run_layer(number, rows, floats)
             self._forget(number, rows, floats)
+        if self.output_grid is not None:
+            return self._to_bytes(rows[self.graph.output, self.output_grid])
         return self.to_dense(floats[self.graph.output])
+
+    def _grids(self, value: int) -> list[InputGrid]:
+        """Grids in which a value is wanted."""
+        grids = dict.fromkeys(reader.grid for reader in self.graph.readers(value))
+        if self.output_grid is not None and value == self.graph.output:
+            grids[self.output_grid] = None
+        return list(grids)
+
+    def _gives(self, value: int, grid: InputGrid) -> bool:
+        """Whether rows of a grid are those that the network gives."""
+        return value == self.graph.output and grid is self.output_grid
+
+    def _adds(self, value: int) -> bool:
+        """Whether a value is a residual."""
+        return any(layer.residual == value for layer in self.graph.layers)
 
     def run_layer(
         self,
@@ -131,10 +159,9 @@ class SparseNetwork:
             floats (dict): Float features by value; gets those of the output where they are used.
         """
         layer = self.graph.layers[number]
-        grids = dict.fromkeys(reader.grid for reader in self.graph.readers(layer.output))
+        grids = self._grids(layer.output)
         integer = [grid for grid in grids if not grid.is_float]
-        added = any(other.residual == layer.output for other in self.graph.layers)
-        wanted = added or len(grids) != 1 or not integer
+        wanted = self._adds(layer.output) or len(grids) != 1 or not integer
         y, q = self.packed[number](
             rows[layer.source, layer.grid],
             self._lists[layer.lists_key],
@@ -142,6 +169,7 @@ class SparseNetwork:
             None if layer.residual is None else floats[layer.residual],
             integer[0] if integer else None,
             wanted,
+            bool(integer) and self._gives(layer.output, integer[0]),
         )
         if q is not None:
             rows[layer.output, integer[0]] = q
@@ -149,12 +177,15 @@ class SparseNetwork:
             floats[layer.output] = y
         for grid in grids:
             if (layer.output, grid) not in rows:
-                rows[layer.output, grid] = y if grid.is_float else self.kernels.quantize(y, grid)
+                byte_rows = self._gives(layer.output, grid)
+                rows[layer.output, grid] = (
+                    y if grid.is_float else self.kernels.quantize(y, grid, byte_rows=byte_rows)
+                )
 
     def _forget(self, number: int, rows: dict, floats: dict) -> None:
         """Drop what no later layer takes."""
         later = self.graph.layers[number + 1 :]
-        taken = {layer.source for layer in later}
+        taken = {layer.source for layer in later} | {self.graph.output}
         added = {layer.residual for layer in later} | {self.graph.output}
         for key in [key for key in rows if key[0] not in taken]:
             del rows[key]
@@ -163,7 +194,7 @@ class SparseNetwork:
 
     def to_dense(self, features: np.ndarray) -> np.ndarray:
         """The map (batch, channels, z, y, x) of the features of the last layer."""
-        sites = self._sites[self.graph.layers[-1].target_sites]
+        sites = self._sites[self.graph.output_sites]
         result = np.empty((sites.batch, features.shape[1], *sites.shape), np.float32)
         self.kernels.library.dense(
             sites.handle,
@@ -173,6 +204,24 @@ class SparseNetwork:
             self.kernels.threads,
         )
         return result
+
+    def _to_bytes(self, rows: np.ndarray) -> np.ndarray:
+        """The map (batch, y, x, channels * z) of rows of the output grid."""
+        sites, grid = self._sites[self.graph.output_sites], self.output_grid
+        depth, height, width = sites.shape
+        shape = sites.batch, height, width, self.graph.out_channels * depth
+        if self._map.shape != shape:
+            self._map = np.empty(shape, np.uint8)
+        self.kernels.library.dense_bytes(
+            sites.handle,
+            address(rows),
+            rows.shape[1],
+            self.graph.out_channels,
+            grid.zero + grid.shift,
+            address(self._map),
+            self.kernels.threads,
+        )
+        return self._map
 
     def coords(self, sites: int) -> np.ndarray:
         """(N, 4) coordinates of a set of sites, in the order of its rows."""

@@ -148,10 +148,10 @@ def _steps(found: np.ndarray, expected: np.ndarray, grid: InputGrid) -> np.ndarr
     """Difference in steps; float features differ where they differ by more than rounding."""
     if not grid.is_float:
         return found.astype(np.int64) - expected
-    return _relative(found, expected)
+    return relative_difference(found, expected)
 
 
-def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def relative_difference(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Differences in percent of the largest value, where they are more than rounding explains."""
     largest = max(float(np.abs(expected).max(initial=0)), 1e-30)
     difference = 100 * (found.astype(np.float64) - expected) / largest
@@ -159,7 +159,7 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def _compare_maps(result: LayerParity, found: np.ndarray, expected: np.ndarray) -> None:
-    result.update(_relative(found.reshape(expected.shape), expected))
+    result.update(relative_difference(found.reshape(expected.shape), expected))
 
 
 def check_layers(results: list[LayerParity]) -> None:

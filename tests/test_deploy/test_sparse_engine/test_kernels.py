@@ -2,25 +2,27 @@
 
 import numpy as np
 import pytest
-from sparse_cases import CASES, GRID, integer_weights, integers_of, random_sites, reference_sums
+from sparse_cases import (
+    CASES,
+    GRID,
+    ISAS,
+    integer_weights,
+    integers_of,
+    kernels_of,
+    random_sites,
+    reference_sums,
+)
 
 from mmptq.deploy.sparse_engine.geometry import INVERSE, STRIDED, SUBM, KernelGeometry
 from mmptq.deploy.sparse_engine.layer import InputGrid, Kernels, PackedLayer
 from mmptq.deploy.sparse_engine.sites import NeighbourLists, SiteSet
 from mmptq.quantization import QuantizationError
 
-ISAS = ('plain', 'sse2', 'avx2', 'avx_vnni', 'avx512_vnni')
 BEHIND = [
     InputGrid(40.0, 5, 0, 255),
     InputGrid(40.0, -9, -128, 127),
     InputGrid(0.01, 7, 0, 65535),
 ]
-
-
-def kernels_of(library, isa: str, threads: int = 1) -> Kernels:
-    if isa not in library.instruction_sets():
-        pytest.skip(f'this processor has no {isa}')
-    return Kernels(library, isa, threads)
 
 
 class Problem:

@@ -56,8 +56,8 @@ void convolve(const Conv &c, const Lists &lists, int64_t tile) {
 }
 }  // namespace
 #ifdef MMPTQ_AVX_VNNI_HERE
-const Kernels avx_vnni_kernels = {"avx_vnni", 1, 0, convolve, list_tile, quantize, block};
+const Kernels avx_vnni_kernels = {"avx_vnni", 1, 0, convolve, list_tile, quantize, encode_pillars, block};
 #else
-const Kernels avx2_kernels = {"avx2", 0, 0, convolve, list_tile, quantize, block};
+const Kernels avx2_kernels = {"avx2", 0, 0, convolve, list_tile, quantize, encode_pillars, block};
 #endif
 }  // namespace mmptq

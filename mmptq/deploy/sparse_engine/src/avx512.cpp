@@ -51,5 +51,5 @@ void convolve(const Conv &c, const Lists &lists, int64_t tile) {
     }
 }
 }  // namespace
-const Kernels avx512_kernels = {"avx512_vnni", 1, 0, convolve, list_tile, quantize, block};
+const Kernels avx512_kernels = {"avx512_vnni", 1, 0, convolve, list_tile, quantize, encode_pillars, block};
 }  // namespace mmptq

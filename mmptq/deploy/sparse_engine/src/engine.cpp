@@ -2,12 +2,26 @@
 #include "engine.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #include "pool.hpp"
 #include "sites.hpp"
 
 using namespace mmptq;
+
+const Kernels *mmptq::kernels(int number) {
+    switch (number) {
+#ifdef MMPTQ_X86
+        case 1: return &sse2_kernels;
+        case 2: return &avx2_kernels;
+#ifdef MMPTQ_AVX_VNNI
+        case 3: return &avx_vnni_kernels;
+#endif
+        case 4: return &avx512_kernels;
+#endif
+        case 0: return &plain_kernels;
+    }
+    return nullptr;
+}
 
 namespace {
 
@@ -31,21 +45,6 @@ bool has(int number) {
     return number == 0;
 }
 
-const Kernels *kernels(int number) {
-    switch (number) {
-#ifdef MMPTQ_X86
-        case 1: return &sse2_kernels;
-        case 2: return &avx2_kernels;
-#ifdef MMPTQ_AVX_VNNI
-        case 3: return &avx_vnni_kernels;
-#endif
-        case 4: return &avx512_kernels;
-#endif
-        case 0: return &plain_kernels;
-    }
-    return nullptr;
-}
-
 constexpr int64_t ROWS = 1024;  // rows of a job
 
 }  // namespace
@@ -64,8 +63,8 @@ int mmptq_supported(int number) { return has(number) && kernels(number) != nullp
 // Whether uint8 features stay bytes; if not, they are stored as int16.
 int mmptq_byte_groups(int number) { return kernels(number)->byte_groups; }
 
-// Whether the two halves of a block of int16 weights lie in rows of their own.
-int mmptq_planar(int number) { return kernels(number)->planar; }
+// Whether the int16 weights of an output channel lie side by side.
+int mmptq_by_channel(int number) { return kernels(number)->by_channel; }
 
 // Output channels that are computed together.
 int64_t mmptq_block(int number, int64_t channels) { return kernels(number)->block(channels); }
@@ -208,32 +207,6 @@ void mmptq_quantize(int isa, const Rows *rows, int threads) {
     const Kernels *functions = kernels(isa);
     pool().run(threads, (rows->count + ROWS - 1) / ROWS, [&](int64_t job) {
         functions->quantize(*rows, job * ROWS, std::min(rows->count, (job + 1) * ROWS));
-    });
-}
-
-// A dense map (batch, channels, z, y, x) of rows of features, zero where no site is active.
-void mmptq_dense(const Sites *s, const float *features, int64_t channels, float *map,
-                 int threads) {
-    constexpr int64_t TOGETHER = 8;
-    const int64_t volume = s->shape[1] * s->shape[2] * s->shape[3];
-    const int64_t blocks = (channels + TOGETHER - 1) / TOGETHER;
-    std::vector<int64_t> ends(s->shape[0] + 1, 0);
-    std::vector<int64_t> cells(s->count);
-    for (int64_t i = 0; i < s->count; i++) {
-        const int32_t *c = s->coords + i * 4;
-        cells[i] = cell_of(*s, 0, c[1], c[2], c[3]);
-        ends[c[0] + 1] = i + 1;
-    }
-    for (int64_t b = 1; b <= s->shape[0]; b++) ends[b] = std::max(ends[b], ends[b - 1]);
-    pool().run(threads, s->shape[0] * blocks, [&](int64_t job) {
-        const int64_t b = job / blocks, first = job % blocks * TOGETHER;
-        const int64_t width = std::min(TOGETHER, channels - first);
-        float *out = map + (b * channels + first) * volume;
-        std::fill(out, out + width * volume, 0.0f);
-        for (int64_t i = ends[b]; i < ends[b + 1]; i++) {
-            const float *row = features + i * channels + first;
-            for (int64_t o = 0; o < width; o++) out[o * volume + cells[i]] = row[o];
-        }
     });
 }
 

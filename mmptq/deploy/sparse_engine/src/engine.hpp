@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "points.hpp"
+
 namespace mmptq {
 
 // Sites that are computed together. Their sums stay in the first cache while each weight is used
@@ -96,12 +98,17 @@ struct Rows {
 struct Kernels {
     const char *name;
     int32_t byte_groups;  // whether uint8 features are computed as they are, or widened to int16
-    int32_t planar;       // whether the halves of a group of int16 weights lie in two rows
+    int32_t by_channel;   // whether int16 weights of an output channel lie side by side
     void (*convolve)(const Conv &, const Lists &, int64_t tile);
     void (*list_tile)(const Geometry &, const Sites &out, const Sites &in, Lists &, int64_t tile);
     void (*quantize)(const Rows &, int64_t first, int64_t last);
+    void (*encode_pillars)(const Voxels &, const VoxelGrid &, const PillarEncoder &,
+                           const float *points, float *features, int64_t first, int64_t last);
     int64_t (*block)(int64_t channels);
 };
+
+// Those of an instruction set.
+const Kernels *kernels(int number);
 
 extern const Kernels plain_kernels;
 #ifdef MMPTQ_X86

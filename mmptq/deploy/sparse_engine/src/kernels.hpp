@@ -6,6 +6,7 @@
 
 #include "engine.hpp"
 #include "lists.hpp"
+#include "pillars.hpp"
 
 namespace mmptq {
 namespace {
@@ -87,10 +88,6 @@ inline void multiply_list(const Conv &c, const int32_t *weight, const int32_t *c
     }
 }
 #endif
-
-// Adding 1.5 * 2^23 leaves no fraction: ties go to the even integer.
-constexpr float MAGIC = 12582912.0f;
-constexpr int32_t MAGIC_BITS = 0x4b400000;
 
 // Nearest integers, kept within bounds.
 template <class T>

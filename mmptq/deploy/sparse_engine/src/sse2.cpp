@@ -45,5 +45,5 @@ void convolve(const Conv &c, const Lists &lists, int64_t tile) {
     convolve_kind<2, 4>(c, lists, tile);
 }
 }  // namespace
-const Kernels sse2_kernels = {"sse2", 0, 0, convolve, list_tile, quantize, block};
+const Kernels sse2_kernels = {"sse2", 0, 0, convolve, list_tile, quantize, encode_pillars, block};
 }  // namespace mmptq
