@@ -98,7 +98,7 @@ SIGNATURES = {
     'sites_fill': (c_int64, [c_void_p, c_void_p, c_int64, c_void_p]),
     'sites_count': (c_int64, [c_void_p]),
     'sites_coords': (None, [c_void_p, c_void_p]),
-    'sites_reach': (None, [c_void_p, c_void_p, c_void_p, POINTER(c_int32) * 3]),
+    'sites_reach': (None, [c_void_p, c_void_p, c_void_p, POINTER(c_int32) * 3, c_int32]),
     'lists_new': (c_void_p, []),
     'lists_free': (None, [c_void_p]),
     'lists_build': (

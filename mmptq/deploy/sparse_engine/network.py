@@ -74,7 +74,8 @@ class SparseNetwork:
         for layer in self.graph.layers:
             if layer.geometry.kind == STRIDED:
                 target = self._sites[layer.target_sites]
-                target.reach(self._sites[layer.source_sites], layer.geometry)
+                source = self._sites[layer.source_sites]
+                target.reach(source, layer.geometry, self.kernels.threads)
             if layer.lists_key not in done:
                 done.add(layer.lists_key)
                 self._lists[layer.lists_key].build(self.kernels.isa, self.kernels.threads)

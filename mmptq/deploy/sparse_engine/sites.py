@@ -37,6 +37,7 @@ class SiteSet:
             )
         weakref.finalize(self, library.sites_free, self.handle)
         self.library, self.batch, self.shape = library, batch, tuple(shape)
+        self._targets: dict[tuple, list[np.ndarray]] = {}
 
     def fill(self, coords: np.ndarray) -> np.ndarray:
         """Take the sites of a batch.
@@ -67,12 +68,14 @@ class SiteSet:
             )
         return rows
 
-    def reach(self, source: 'SiteSet', geometry: KernelGeometry) -> None:
+    def reach(self, source: 'SiteSet', geometry: KernelGeometry, threads: int = 1) -> None:
         """Take the output sites of a strided convolution on other sites."""
-        tables = geometry.targets(source.shape, self.shape)
+        if (geometry, source.shape) not in self._targets:
+            self._targets[geometry, source.shape] = geometry.targets(source.shape, self.shape)
+        tables = self._targets[geometry, source.shape]
         kernel = np.array(geometry.kernel, np.int64)
         self.library.sites_reach(
-            self.handle, source.handle, address(kernel), int32_pointers(tables)
+            self.handle, source.handle, address(kernel), int32_pointers(tables), threads
         )
 
     def __len__(self) -> int:

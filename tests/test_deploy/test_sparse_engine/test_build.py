@@ -66,7 +66,7 @@ def test_sanitizers_find_nothing(library, tmp_path):
     if not all(Path(name).is_absolute() for name in runtimes):
         pytest.skip('this compiler has no sanitizers')
     folder = Path(__file__).parent
-    tests = [str(folder / name) for name in ('test_kernels.py', 'test_sites.py')]
+    tests = [str(folder / name) for name in ('test_kernels.py', 'test_sites.py', 'test_points.py')]
     result = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *tests],
         env=_environment(path, runtimes),

@@ -71,10 +71,8 @@ def outputs_of(detector, batch) -> tuple[np.ndarray, np.ndarray]:
     return maps[0].numpy(), np.concatenate([tensor.numpy().ravel() for tensor in tensors])
 
 
-@pytest.mark.parametrize(
-    'kind',
-    [k if k == 'pillar' else pytest.param(k, marks=pytest.mark.slow) for k in CASES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', list(CASES))
 def test_deployed_as_simulated(library, kind, tmp_path):
     detector, batches, path = exported(kind, tmp_path)
     expected, numbers = outputs_of(detector, batches[0])

@@ -10,6 +10,8 @@ from mmptq.deploy.sparse_engine import SparseGraph, SparseLayer, read_graph, wri
 from mmptq.deploy.sparse_engine.detector import open_sparse_network
 from mmptq.deploy.sparse_engine.file import HEADER, fingerprint, sparse_file_of
 from mmptq.deploy.sparse_engine.geometry import STRIDED, SUBM, KernelGeometry
+from mmptq.deploy.sparse_engine.layer import InputGrid
+from mmptq.deploy.sparse_engine.points import PointEncoder, PointLayer, VoxelGrid
 from mmptq.quantization import QuantizationError
 
 
@@ -108,3 +110,48 @@ def test_files_of_two_exports(path, library):
     changed(path, bias_1=np.ones(8, np.float32))
     with pytest.raises(QuantizationError, match='was not exported together with'):
         open_sparse_network(beside, known)
+
+
+INTEGERS = (InputGrid(), InputGrid(0.5, 3, 0, 255))
+
+
+def pillars() -> SparseGraph:
+    """Pillars with two layers and no convolution behind them."""
+    grid = VoxelGrid((1.0, 1.0, 8.0), (-4.0, -4.0, -4.0), (9, 8, 1), 4, 50)
+    sizes = ((7, 2), (4, 3))
+    layers = [
+        PointLayer(f'p.{n}', np.ones(size, np.float32), np.ones(size[1], np.float32), INTEGERS[n])
+        for n, size in enumerate(sizes)
+    ]
+    points = PointEncoder(grid, 4, layers, voxel_center=True, center_size=(1.0, 1.0, 8.0))
+    return SparseGraph('pts_middle_encoder', (1, 8, 9), 3, [], {}, points)
+
+
+def test_a_point_encoder_is_read_back(tmp_path):
+    path, original = tmp_path / 'a.sparse.npz', pillars()
+    write_graph(original, path)
+    graph = read_graph(path)
+    assert fingerprint(graph) == fingerprint(original)
+    assert graph.count_layers() == (1, 1)
+    found, expected = graph.points, original.points
+    for a, b in zip(found.layers, expected.layers, strict=True):
+        np.testing.assert_array_equal(a.weight, b.weight)
+        assert (a.name, a.grid) == (b.name, b.grid)
+    found.layers = expected.layers = []
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ('changes', 'problem'),
+    [
+        (dict(point_weight_1=np.ones((5, 3), np.float32)), "layer 'p.1' takes 5 features"),
+        (dict(point_bias_0=np.ones(3, np.float32)), "layer 'p.0' takes 7 features"),
+        (dict(point_bias_0=np.ones(2)), 'not float32'),
+        (dict(in_channels=4), 'does not fit the sparse encoder'),
+    ],
+)
+def test_point_arrays_that_do_not_fit(tmp_path, changes, problem):
+    path = tmp_path / 'a.sparse.npz'
+    write_graph(pillars(), path)
+    changed(path, **changes)
+    assert problem in error_of(path)

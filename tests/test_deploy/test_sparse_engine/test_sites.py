@@ -55,6 +55,21 @@ def test_strided_sites_and_lists_there_and_back(library, geometry):
     np.testing.assert_array_equal(back.table()[there, table[there, here]], here)
 
 
+def test_threads_mark_the_same_sites(library):
+    generator = np.random.default_rng(0)
+    cells = generator.permutation(2 * 20 * 50 * 70)[:9000]
+    coords = np.stack(np.unravel_index(cells, (2, 20, 50, 70)), 1).astype(np.int32)
+    source = SiteSet(library, 2, (20, 50, 70))
+    source.fill(coords)
+    geometry = STRIDES[0]
+    shape = geometry.output_shape((20, 50, 70))
+    one, more = SiteSet(library, 2, shape), SiteSet(library, 2, shape)
+    one.reach(source, geometry)
+    for _ in range(5):
+        more.reach(source, geometry, threads=3)
+        np.testing.assert_array_equal(more.coords(), one.coords())
+
+
 @pytest.mark.parametrize('width', [1, 3, 4, 8, 9])
 def test_neighbours_across_the_words_of_a_long_line(library, width):
     """64 cells share a word; most words of a large grid are empty."""

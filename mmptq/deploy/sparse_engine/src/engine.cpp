@@ -47,6 +47,23 @@ bool has(int number) {
 
 constexpr int64_t ROWS = 1024;  // rows of a job
 
+// Marks the output sites of some input sites; see mmptq_sites_reach.
+template <class Mark>
+void reach(const Sites &out, const Sites &in, const int64_t *kernel, const int32_t *const *targets,
+           int64_t first, int64_t last, const Mark &mark_cell) {
+    for (int64_t i = first; i < last; i++) {
+        const int32_t *c = in.coords + i * 4;
+        const int32_t *zs = targets[0] + c[1] * kernel[0], *ys = targets[1] + c[2] * kernel[1],
+                      *xs = targets[2] + c[3] * kernel[2];
+        for (int64_t z = 0; z < kernel[0] && zs[z] >= 0; z++) {
+            for (int64_t y = 0; y < kernel[1] && ys[y] >= 0; y++) {
+                const int64_t line = cell_of(out, c[0], zs[z], ys[y], 0);
+                for (int64_t x = 0; x < kernel[2] && xs[x] >= 0; x++) mark_cell(line + xs[x]);
+            }
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -124,18 +141,16 @@ void mmptq_sites_coords(const Sites *s, int32_t *coords) {
 // Output sites of a strided convolution: all that see an active site. `targets` gives for an input
 // coordinate of each axis the output coordinates: (extent, kernel), filled up with -1.
 void mmptq_sites_reach(Sites *out, const Sites *in, const int64_t *kernel,
-                       const int32_t *const *targets) {
+                       const int32_t *const *targets, int threads) {
     clear(*out);
-    for (int64_t i = 0; i < in->count; i++) {
-        const int32_t *c = in->coords + i * 4;
-        const int32_t *zs = targets[0] + c[1] * kernel[0], *ys = targets[1] + c[2] * kernel[1],
-                      *xs = targets[2] + c[3] * kernel[2];
-        for (int64_t z = 0; z < kernel[0] && zs[z] >= 0; z++) {
-            for (int64_t y = 0; y < kernel[1] && ys[y] >= 0; y++) {
-                const int64_t line = cell_of(*out, c[0], zs[z], ys[y], 0);
-                for (int64_t x = 0; x < kernel[2] && xs[x] >= 0; x++) mark(*out, line + xs[x]);
-            }
-        }
+    if (threads <= 1) {
+        reach(*out, *in, kernel, targets, 0, in->count, [&](int64_t cell) { mark(*out, cell); });
+    } else {
+        pool().run(threads, (in->count + ROWS - 1) / ROWS, [&](int64_t job) {
+            const int64_t last = std::min(in->count, (job + 1) * ROWS);
+            reach(*out, *in, kernel, targets, job * ROWS, last,
+                  [&](int64_t cell) { mark_together(*out, cell); });
+        });
     }
     number(*out);
 }

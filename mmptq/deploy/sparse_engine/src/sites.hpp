@@ -39,6 +39,25 @@ inline bool mark(Sites &s, int64_t cell) {
     return known;
 }
 
+// The same while other threads mark cells, too.
+inline void mark_together(Sites &s, int64_t cell) {
+    Word &word = s.words[cell >> 6];
+    const uint64_t bit = uint64_t{1} << (cell & 63);
+    if (__atomic_load_n(&word.bits, __ATOMIC_RELAXED) & bit) return;
+    __atomic_fetch_or(&word.bits, bit, __ATOMIC_RELAXED);
+    __atomic_fetch_or(s.occupied + (cell >> 12), uint64_t{1} << (cell >> 6 & 63),
+                      __ATOMIC_RELAXED);
+}
+
+// Coordinates of a cell: batch, z, y, x.
+inline void coords_of(const Sites &s, int64_t cell, int64_t *coords) {
+    for (int axis = 3; axis > 0; axis--) {
+        coords[axis] = cell % s.shape[axis];
+        cell /= s.shape[axis];
+    }
+    coords[0] = cell;
+}
+
 // Number the marked cells and write their coordinates.
 inline void number(Sites &s) {
     int64_t count = 0;
@@ -55,14 +74,20 @@ inline void number(Sites &s) {
     for (int64_t i = 0; i < (s.num_words + 63) / 64; i++) {
         for (uint64_t rest = s.occupied[i]; rest; rest &= rest - 1) {
             const int64_t index = i * 64 + __builtin_ctzll(rest);
-            for (uint64_t bits = s.words[index].bits; bits; bits &= bits - 1) {
-                int64_t cell = index * 64 + __builtin_ctzll(bits);
-                for (int axis = 3; axis > 0; axis--) {
-                    coords[axis] = static_cast<int32_t>(cell % s.shape[axis]);
-                    cell /= s.shape[axis];
+            int64_t first[4];
+            coords_of(s, index * 64, first);
+            for (uint64_t bits = s.words[index].bits; bits; bits &= bits - 1, coords += 4) {
+                const int place = __builtin_ctzll(bits);
+                if (first[3] + place < s.shape[3]) {  // on the line of the first cell
+                    for (int axis = 0; axis < 3; axis++) {
+                        coords[axis] = static_cast<int32_t>(first[axis]);
+                    }
+                    coords[3] = static_cast<int32_t>(first[3] + place);
+                    continue;
                 }
-                coords[0] = static_cast<int32_t>(cell);
-                coords += 4;
+                int64_t other[4];
+                coords_of(s, index * 64 + place, other);
+                for (int axis = 0; axis < 4; axis++) coords[axis] = static_cast<int32_t>(other[axis]);
             }
         }
     }
