@@ -50,25 +50,25 @@ def kept_boxes(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """
     from mmcv.ops import box_iou_rotated
 
-    order = scores.sort(0, descending=True)[1]
+    device, order = boxes.device, scores.sort(0, descending=True)[1]
     ordered = boxes[order]
-    close = np.triu(_close_pairs(ordered.double().numpy()), 1)
+    close = np.triu(_close_pairs(ordered.double().cpu().numpy()), 1)
     first, second = close.nonzero()
     known = len(first) <= AT_ONCE * len(boxes)
-    if known:
-        pairs = ordered[torch.from_numpy(first)], ordered[torch.from_numpy(second)]
-        close[first, second] = (box_iou_rotated(*pairs, aligned=True) >= threshold).numpy()
+    if known and len(first):
+        pairs = (ordered[torch.from_numpy(rows).to(device)] for rows in (first, second))
+        close[first, second] = (box_iou_rotated(*pairs, aligned=True) >= threshold).cpu().numpy()
     alive = np.ones(len(boxes), bool)
     for winner in np.flatnonzero(close.any(1)):
         if not alive[winner]:
             continue
         rivals = np.flatnonzero(close[winner] & alive)
         if not known and len(rivals):
-            others = ordered[torch.from_numpy(rivals)]
+            others = ordered[torch.from_numpy(rivals).to(device)]
             overlaps = box_iou_rotated(ordered[winner : winner + 1], others)[0]
-            rivals = rivals[(overlaps >= threshold).numpy()]
+            rivals = rivals[(overlaps >= threshold).cpu().numpy()]
         alive[rivals] = False
-    return order[torch.from_numpy(alive)]
+    return order[torch.from_numpy(alive).to(device)]
 
 
 def _close_pairs(boxes: np.ndarray) -> np.ndarray:
