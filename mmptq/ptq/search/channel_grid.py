@@ -57,9 +57,15 @@ class ChannelGrid:
 
 
 def sampled_rows(x: Tensor, axis: int, count: int) -> Tensor:
-    """About ``count`` values (C, count) of each channel, at evenly spread positions."""
+    """About ``count`` values of each channel, at evenly spread positions, and its extremes.
+
+    The few large values of a channel are often those that matter, and positions between miss them.
+    """
     rows = x.detach().transpose(0, axis).flatten(1)
-    return rows[:, :: max(1, rows.shape[1] // max(1, count))].clone()
+    some = rows[:, :: max(1, rows.shape[1] // max(1, count))]
+    if not rows.shape[1]:
+        return some.clone()
+    return torch.cat([some, rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)], 1)
 
 
 def find_grid(

@@ -17,7 +17,7 @@ from uneven_models import (
 from mmptq.engine.checkpoint import read_checkpoint, save_quantized
 from mmptq.engine.load_weights import load_quantized
 from mmptq.ptq import BiasCorrection, Calibrator, ChannelMultiplier, build_stages
-from mmptq.ptq.search.channel_grid import find_grid
+from mmptq.ptq.search.channel_grid import find_grid, sampled_rows
 from mmptq.ptq.set_scheme import detach
 from mmptq.quantization import QScheme, QuantizationError, coverage_rows, quantizers_off
 
@@ -56,6 +56,15 @@ def test_the_factors_of_one_sided_channels_by_hand():
     low, high = grid.ends(QScheme(bits=8), grid.factors())
     assert low == 0
     assert high == pytest.approx(4)
+
+
+def test_rare_values_are_seen():
+    x = torch.rand(1, 2, 64, 64)
+    x[0, 1, 3, 5], x[0, 0, 7, 7] = 9.0, -2.0
+    rows = sampled_rows(x, 1, 16)
+    assert rows.shape == (2, 18) and torch.equal(rows[:, :16], x.flatten(2)[0, :, ::256])
+    assert rows[1].max() == 9 and rows[0].min() == -2
+    assert sampled_rows(x[..., :0], 1, 16).shape == (2, 0)
 
 
 def test_one_zero_point_suits_channels_with_different_lower_ends():
