@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
@@ -48,7 +48,7 @@ class InputOrigin:
     joins: set[Join] = field(default_factory=set)
 
 
-class _Follower(TorchDispatchMode):
+class _Follower(EagerMode):
     def __init__(self):
         super().__init__()
         self.origins: dict[str, InputOrigin] = {}

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import flatten, tensors_in
 
@@ -44,7 +44,7 @@ def trace_graph(
     return tracer.graph, tracer.shapes
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(EagerMode):
     """Notes events and calls.
 
     Tensors are told apart by their memory, so that views are the tensor that they look at. Memory

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
@@ -14,7 +14,7 @@ from .call_trace import CallId
 from .override_calls import override_calls
 
 
-class _ReadTracker(TorchDispatchMode):
+class _ReadTracker(EagerMode):
     """Notes which tensors any operator reads."""
 
     def __init__(self):

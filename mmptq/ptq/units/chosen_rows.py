@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmptq.ptq.replay.call_trace import disturbed, fingerprint
 from mmptq.quantization import QuantMixin, quantizers_off
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
@@ -45,7 +45,7 @@ PUTS = {
 NOISE_LEVELS = (0.1, 1.0)
 
 
-class _Choices(TorchDispatchMode):
+class _Choices(EagerMode):
     """Notes which rows have been taken so far, and not been put back to where they were."""
 
     def __init__(self):

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
@@ -71,7 +71,7 @@ class _Spaces:
         self.fixed.add(self.find(key))
 
 
-class _Follower(TorchDispatchMode):
+class _Follower(EagerMode):
     """Follows channels from layer to layer by the operators that run."""
 
     def __init__(self):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mmptq.utils.agree import agree
+from mmptq.utils.eager_mode import EagerMode
 from mmptq.utils.hooks import temporary_hooks
 from mmptq.utils.trees import tensors_in
 
@@ -71,7 +71,7 @@ class Trace:
         return name in self.layers or name in self.norm_inputs
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(EagerMode):
     """Follows tensors from layer to layer by the operators that run.
 
     Operators outside of torch's dispatcher (compiled extensions) are seen through the tensors
