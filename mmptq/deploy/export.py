@@ -24,6 +24,7 @@ from mmptq.deploy.graph.qdq import (
     insert_pair,
     place_layer_quantizers,
     quantize_biases,
+    separate_biases,
 )
 from mmptq.deploy.graph.transposed_conv import unfold_transposed_convs
 from mmptq.ptq.inputs.model_inputs import device_of
@@ -148,8 +149,7 @@ def build_model(
     graph.finish()
     pairs = BackendPairs(graph, profile, inputs)
     graph = pairs.placed(choose_float_outputs(pairs, inputs, float_outputs))
-    if profile.int32_bias:
-        quantize_biases(graph)
+    (quantize_biases if profile.int32_bias else separate_biases)(graph)
     model = graph.finish()
     if float16:
         model = to_float16(model)

@@ -155,6 +155,20 @@ def integer_weight(weight: np.ndarray, quantizer: FakeQuantizer, layer: str) -> 
     return integers.to(torch.int8).numpy()
 
 
+def separate_biases(graph: Graph) -> None:
+    """Give each layer a bias of its own, where heads share one between the levels of a pyramid.
+
+    OpenVINO adds a bias inside of the layer only where no other layer takes it.
+    """
+    taken: set[str] = set()
+    for node in graph.of_type('Conv', 'ConvTranspose', 'Gemm'):
+        bias = node.input[2] if len(node.input) > 2 else ''
+        if bias in taken and graph.is_constant(bias):
+            own = graph.store(f'{node.output[0]}_own_bias', graph.array(bias))
+            graph.set_input(node, 2, own)
+        taken.add(bias)
+
+
 def quantize_biases(graph: Graph) -> None:
     """Store the bias of integer convolutions as int32 with the scale of their products.
 

@@ -22,6 +22,7 @@ from mmptq.deploy.file_form import FileForm
 from mmptq.deploy.graph.even_outputs import EvenOutput, insert_even_pair
 from mmptq.deploy.graph.graph import Graph
 from mmptq.deploy.graph.multipliers import find_multipliers, scale_outputs
+from mmptq.deploy.graph.qdq import separate_biases
 from mmptq.ptq import ChannelMultiplier
 
 
@@ -104,6 +105,14 @@ def test_a_weight_that_two_nodes_share_is_scaled_for_one():
     assert graph.array(graph.producer(scaled.input[1]).input[1]).tolist() == [2, 1]
     assert graph.array(scaled.input[2]).tolist() == [2, 5]
     assert list(other.input) == ['x', 'wf', 'b']
+
+
+def test_each_layer_has_a_bias_of_its_own():
+    graph = shared_weight_graph()
+    separate_biases(graph)
+    first, second = (graph.producer(name).input[2] for name in ('y', 'z1'))
+    assert first == 'b' and second != 'b'
+    assert graph.array(second).tolist() == [1, 10]
 
 
 def test_even_outputs_by_hand():
