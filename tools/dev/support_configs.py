@@ -239,6 +239,8 @@ def shrink_range(model: ConfigDict, factor: float) -> ConfigDict:
 
 
 def _shrunk(key: str, value: Any, factor: float) -> Any:
+    if isinstance(value, int):  # the grid of a region of interest
+        return value
     if len(value) == 2:
         return [int(x / factor) for x in value]
     flat = 0 if key == 'sparse_shape' else 2  # the axis of the height
