@@ -7,6 +7,7 @@ import numpy as np
 from mmptq.quantization import QuantizationError
 
 from .library import Conv, Library, Rows, address
+from .memory import Memory
 from .sites import NeighbourLists
 
 BYTES, SHORTS, FLOATS = 0, 1, 2
@@ -69,11 +70,6 @@ def row_stride(channels: int, kind: int) -> int:
 DTYPES = (np.uint8, np.int16, np.float32)
 
 
-def empty_rows(count: int, channels: int, kind: int) -> np.ndarray:
-    """Room for rows of features."""
-    return np.empty((count, row_stride(channels, kind)), DTYPES[kind])
-
-
 def inverse_of(scale: float) -> np.float32:
     """The reciprocal as the fake quantizer takes it."""
     return np.float32(1.0) / np.float32(scale)
@@ -91,6 +87,7 @@ class Kernels:
     def __init__(self, library: Library, isa: str | None = None, threads: int = 1):
         self.library, self.isa, self.threads = library, library.choose(isa), max(threads, 1)
         self.byte_groups = bool(library.byte_groups(self.isa))
+        self.memory = Memory()
 
     def storage(self, grid: InputGrid, byte_rows: bool = False) -> int:
         """How rows of a grid are stored.
@@ -101,6 +98,10 @@ class Kernels:
                 else takes the rows.
         """
         return grid.storage(self.byte_groups or byte_rows)
+
+    def empty_rows(self, count: int, channels: int, kind: int) -> np.ndarray:
+        """Room for rows of features."""
+        return self.memory.empty((count, row_stride(channels, kind)), DTYPES[kind])
 
     def quantize(
         self,
@@ -118,7 +119,7 @@ class Kernels:
             byte_rows (bool): See ``storage``.
         """
         x, kind = np.ascontiguousarray(x, np.float32), self.storage(grid, byte_rows)
-        result = empty_rows(len(x), x.shape[1], kind)
+        result = self.empty_rows(len(x), x.shape[1], kind)
         rows = Rows(x=address(x), rows=address(order), q=address(result), kind=kind)
         rows.count, rows.channels, rows.stride = len(x), x.shape[1], result.shape[1]
         if kind != FLOATS:
@@ -208,11 +209,11 @@ class PackedLayer:
             kind=self.kind,
             relu=relu,
         )
-        y = np.empty((sites, self.channels), np.float32) if floats else None
+        y = self.kernels.memory.empty((sites, self.channels), np.float32) if floats else None
         q = None
         if grid is not None:
             kind = self.kernels.storage(grid, byte_rows)
-            q = empty_rows(sites, self.channels, kind)
+            q = self.kernels.empty_rows(sites, self.channels, kind)
             conv.q, conv.q_bytes, conv.q_stride = address(q), q.itemsize, q.shape[1]
             conv.q_zero, conv.q_inverse = grid.zero + grid.shift, inverse_of(grid.scale)
             conv.q_low, conv.q_high = grid.low - grid.zero, grid.high - grid.zero

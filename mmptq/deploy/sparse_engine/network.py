@@ -40,7 +40,6 @@ class SparseNetwork:
         ]
         self.points = graph.points and PointFeatures(self.kernels, graph.points)
         self.output_grid: InputGrid | None = None
-        self._map = np.empty(0, np.uint8)
         self._batch = 0
         self._sites: dict[int, SiteSet] = {}
         self._lists: dict[tuple, NeighbourLists] = {}
@@ -57,7 +56,7 @@ class SparseNetwork:
 
         Returns:
             np.ndarray: (batch, channels, z, y, x) float32; with an ``output_grid`` (batch, y, x,
-            channels * z) uint8, which the next call overwrites.
+            channels * z) uint8.
 
         Raises:
             QuantizationError: If shapes do not fit or a voxel is outside of the grid.
@@ -196,7 +195,8 @@ class SparseNetwork:
     def to_dense(self, features: np.ndarray) -> np.ndarray:
         """The map (batch, channels, z, y, x) of the features of the last layer."""
         sites = self._sites[self.graph.output_sites]
-        result = np.empty((sites.batch, features.shape[1], *sites.shape), np.float32)
+        shape = sites.batch, features.shape[1], *sites.shape
+        result = self.kernels.memory.empty(shape, np.float32)
         self.kernels.library.dense(
             sites.handle,
             address(features),
@@ -211,18 +211,17 @@ class SparseNetwork:
         sites, grid = self._sites[self.graph.output_sites], self.output_grid
         depth, height, width = sites.shape
         shape = sites.batch, height, width, self.graph.out_channels * depth
-        if self._map.shape != shape:
-            self._map = np.empty(shape, np.uint8)
+        result = self.kernels.memory.empty(shape, np.uint8)
         self.kernels.library.dense_bytes(
             sites.handle,
             address(rows),
             rows.shape[1],
             self.graph.out_channels,
             grid.zero + grid.shift,
-            address(self._map),
+            address(result),
             self.kernels.threads,
         )
-        return self._map
+        return result
 
     def coords(self, sites: int) -> np.ndarray:
         """(N, 4) coordinates of a set of sites, in the order of its rows."""

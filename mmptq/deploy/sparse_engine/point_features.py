@@ -88,7 +88,8 @@ class PointFeatures:
                 'scans'
             )
         coords = np.empty((count, 4), np.int32)
-        features = np.empty((count, self.encoder.channels), np.float32)
+        shape = count, self.encoder.channels
+        features = self.kernels.memory.empty(shape, np.float32)
         library.voxels_coords(self._voxels, batch, address(coords))
         if exact:
             arguments = self._pillars, address(points), address(features), self.kernels.threads

@@ -57,12 +57,12 @@ def test_strided_sites_and_lists_there_and_back(library, geometry):
 
 def test_threads_mark_the_same_sites(library):
     generator = np.random.default_rng(0)
-    cells = generator.permutation(2 * 20 * 50 * 70)[:9000]
-    coords = np.stack(np.unravel_index(cells, (2, 20, 50, 70)), 1).astype(np.int32)
-    source = SiteSet(library, 2, (20, 50, 70))
+    cells = generator.permutation(2 * 40 * 50 * 70)[:70000]
+    coords = np.stack(np.unravel_index(cells, (2, 40, 50, 70)), 1).astype(np.int32)
+    source = SiteSet(library, 2, (40, 50, 70))
     source.fill(coords)
     geometry = STRIDES[0]
-    shape = geometry.output_shape((20, 50, 70))
+    shape = geometry.output_shape((40, 50, 70))
     one, more = SiteSet(library, 2, shape), SiteSet(library, 2, shape)
     one.reach(source, geometry)
     for _ in range(5):

@@ -46,6 +46,8 @@ bool has(int number) {
 }
 
 constexpr int64_t ROWS = 1024;  // rows of a job
+// From here on it pays to wake another thread up for the search of strided sites.
+constexpr int64_t SHARED_SITES = 65536;
 
 // Marks the output sites of some input sites; see mmptq_sites_reach.
 template <class Mark>
@@ -143,7 +145,7 @@ void mmptq_sites_coords(const Sites *s, int32_t *coords) {
 void mmptq_sites_reach(Sites *out, const Sites *in, const int64_t *kernel,
                        const int32_t *const *targets, int threads) {
     clear(*out);
-    if (threads <= 1) {
+    if (threads <= 1 || in->count < SHARED_SITES) {
         reach(*out, *in, kernel, targets, 0, in->count, [&](int64_t cell) { mark(*out, cell); });
     } else {
         pool().run(threads, (in->count + ROWS - 1) / ROWS, [&](int64_t job) {
