@@ -1,5 +1,6 @@
 """Fixtures shared by all tests, fixed random seeds, and the option --slow."""
 
+import gc
 import os
 import random
 import shutil
@@ -45,6 +46,12 @@ def pytest_testnodedown(node):
     node.config.stash[LEFT_OUT] = number
 
 
+def pytest_collection_finish():
+    """Data sets of mmengine collect garbage; they need not go through all that was imported."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter, config):
     number = config.stash.get(LEFT_OUT, 0)
     if number:
@@ -69,6 +76,14 @@ def pytest_fixture_setup(fixturedef):
 def pytest_runtest_call(item):
     """A test is the same whatever ran before it in this process."""
     seed_everything(item.name)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_without_layout():
+    """The layout of a config's text takes most of the time of a run on a tiny model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+        yield
 
 
 @pytest.fixture(autouse=True)
