@@ -79,7 +79,8 @@ def test_sparse_voxels_from_above():
     tool = load_tool('plot_inliers')
     sites = torch.tensor([[0, 0, 1, 2], [0, 3, 1, 2], [0, 1, 0, 0]])
     found = tool.LayerInput(torch.zeros(3, 4), torch.zeros(3, 4), sites, (4, 2, 3))
-    grid = tool.as_map(torch.tensor([[0.2], [0.7], [0.1]]), found)
+    layer = torch.nn.Linear(4, 1)  # sites say where the rows are
+    grid = tool.as_map(torch.tensor([[0.2], [0.7], [0.1]]), found, layer)
     assert grid.shape == (2, 3)
     assert grid[1, 2] == pytest.approx(0.7) and grid[0, 0] == pytest.approx(0.1)
     assert grid[0, 1] != grid[0, 1]  # NaN: no voxel
