@@ -106,6 +106,20 @@ class LaneHeadAdapter(Adapter):
             f'focus and confidence_parts of {name}, see docs/development/add_adapter.md'
         )
 
+    def compared(self, parts: dict[str, Tensor], data: dict[str, Any]) -> dict[str, Tensor]:
+        """Parts in the form in which their errors count, which is theirs unless it says too little.
+
+        Coefficients of a curve are an example: errors of several cancel out on the lane, or add up.
+
+        Args:
+            parts (dict): From ``parts``.
+            data (dict): The batch.
+
+        Returns:
+            dict[str, Tensor]: The same names; the masks of ``focus`` broadcast to them.
+        """
+        return parts
+
     def response_limit(self, name: str) -> int | None:
         return getattr(self.head, 'max_lanes', None)
 

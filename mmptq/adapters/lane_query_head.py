@@ -1,6 +1,6 @@
 """Lane heads that predict one score and one curve per anchor, query or column."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -104,6 +104,12 @@ class BezierHeadAdapter(LaneHeadAdapter):
         """Each column counts by its confidence, in all parts."""
         lane = raw['logits'].sigmoid()
         return dict(logits=lane, control_points=lane[..., None, None])
+
+    def compared(self, parts: dict[str, Tensor], data: dict[str, Any]) -> dict[str, Tensor]:
+        """Points along the curves, x and y in shares of the width of the image."""
+        height, width = data['inputs'].shape[-2:]
+        points = self.head.lane_points(parts['control_points'])
+        return parts | dict(control_points=points * points.new_tensor([1, height / width]))
 
 
 def _lane_probability(logits: Tensor) -> Tensor:

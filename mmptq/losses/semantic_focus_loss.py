@@ -25,7 +25,7 @@ class FocusTarget:
     """What the float model gave on a batch.
 
     Attributes:
-        parts (dict[str, Tensor]): Outputs of the heads, see ``Adapter.parts``.
+        parts (dict[str, Tensor]): Outputs of the heads, see ``LaneHeadAdapter.compared``.
         masks (dict[str, Tensor]): Foreground of each, see ``LaneHeadAdapter.focus``.
         features (list[Tensor]): Outputs of the watched modules.
     """
@@ -126,7 +126,8 @@ class SemanticFocusLoss(TaskLoss):
         """Outputs and foreground of the float model; None where it finds no lane."""
         if not any(len(sample.pred_lanes) for sample in adapter.decode(raw, data)):
             return None
-        parts = {name: part.detach() for name, part in adapter.parts(raw).items()}
+        parts = adapter.compared(adapter.parts(raw), data)
+        parts = {name: part.detach() for name, part in parts.items()}
         features = [x.detach() for x in flatten(adapter.features)[0]] if self.features else []
         return FocusTarget(parts, adapter.focus(raw), features)
 
@@ -136,7 +137,8 @@ class SemanticFocusLoss(TaskLoss):
         own, self.heads, self.start = [], [], torch.zeros(0, device='cpu')
         for index in teacher.found:
             raw = teacher.raw_outputs(index)
-            losses = self._errors(teacher.adapter, raw, teacher.target(index))
+            data, target = teacher.data(index), teacher.target(index)
+            losses = self._errors(teacher.adapter, raw, data, target)
             own.append(torch.stack(list(losses.values())).cpu())
         self.start = teacher.mean_over_samples(own)
         self.heads = list(teacher.common(list(losses) if own else []))
@@ -152,7 +154,7 @@ class SemanticFocusLoss(TaskLoss):
 
         Values stay those without weights, so that the selection sees what all heads lose.
         """
-        errors = self._errors(adapter, raw, target)
+        errors = self._errors(adapter, raw, data, target)
         share = 1 / (len(errors) - (FEATURES in errors))
         start = self.start.tolist() or [1.0] * len(errors)
         parts = {
@@ -181,9 +183,11 @@ class SemanticFocusLoss(TaskLoss):
             return dict(head_errors=rows)
         return dict(head_errors=rows, **self.selection.records(self.heads))
 
-    def _errors(self, adapter: Adapter, raw: Any, target: FocusTarget) -> dict[str, Tensor]:
+    def _errors(
+        self, adapter: Adapter, raw: Any, data: dict[str, Any], target: FocusTarget
+    ) -> dict[str, Tensor]:
         """L_k by head."""
-        parts, own = adapter.parts(raw), None
+        parts, own = adapter.compared(adapter.parts(raw), data), None
         if self.focus:
             with torch.no_grad():
                 own = adapter.focus(raw)

@@ -166,6 +166,10 @@ class BezierHead(LaneHead):
             losses['loss_mask'] = self._mask_loss(outputs['mask'], data_samples)
         return losses
 
+    def lane_points(self, curves: Tensor) -> Tensor:
+        """(..., T, 2) points along curves (..., 4, 2)."""
+        return sample_bezier(curves, self.num_samples)
+
     def _target_points(self, sample: DetDataSample) -> Tensor:
         """(G, T, 2) points of the curves fitted to the lanes, relative to the input size."""
         height, width = input_size(sample)
@@ -177,7 +181,7 @@ class BezierHead(LaneHead):
     @torch.no_grad()
     def _assign(self, logits: Tensor, curves: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Matched columns and lanes of one image, by distance and score."""
-        points = sample_bezier(curves, self.num_samples)
+        points = self.lane_points(curves)
         distance = torch.cdist(points.flatten(1), targets.flatten(1), p=1) / self.num_samples
         near = (1 - distance).clamp(0, 1) ** self.assign_power
         scores = logits.sigmoid() * self._peaks(logits[None])[0]
