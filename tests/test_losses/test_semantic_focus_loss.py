@@ -80,6 +80,19 @@ def selected(interval=2):
     return loss
 
 
+def test_errors_of_a_curve_count_where_it_runs():
+    # The middle of a cubic curve is (c0 + 3 c1 + 3 c2 + c3) / 8: 8/3 and -8/3 cancel out there.
+    model = build_lane_model('bezier')
+    adapter = build_adapter(model)
+    adapter.head.num_samples = 3
+    moved = torch.tensor([[0.0, 0.0], [8 / 3, 0.0], [-8 / 3, 0.0], [0.0, 1.0]])[None, None]
+    data = dict(inputs=torch.zeros(1, 3, 20, 40))
+    points = adapter.compared(dict(logits=torch.ones(1, 1), control_points=moved), data)
+    assert torch.equal(points['logits'], torch.ones(1, 1))
+    expected = torch.tensor([[0.0, 0.0], [0.0, 0.0625], [0.0, 0.5]])  # y counts half as much
+    torch.testing.assert_close(points['control_points'][0, 0], expected, atol=1e-6, rtol=0)
+
+
 def test_selection_weighs_gradients_in_training_only():
     loss = selected()
     assert loss.selection.weights.tolist() == [1, 0]
