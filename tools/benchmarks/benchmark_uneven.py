@@ -11,6 +11,7 @@ rewritten network whose float metric stays should be quantized as well as the or
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('cases', nargs='*', help='default: all of them')
     parser.add_argument('--list', action='store_true')
     parser.add_argument('--num-samples', type=int, default=16)
-    parser.add_argument('--images', type=int, default=100, help='validation images')
+    parser.add_argument('--images', type=int, default=100, help='for the metric; 0: no metric')
     parser.add_argument('--work-dir', default='work_dirs/benchmark_uneven')
     parser.add_argument('--options', nargs=argparse.REMAINDER, default=[], help='for tools/ptq.py')
     return parser.parse_args()
@@ -58,7 +59,10 @@ def rewrite(case: str, folder: Path, images: int) -> tuple[Path, Path]:
     file = f'{DEMO}/{MODELS[model]}.py'
     cfg = read_config(file)
     source = f'{DEMO}/checkpoints/{MODELS[model]}.pth'
-    cut_images(cfg, folder / 'val.json', images)
+    if images:
+        cut_images(cfg, folder / 'val.json', images)
+    else:
+        cfg.update(dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')))
     detector = load_model(cfg, source, quantized=False)
     if kind and not act:
         scale_channels(detector, torch.rand(1, 3, 256, 320), FACTORS[kind])
@@ -112,12 +116,12 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, Any]:
         )
     result, auto = find_record(folder, 'result'), find_record(folder, 'auto') or {}
     before, after = result['float'], result['quantized']
-    metric = main_metric(before)
+    metric = main_metric(before) if before else None
     steps = [step for step in auto.get('steps', ()) if step['kept']]
     return dict(
         case=case,
-        float=f'{before[metric]:.3f}',
-        quantized=f'{after[metric]:.3f}',
+        float=f'{before[metric]:.3f}' if metric else None,
+        quantized=f'{after[metric]:.3f}' if metric else None,
         loss=f'{auto["before"]:.2g} -> {auto["after"]:.2g}' if auto else None,
         done=', '.join(f'{s["remedy"]} ({len(s["layers"])})' for s in steps) or '-',
         seconds=f'{result["seconds"]:.0f}',
@@ -132,6 +136,10 @@ def main() -> None:
     unknown = [case for case in args.cases if case not in CASES]
     if unknown:
         sys.exit(f"error: there is no case '{unknown[0]}': use one of {', '.join(CASES)}")
+    # tools/ptq.py has to find the backbones of uneven.py.
+    path = os.environ.get('PYTHONPATH')
+    folder = str(Path(__file__).parent)
+    os.environ['PYTHONPATH'] = f'{folder}{os.pathsep}{path}' if path else folder
     rows = []
     for case in args.cases or CASES:
         try:

@@ -12,11 +12,18 @@ def even_out_channels(tuning: Tuning) -> None:
 
     Whether it helps a layer without a known cause is seen by the error of its output.
     """
-    ctx = tuning.ctx
     uneven = [facts.name for facts in tuning.facts if _may_help(facts)]
     if not uneven:
         return
-    stage = ChannelMultiplier(layers=uneven)
+    _attempt(tuning, 'channel multiplier', ChannelMultiplier(layers=uneven))
+    # Whether the rarest values are objects or outliers is seen by the outputs.
+    if not tuning.good and any(facts.depthwise for facts in tuning.facts):
+        stage = ChannelMultiplier(extremes=True)
+        _attempt(tuning, 'channel multiplier that keeps rare values', stage)
+
+
+def _attempt(tuning: Tuning, remedy: str, stage: ChannelMultiplier) -> None:
+    ctx = tuning.ctx
 
     def change() -> list[str]:
         before = {plan.name for plan in ctx.plan.layers if plan.multiplier}
@@ -26,7 +33,7 @@ def even_out_channels(tuning: Tuning) -> None:
             tuning.calibrator.calibrate(ctx, names)
         return sorted(names)
 
-    if tuning.attempt('channel multiplier', change):
+    if tuning.attempt(remedy, change):
         tuning.refresh()
 
 

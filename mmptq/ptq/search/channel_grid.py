@@ -56,14 +56,19 @@ class ChannelGrid:
         return (scheme.qmin - self.zero_point) * steps, (scheme.qmax - self.zero_point) * steps
 
 
-def sampled_rows(x: Tensor, axis: int, count: int) -> Tensor:
-    """About ``count`` values of each channel, at evenly spread positions, and its extremes.
+def sampled_rows(x: Tensor, axis: int, count: int, extremes: bool = False) -> Tensor:
+    """About ``count`` values of each channel (C, N), at evenly spread positions.
 
-    The few large values of a channel are often those that matter, and positions between miss them.
+    Args:
+        x (Tensor): Of a layer input.
+        axis (int): Of its channels.
+        count (int): Wanted values of each channel.
+        extremes (bool): Whether the smallest and the largest value of each channel are added, which
+            positions between may miss. Defaults to False.
     """
     rows = x.detach().transpose(0, axis).flatten(1)
     some = rows[:, :: max(1, rows.shape[1] // max(1, count))]
-    if not rows.shape[1]:
+    if not extremes or not rows.shape[1]:
         return some.clone()
     return torch.cat([some, rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)], 1)
 

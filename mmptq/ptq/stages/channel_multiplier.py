@@ -66,6 +66,8 @@ class ChannelMultiplier(Stage):
             factors that even out the weights (``factors_by_share``).
         min_gain (float): Bits that one scale per tensor must leave unused, on the mean of the
             channels of a depthwise convolution. Defaults to 1.0.
+        extremes (bool): Whether the rarest values of each channel count when its range is found:
+            in some networks they are the objects, in others outliers. Defaults to False.
 
     Example:
         >>> stages = [dict(type='ChannelMultiplier'), dict(type='Calibrator')]
@@ -81,6 +83,7 @@ class ChannelMultiplier(Stage):
         layers: Sequence[str] = (),
         alpha: float | None = None,
         min_gain: float = 1.0,
+        extremes: bool = False,
     ):
         if alpha is not None and not 0 < alpha <= 1:
             raise QuantizationError(
@@ -90,12 +93,13 @@ class ChannelMultiplier(Stage):
         self.layers = [layers] if isinstance(layers, str) else list(layers)
         self.alpha = alpha
         self.min_gain = min_gain
+        self.extremes = extremes
 
     @torch.no_grad()
     def run(self, ctx: PTQContext) -> None:
         """Find the factors of every chosen layer and set them."""
         chosen = self._chosen(ctx)
-        grids = _find_grids(_sample(ctx, chosen), chosen)
+        grids = _find_grids(_sample(ctx, chosen, self.extremes), chosen)
         found = {
             name: ((self.alpha or 1.0, 0.0), grid.factors(self.alpha or 1.0))
             for name, grid in grids.items()
@@ -152,14 +156,14 @@ def _one_scale(layer: QuantMixin) -> bool:
     return isinstance(quantizer, FakeQuantizer) and quantizer.scheme.channel_axis is None
 
 
-def _sample(ctx: PTQContext, layers: dict[str, QuantMixin]) -> dict[str, Tensor]:
+def _sample(ctx: PTQContext, layers: dict[str, QuantMixin], extremes: bool) -> dict[str, Tensor]:
     """Values (C, K) of the input channels of each layer that runs, from all samples."""
     count = -(-NUM_VALUES // max(1, len(ctx.loader)))
     batches: list[dict[str, list[Tensor]]] = []
 
     def hook(name: str, layer: QuantMixin) -> Callable:
         def take(module: nn.Module, args: tuple) -> None:
-            rows = sampled_rows(args[0], layer.channel_axis, count)
+            rows = sampled_rows(args[0], layer.channel_axis, count, extremes)
             batches[-1].setdefault(name, []).append(rows)
 
         return take

@@ -61,10 +61,11 @@ def test_the_factors_of_one_sided_channels_by_hand():
 def test_rare_values_are_seen():
     x = torch.rand(1, 2, 64, 64)
     x[0, 1, 3, 5], x[0, 0, 7, 7] = 9.0, -2.0
-    rows = sampled_rows(x, 1, 16)
+    rows = sampled_rows(x, 1, 16, extremes=True)
+    assert torch.equal(rows[:, :16], sampled_rows(x, 1, 16))
     assert rows.shape == (2, 18) and torch.equal(rows[:, :16], x.flatten(2)[0, :, ::256])
     assert rows[1].max() == 9 and rows[0].min() == -2
-    assert sampled_rows(x[..., :0], 1, 16).shape == (2, 0)
+    assert sampled_rows(x[..., :0], 1, 16, extremes=True).shape == (2, 0)
 
 
 def test_one_zero_point_suits_channels_with_different_lower_ends():
