@@ -68,6 +68,27 @@ def test_without_a_file_the_model_stays():
     assert 'not simulated: no layer between backbone and head is quantized' in ctx.lines[0]
 
 
+class OneSize(torch.nn.Module):
+    """A head that refuses any size but that of the samples."""
+
+    def forward(self, x):
+        if x.shape[-1] != 12:
+            raise ValueError('another size')
+        return x
+
+
+@torch.no_grad()
+def test_a_model_of_one_size_is_simulated(checked):
+    detector = TinyDetector().eval()
+    detector.bbox_head = torch.nn.Sequential(detector.bbox_head.shared, OneSize())
+    detector = quantized_detector('openvino', detector)
+    ctx = context(
+        detector, predict=lambda x: detector.bbox_head(detector.neck(detector.backbone(x)))
+    )
+    with FileSimulation(profile_of('openvino'))(ctx):
+        assert not list(detector.backbone.parameters())
+
+
 class SizedHead(torch.nn.Module):
     """A head that keeps the size of the first input."""
 
