@@ -29,7 +29,9 @@ def in_processes(make: Callable[[Job], Result], jobs: list[Job]) -> Iterator[Res
     if workers < 2:
         yield from map(make, jobs)
         return
-    context = multiprocessing.get_context('fork')
+    # A fork of this process would keep locks that its other threads hold, and wait for ever.
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([make.__module__])
     try:
         with ProcessPoolExecutor(workers, context, _prepare) as pool:
             yield from pool.map(make, jobs)
@@ -38,10 +40,11 @@ def in_processes(make: Callable[[Job], Result], jobs: list[Job]) -> Iterator[Res
 
 
 def cores() -> int:
-    """Cores that this process may use; 1 where processes cannot be forked safely."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 1
+    """Cores that this process may use; 1 where the system has no fork server."""
+    servers = 'forkserver' in multiprocessing.get_all_start_methods()
+    return len(os.sched_getaffinity(0)) if servers and hasattr(os, 'sched_getaffinity') else 1
 
 
 def _prepare() -> None:
-    cv2.setNumThreads(1)  # threads of the first process do not exist in this one
+    cv2.setNumThreads(1)  # one process per core is enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends it

@@ -3,6 +3,8 @@
 import os
 import pickle
 
+import cv2
+import numpy as np
 import pytest
 
 from mmptq.demo import nuscenes_scenes, scene_processes
@@ -30,6 +32,16 @@ def test_results_in_order(two_cores):
     found = list(in_processes(square, list(range(6))))
     assert [number for number, _ in found] == [0, 1, 4, 9, 16, 25]
     assert os.getpid() not in {process for _, process in found}
+
+
+def test_threads_of_opencv_do_not_hang_them(two_cores):
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (9, 9), 2)  # starts the threads
+        assert [number for number, _ in in_processes(square, [1, 2, 3])] == [1, 4, 9]
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_few_jobs_need_no_processes(monkeypatch):

@@ -30,7 +30,9 @@ def channel_axis(x: Tensor, owner: nn.Module | None = None) -> int:
 
 def _kind(layer: nn.Module | None) -> QuantMixin | type[QuantMixin] | None:
     """What knows the axes of a layer, quantized or float; None of a module that is no layer."""
-    return layer if isinstance(layer, QuantMixin) else layer and quant_type_of(type(layer))
+    if layer is None or isinstance(layer, QuantMixin):
+        return layer
+    return quant_type_of(type(layer))  # a container without modules is false, hence no "and"
 
 
 def _channels_last(block: nn.Module | None) -> bool:

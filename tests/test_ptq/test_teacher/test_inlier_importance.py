@@ -63,6 +63,7 @@ def test_the_layer_says_where_its_channels_are(quantized):
     assert channel_axis(maps, nn.Sequential(conv, linear)) == 1
     assert channel_axis(sequence, nn.Sequential(conv)) == 2
     assert channel_axis(maps, nn.ReLU()) == 1
+    assert channel_axis(maps, nn.Sequential(linear, nn.ModuleList())) == 3  # an empty list
     assert saliency(maps, linear).shape == (2, 3, 4, 1)
     assert torch.equal(rows_of(maps, linear)[6], maps[0, 1, 2])
 
