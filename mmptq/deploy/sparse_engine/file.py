@@ -127,6 +127,8 @@ def read_graph(path: str | Path) -> SparseGraph:
                     f'{FORMAT}: export it again with tools/export.py'
                 )
             return _graph(header, archive)
+    except QuantizationError:  # a ValueError, too
+        raise
     except (ValueError, TypeError, AttributeError, KeyError, EOFError, OSError) as error:
         raise _damaged(path, error) from error
     except (zipfile.BadZipFile, zipfile.LargeZipFile) as error:
