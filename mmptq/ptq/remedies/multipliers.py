@@ -8,18 +8,22 @@ from .tuning import Tuning
 
 
 def even_out_channels(tuning: Tuning) -> None:
-    """Try channel multipliers on depthwise convolutions, and on layers that lose more than others.
+    """Try channel multipliers on depthwise convolutions, then on others that lose more than most.
 
     Whether it helps a layer without a known cause is seen by the error of its output.
     """
-    uneven = [facts.name for facts in tuning.facts if _may_help(facts)]
+    uneven = {facts.name: facts for facts in tuning.facts if _may_help(facts)}
     if not uneven:
         return
-    _attempt(tuning, 'channel multiplier', ChannelMultiplier(layers=uneven))
-    # Whether the rarest values are objects or outliers is seen by the outputs.
-    if not tuning.good and any(facts.depthwise for facts in tuning.facts):
-        stage = ChannelMultiplier(extremes=True)
-        _attempt(tuning, 'channel multiplier that keeps rare values', stage)
+    if any(facts.depthwise for facts in tuning.facts):
+        _attempt(tuning, 'channel multiplier', ChannelMultiplier())
+        # Whether the rarest values are objects or outliers is seen by the outputs.
+        if not tuning.good:
+            stage = ChannelMultiplier(extremes=True)
+            _attempt(tuning, 'channel multiplier that keeps rare values', stage)
+    others = [name for name, facts in uneven.items() if not facts.depthwise]
+    if others and not tuning.good:
+        _attempt(tuning, 'channel multiplier', ChannelMultiplier(depthwise=False, layers=others))
 
 
 def _attempt(tuning: Tuning, remedy: str, stage: ChannelMultiplier) -> None:
