@@ -24,6 +24,8 @@ METHODS = {
 # Another way is taken where it lowers the error of the layer's output below this share.
 WORTHWHILE = 0.95
 NUM_SAMPLES = 4
+# Ranges that do harm together are tried in halves, and those in halves again.
+SPLITS = 2
 
 
 def choose_ranges(tuning: Tuning) -> None:
@@ -37,20 +39,46 @@ def choose_ranges(tuning: Tuning) -> None:
     if not layers:
         return
 
-    def change() -> list[str]:
-        candidates = _candidates(tuning, layers)
-        errors = _errors(tuning, layers, candidates)
-        changed = []
-        for name, found in candidates.items():
-            now, *others = errors[name]
-            best = min(range(len(others)), key=others.__getitem__)
-            if others[best] < WORTHWHILE * now:
-                layers[name].input_quantizer.set_qparams(*found[1 + best])
-                changed.append(name)
-        return changed
+    _try_parts(tuning, layers, _better(tuning, layers), SPLITS)
 
-    if tuning.attempt('range by the error of the output', change):
+
+def _try_parts(
+    tuning: Tuning, layers: dict[str, QuantMixin], chosen: dict[str, QParams], splits: int
+) -> None:
+    """Try these ranges together; where that fails, each half of them, in the order of names.
+
+    Errors of layers do not add up to that of the outputs: some of these ranges may do harm.
+    """
+    if tuning.good or not chosen or _attempt(tuning, layers, chosen) or not splits:
+        return
+    names = sorted(chosen)
+    for part in (names[: len(names) // 2], names[len(names) // 2 :]):
+        _try_parts(tuning, layers, {name: chosen[name] for name in part}, splits - 1)
+
+
+def _better(tuning: Tuning, layers: dict[str, QuantMixin]) -> dict[str, QParams]:
+    """The range with the smallest error of each layer's output, where it is worth a change."""
+    candidates = _candidates(tuning, layers)
+    errors = _errors(tuning, layers, candidates)
+    chosen = {}
+    for name, found in candidates.items():
+        now, *others = errors[name]
+        best = min(range(len(others)), key=others.__getitem__)
+        if others[best] < WORTHWHILE * now:
+            chosen[name] = found[1 + best]
+    return chosen
+
+
+def _attempt(tuning: Tuning, layers: dict[str, QuantMixin], chosen: dict[str, QParams]) -> bool:
+    def change() -> list[str]:
+        for name, qparams in chosen.items():
+            layers[name].input_quantizer.set_qparams(*qparams)
+        return list(chosen)
+
+    kept = tuning.attempt('range by the error of the output', change)
+    if kept:
         tuning.refresh()
+    return kept
 
 
 def _candidates(tuning: Tuning, layers: dict[str, QuantMixin]) -> dict[str, list[QParams]]:
