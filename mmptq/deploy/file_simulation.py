@@ -2,8 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import onnx
@@ -47,17 +46,12 @@ class FileSimulation:
     def __init__(self, profile: ExportProfile):
         self.profile = profile
 
-    @contextmanager
-    def __call__(self, ctx: PTQContext) -> Iterator[None]:
-        """Within this context the model of a run computes what its file computes.
+    def __call__(self, ctx: PTQContext) -> AbstractContextManager:
+        """Within the returned context the model of a run computes what its file computes.
 
         Args:
             ctx (PTQContext): After the last stage; its model is a frozen detector.
         """
-        with self._context(ctx):
-            yield
-
-    def _context(self, ctx: PTQContext) -> AbstractContextManager:
         if device_of(ctx.model).type != 'cpu':
             # The engine that simulates files has no kernels on a GPU.
             ctx.logger.info(

@@ -68,6 +68,17 @@ def test_without_a_file_the_model_stays():
     assert 'not simulated: no layer between backbone and head is quantized' in ctx.lines[0]
 
 
+def with_last_part(part):
+    """A quantized detector whose head ends with this module, and its context."""
+    detector = TinyDetector().eval()
+    detector.bbox_head = torch.nn.Sequential(detector.bbox_head.shared, part)
+    detector = quantized_detector('openvino', detector)
+    ctx = context(
+        detector, predict=lambda x: detector.bbox_head(detector.neck(detector.backbone(x)))
+    )
+    return detector, ctx
+
+
 class OneSize(torch.nn.Module):
     """A head that refuses any size but that of the samples."""
 
@@ -79,12 +90,7 @@ class OneSize(torch.nn.Module):
 
 @torch.no_grad()
 def test_a_model_of_one_size_is_simulated(checked):
-    detector = TinyDetector().eval()
-    detector.bbox_head = torch.nn.Sequential(detector.bbox_head.shared, OneSize())
-    detector = quantized_detector('openvino', detector)
-    ctx = context(
-        detector, predict=lambda x: detector.bbox_head(detector.neck(detector.backbone(x)))
-    )
+    detector, ctx = with_last_part(OneSize())
     with FileSimulation(profile_of('openvino'))(ctx):
         assert not list(detector.backbone.parameters())
 
@@ -98,12 +104,7 @@ class SizedHead(torch.nn.Module):
 
 @torch.no_grad()
 def test_files_that_change_with_the_size_are_not_used(checked):
-    detector = TinyDetector().eval()
-    detector.bbox_head = torch.nn.Sequential(detector.bbox_head.shared, SizedHead())
-    detector = quantized_detector('openvino', detector)
-    ctx = context(
-        detector, predict=lambda x: detector.bbox_head(detector.neck(detector.backbone(x)))
-    )
+    detector, ctx = with_last_part(SizedHead())
     with FileSimulation(profile_of('openvino'))(ctx):
         assert list(detector.backbone.parameters())
     assert 'the file for openvino is not simulated' in ctx.lines[0]

@@ -75,10 +75,9 @@ def quantize(name: str, recipe: str, args: argparse.Namespace) -> dict[str, Any]
         options += [] if args.policy else ['calibration.default_samples=64']
         given += ['--cfg-options', *options] if options else []
         run_tool('ptq', *given, '--work-dir', folder, log=folder / 'log.txt')
-    result, found = find_record(folder, 'result'), find_record(folder, 'auto') or {}
+    result = find_record(folder, 'result')
     before, after = result['float'], result['quantized']
     metric = main_metric(before) if before else None
-    steps = [step for step in found.get('steps', ()) if step['kept']]
     return dict(
         network=name,
         recipe=recipe,
@@ -86,6 +85,15 @@ def quantize(name: str, recipe: str, args: argparse.Namespace) -> dict[str, Any]
         float=before.get(metric),
         quantized=after.get(metric),
         difference=after[metric] - before[metric] if metric else None,
+        **search_columns(folder),
+    )
+
+
+def search_columns(folder: Path) -> dict[str, Any]:
+    """What the search for remedies did in a run, and its seconds."""
+    result, found = find_record(folder, 'result'), find_record(folder, 'auto') or {}
+    steps = [step for step in found.get('steps', ()) if step['kept']]
+    return dict(
         loss=f'{found["before"]:.2g} -> {found["after"]:.2g}' if found else None,
         done=', '.join(f'{s["remedy"]} ({len(s["layers"])})' for s in steps) or '-',
         seconds=f'{result["seconds"]:.0f}',

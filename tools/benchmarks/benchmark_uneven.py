@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark_auto import search_columns
 from mmengine.config import Config
 from run_tool import ToolError, run_tool
 from uneven import FACTORS, scale_channels
@@ -114,17 +115,14 @@ def measure(case: str, args: argparse.Namespace) -> dict[str, Any]:
             *('--cfg-options', f'calibration.num_samples={args.num_samples}', 'ptq=None'),
             log=folder / 'log.txt',
         )
-    result, auto = find_record(folder, 'result'), find_record(folder, 'auto') or {}
+    result = find_record(folder, 'result')
     before, after = result['float'], result['quantized']
     metric = main_metric(before) if before else None
-    steps = [step for step in auto.get('steps', ()) if step['kept']]
     return dict(
         case=case,
         float=f'{before[metric]:.3f}' if metric else None,
         quantized=f'{after[metric]:.3f}' if metric else None,
-        loss=f'{auto["before"]:.2g} -> {auto["after"]:.2g}' if auto else None,
-        done=', '.join(f'{s["remedy"]} ({len(s["layers"])})' for s in steps) or '-',
-        seconds=f'{result["seconds"]:.0f}',
+        **search_columns(folder),
     )
 
 

@@ -38,7 +38,6 @@ def choose_ranges(tuning: Tuning) -> None:
     }
     if not layers:
         return
-
     _try_parts(tuning, layers, _better(tuning, layers), SPLITS)
 
 
